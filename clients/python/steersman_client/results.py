@@ -1,0 +1,114 @@
+"""Results of the OpenAI SDK, with the `control` field of the response typed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic
+from openai.types import Completion
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.responses import (
+    Response,
+    ResponseCompletedEvent,
+    ResponseIncompleteEvent,
+    ResponseStreamEvent,
+)
+
+from steersman_client.receipt import Leader, Receipt
+
+
+def receipt_of(result: pydantic.BaseModel) -> Receipt | None:
+    """The receipt in any result of the SDK, `ParsedChatCompletion` and `ParsedResponse` included.
+
+    None when the response carries no `control`, or when it is the progress of a leader. A receipt
+    that does not follow the contract raises `pydantic.ValidationError`.
+    """
+    control = _control_of(result)
+    return None if control is None or "leader" in control else Receipt.model_validate(control)
+
+
+def _leader_of(result: pydantic.BaseModel) -> Leader | None:
+    control = _control_of(result)
+    return Leader.model_validate(control["leader"]) if control and "leader" in control else None
+
+
+def _control_of(result: pydantic.BaseModel) -> Mapping[str, Any] | None:
+    return (result.model_extra or {}).get("control")
+
+
+class ControlledChatCompletion(ChatCompletion):
+    """A chat completion with its receipt."""
+
+    @property
+    def control(self) -> Receipt | None:
+        """What was done and what it cost; None when the request asked for no control."""
+        return receipt_of(self)
+
+
+class ControlledChatCompletionChunk(ChatCompletionChunk):
+    """A chunk of a chat stream."""
+
+    @property
+    def control(self) -> Receipt | None:
+        """The receipt: only in the last chunk of the stream."""
+        return receipt_of(self)
+
+    @property
+    def leader(self) -> Leader | None:
+        """Progress of the leading sibling: only in a stream that asked for `stream_leader`."""
+        return _leader_of(self)
+
+
+class ControlledCompletion(Completion):
+    """A text completion with its receipt; also a chunk of its stream, as in the SDK."""
+
+    @property
+    def control(self) -> Receipt | None:
+        """The receipt; in a stream, only in the last chunk."""
+        return receipt_of(self)
+
+    @property
+    def leader(self) -> Leader | None:
+        """Progress of the leading sibling: only in a stream that asked for `stream_leader`."""
+        return _leader_of(self)
+
+
+class ControlledResponse(Response):
+    """A response of the Responses API with its receipt."""
+
+    @property
+    def control(self) -> Receipt | None:
+        """What was done and what it cost; None until the response has ended."""
+        return receipt_of(self)
+
+
+class ControlledResponseCompletedEvent(ResponseCompletedEvent):
+    """Last event of a Responses stream that ran to its end."""
+
+    response: ControlledResponse
+
+
+class ControlledResponseIncompleteEvent(ResponseIncompleteEvent):
+    """Last event of a Responses stream that was cut off, at a token limit for example."""
+
+    response: ControlledResponse
+
+
+_CONTROLLED: dict[object, type] = {
+    ChatCompletion: ControlledChatCompletion,
+    ChatCompletionChunk: ControlledChatCompletionChunk,
+    Completion: ControlledCompletion,
+    Response: ControlledResponse,
+}
+_CONTROLLED_EVENTS: dict[object, type] = {
+    "response.completed": ControlledResponseCompletedEvent,
+    "response.incomplete": ControlledResponseIncompleteEvent,
+}
+
+
+def controlled_type(cast_to: Any, data: object) -> Any:
+    """The type to build from the JSON value `data` where the SDK would build a `cast_to`."""
+    if isinstance(cast_to, type):
+        return _CONTROLLED.get(cast_to, cast_to)
+    if cast_to == ResponseStreamEvent and isinstance(data, dict):
+        return _CONTROLLED_EVENTS.get(data.get("type"), cast_to)
+    return cast_to

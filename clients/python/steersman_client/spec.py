@@ -1,0 +1,153 @@
+"""The `control` field of a request: every reasoning control, as one strict, frozen schema.
+
+The same models are used at both ends of the wire: the client builds a request with them, the
+server plans from them. Unknown keys and wrong types are errors, never ignored. What depends on
+several fields, on the rest of the request or on the model is the server's to check.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Steer(_Part):
+    """One activation-steering term: `strength * vector` is added to the residual stream."""
+
+    vector: Annotated[str, Field(min_length=1, description="Name of a vector known to the server.")]
+    strength: Annotated[
+        float, Field(description="Multiplier of the vector, in the unit of its file.")
+    ] = 1.0
+    layers: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...] | None,
+        Field(strict=False, description="Decoder layers to steer; all of the vector's when null."),
+    ] = None
+    phase: Literal["all", "thinking", "answer"] | None = Field(
+        default=None, description="Which tokens, by reasoning phase; the vector's own when null."
+    )
+    at: Literal["all", "boundary"] | None = Field(
+        default=None,
+        description="Every token of the phase, or only those whose text ends a line or a sentence.",
+    )
+    prompt: bool = Field(default=False, description="Whether prompt tokens are steered too.")
+
+
+class EntropyExit(_Part):
+    """Leave the thinking phase once the mean entropy of a window stays low."""
+
+    entropy_below: Annotated[float, Field(gt=0, description="Threshold, in nats.")]
+    window: PositiveInt = Field(default=48, description="Window length, in tokens.")
+
+
+class Balance(_Part):
+    """Closed loop: the strength of a vector follows the entropy of the thinking phase."""
+
+    target_entropy: Annotated[float, Field(ge=0, description="Set point, in nats.")]
+    gain: float = 0.5
+    vector: Annotated[str, Field(min_length=1)]
+
+
+class Thinking(_Part):
+    """Limits of the thinking phase, in tokens."""
+
+    budget: Annotated[int, Field(ge=0)] | None = None
+    grace: Annotated[
+        int, Field(ge=0, description="Tokens past the budget in which a sentence end is awaited.")
+    ] = 0
+    min: Annotated[int, Field(ge=0)] | None = None
+    exit: EntropyExit | None = None
+    on_loop: Literal["close", "ignore"] | None = None
+    balance: Balance | None = None
+
+
+class Monitor(_Part):
+    """What the entropy monitor returns."""
+
+    tokens: bool = Field(default=False, description="Return the track of every token.")
+
+
+class CautiousSampler(_Part):
+    """Cautious Next Token Prediction (arXiv 2507.03038): several trials where entropy is high."""
+
+    method: Literal["cautious"]
+    min_entropy: Annotated[float, Field(ge=0, description="Nats.")] = 0.01
+    max_entropy: Annotated[float, Field(gt=0, description="Nats.")] = 1.5
+    max_trials: PositiveInt = 10
+    max_trial_tokens: PositiveInt = 64
+
+
+class FirstFinish(_Part):
+    """First Finish Search (arXiv 2505.18149): of n siblings, the first that finishes wins."""
+
+    method: Literal["first_finish"]
+    n: PositiveInt = Field(default=4, description="Siblings launched for each prompt.")
+    k: PositiveInt = Field(
+        default=1, description="Finishers awaited; with more than one, they vote (FFS-k@N)."
+    )
+    require_answer: bool = Field(
+        default=True, description="A sibling without an answer cannot win while others run."
+    )
+    min_thinking: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="A sibling that thought fewer tokens cannot win while others run.",
+        ),
+    ] = 0
+    stream_leader: bool = Field(
+        default=False,
+        description="While streaming, show the leading sibling's text in `control.leader`.",
+    )
+
+
+class Majority(_Part):
+    """Self-consistency: n samples, the most frequent answer."""
+
+    method: Literal["majority"]
+    n: PositiveInt = 8
+
+
+class BestOf(_Part):
+    """Best of n by reward."""
+
+    method: Literal["best_of"]
+    n: PositiveInt = 8
+
+
+class BestOfMajority(_Part):
+    """Best-of-Majority (arXiv 2510.03199): best by reward among the frequent answers."""
+
+    method: Literal["best_of_majority"]
+    n: PositiveInt = 8
+    min_frequency: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Align(_Part):
+    """QAlign (arXiv 2504.03790): Metropolis-Hastings over whole responses."""
+
+    method: Literal["align"]
+    steps: PositiveInt = 32
+    beta: Annotated[float, Field(gt=0)] = 0.5
+
+
+Search = Annotated[
+    FirstFinish | Majority | BestOf | BestOfMajority | Align, Field(discriminator="method")
+]
+
+
+class ControlSpec(_Part):
+    """All controls of one request. Every part is optional; parts combine."""
+
+    profile: Annotated[
+        str | None, Field(min_length=1, description="A named preset; explicit fields win over it.")
+    ] = None
+    steer: Annotated[tuple[Steer, ...], Field(strict=False)] = ()
+    thinking: Thinking | None = None
+    monitor: Monitor | None = None
+    sampler: CautiousSampler | None = None
+    search: Search | None = None

@@ -1,0 +1,1 @@
+"""The HTTP side: where `control` enters and the receipt leaves."""

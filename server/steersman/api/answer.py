@@ -1,0 +1,98 @@
+"""A controlled response on its way out: the receipt is written into it, progress beside it."""
+
+import asyncio
+import json
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import Message, Receive, Send
+
+from steersman.api.stream import ReceiptStream, put_receipt
+from steersman.scope import ControlScope
+
+
+class Answer:
+    """The outgoing half of one controlled HTTP request.
+
+    JSON responses are held until they are complete; event streams pass through chunk by chunk.
+    Errors are left as they are.
+    """
+
+    def __init__(self, scope: ControlScope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._lock = asyncio.Lock()
+        self._start: Message | None = None
+        self._body: list[bytes] = []
+        self._stream: ReceiptStream | None = None
+        self.status = 0
+        self.complete = False
+        self.disconnected = False
+        self.sent = 0
+        """Messages sent so far: whoever reports progress sees from it whether the line is idle."""
+
+    @property
+    def streaming(self) -> bool:
+        return self._stream is not None and not self.complete
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self.complete:
+            self.disconnected = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._begin(message)
+        elif message["type"] == "http.response.body" and self._stream is not None:
+            await self._send_chunk(self._stream, message)
+        elif message["type"] == "http.response.body" and self._start is not None:
+            await self._hold(self._start, message)
+        else:
+            self.complete = not message.get("more_body", False)
+            await self._send(message)
+
+    async def interject(self, data: bytes) -> None:
+        """Send a whole event of our own between two of the stream's."""
+        async with self._lock:
+            if self.streaming:
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _begin(self, message: Message) -> None:
+        self.status = message["status"]
+        content_type = MutableHeaders(raw=message["headers"]).get("content-type", "")
+        if content_type.startswith("text/event-stream"):
+            self._stream = ReceiptStream(self._scope.receipt)
+        elif self.status == 200 and content_type.startswith("application/json"):
+            self._start = message
+            return
+        await self._send(message)
+
+    async def _send_chunk(self, stream: ReceiptStream, message: Message) -> None:
+        more = message.get("more_body", False)
+        data = stream.feed(message.get("body", b""))
+        if not more:
+            data += stream.close()
+        if data or not more:
+            async with self._lock:
+                self.complete = not more
+                self.sent += 1
+                await self._send({"type": "http.response.body", "body": data, "more_body": more})
+
+    async def _hold(self, start: Message, message: Message) -> None:
+        self._body.append(message.get("body", b""))
+        if message.get("more_body", False):
+            return
+        body = self._with_receipt(b"".join(self._body))
+        MutableHeaders(raw=start["headers"])["content-length"] = str(len(body))
+        self.complete = True
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": body})
+
+    def _with_receipt(self, body: bytes) -> bytes:
+        response: Any = json.loads(body)
+        if not isinstance(response, dict):
+            return body  # what FastAPI makes of a request whose client is gone
+        put_receipt(response, self._scope.receipt())
+        return json.dumps(response, ensure_ascii=False, separators=(",", ":")).encode()

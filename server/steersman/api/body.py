@@ -1,0 +1,124 @@
+"""Reading a request body: whether it may hold a control at all, and taking the control out."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import Message, Receive
+
+from steersman.errors import ControlError
+
+_MENTION = re.compile(
+    rb'"control"'
+    rb'|"model"\s*:\s*"[^"]*:'  # a model suffix
+    rb"|\\u00[3467]",  # either of them, written with JSON escapes
+    re.IGNORECASE,
+)
+
+
+class BodyTooLargeError(ControlError):
+    """A body over the server's limit; what is left of it is not read."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"the request body is over this server's limit of {limit} bytes", param=None, status=413
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled:
+    """A body with a control.
+
+    Attributes:
+        control: The `control` field as it came; None if the model suffix alone asks for one.
+        profile_suffix: The profile named by the model suffix.
+        rest: The body without either, as vLLM gets it.
+
+    """
+
+    control: object
+    profile_suffix: str | None
+    rest: dict[str, Any]
+
+
+async def read(receive: Receive, limit: int) -> bytes | None:
+    """The whole body; None if the client hung up before its end.
+
+    Raises:
+        BodyTooLargeError: After `limit` bytes.
+
+    """
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise BodyTooLargeError(limit)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that hands out a body that was read already, then goes on with the client."""
+    pending = [body]
+
+    async def receive_again() -> Message:
+        if pending:
+            return {"type": "http.request", "body": pending.pop(), "more_body": False}
+        return await receive()
+
+    return receive_again
+
+
+def take_control(
+    body: bytes, model_names: Sequence[str], profiles: Iterable[str]
+) -> Controlled | None:
+    """Take the control out of a body; None if there is none, or if the body is not an object.
+
+    Args:
+        body: The request body.
+        model_names: Names under which the model is served, without suffix.
+        profiles: Names that a suffix may have.
+
+    Raises:
+        ControlError: A served model with a suffix that is no profile.
+
+    """
+    if not _MENTION.search(body):
+        return None
+    try:
+        rest = json.loads(body)
+    except ValueError:
+        return None  # vLLM's own schema says what is wrong with it
+    if not isinstance(rest, dict):
+        return None
+    control = rest.pop("control", None)
+    suffix = _take_suffix(rest, model_names, profiles)
+    if control is None and suffix is None:
+        return None
+    return Controlled(control, suffix, rest)
+
+
+def _take_suffix(
+    rest: dict[str, Any], model_names: Sequence[str], profiles: Iterable[str]
+) -> str | None:
+    model = rest.get("model")
+    if not isinstance(model, str) or model in model_names:
+        return None
+    name, colon, suffix = model.rpartition(":")
+    if not colon or name not in model_names:
+        return None
+    if suffix not in profiles:
+        known = ", ".join(sorted(f"{name}:{profile}" for profile in profiles)) or "none"
+        raise ControlError(
+            f"model {model!r}: {suffix!r} is not a profile of this server; it has: {known}",
+            param="model",
+        )
+    rest["model"] = name
+    return suffix

@@ -1,0 +1,48 @@
+"""`control` in `/openapi.json`: a typed field of the requests and of the responses."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
+
+from steersman.request import Endpoint
+from steersman_client import ControlSpec, Receipt
+
+_REQUESTS = ("ChatCompletionRequest", "CompletionRequest", "ResponsesRequest")
+_REF = "#/components/schemas/{model}"
+
+
+def describe_control(app: FastAPI) -> None:
+    """Add `control` to the OpenAPI document of vLLM's app."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _with_control(plain())
+        return app.openapi_schema
+
+    # FastAPI's documented way to extend the schema is to replace the method.
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _with_control(document: dict[str, Any]) -> dict[str, Any]:
+    _, definitions = models_json_schema(
+        [(ControlSpec, "validation"), (Receipt, "serialization")], ref_template=_REF
+    )
+    schemas = document["components"]["schemas"]
+    schemas.update(definitions["$defs"])
+    for name in _REQUESTS:
+        schemas[name]["properties"]["control"] = {
+            "anyOf": [{"$ref": _REF.format(model="ControlSpec")}, {"type": "null"}],
+            "description": "Reasoning controls of this request.",
+        }
+    for path in Endpoint:
+        content = document["paths"][path]["post"]["responses"]["200"]["content"]
+        content["application/json"] = {
+            "schema": {
+                "type": "object",
+                "description": "OpenAI's response; with the receipt if the request had a control.",
+                "properties": {"control": {"$ref": _REF.format(model="Receipt")}},
+            }
+        }
+    return document

@@ -1,0 +1,31 @@
+"""`/v1/control/...`: what this server can do, and the presets it keeps."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from steersman.capabilities import Capabilities
+from steersman.plan import Planner
+
+
+def router(planner: Planner) -> APIRouter:
+    """The routes that describe a server's controls."""
+    routes = APIRouter(prefix="/v1/control", tags=["control"])
+
+    @routes.get("/capabilities")
+    def capabilities() -> Capabilities:
+        """What this server can do: model, thinking tokens, methods and limits."""
+        return planner.capabilities
+
+    @routes.get("/profiles")
+    def profiles() -> dict[str, Any]:
+        """The profiles that `control.profile` and the model suffix can name."""
+        return {
+            "object": "list",
+            "data": [
+                {"id": name, "object": "control.profile", **profile.model_dump(mode="json")}
+                for name, profile in planner.profiles.items()
+            ],
+        }
+
+    return routes

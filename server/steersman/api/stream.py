@@ -1,0 +1,78 @@
+"""Server-sent events on their way out: the receipt goes into the last chunk, never a new one.
+
+A chat or completion stream ends in `data: [DONE]`, so a chunk that may be the last one is held
+back until the next shows whether it was. A Responses stream ends in an event that carries the
+whole response.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from steersman_client import Receipt
+
+_DONE = b"data: [DONE]"
+_RESPONSE_END = (
+    b"event: response.completed",
+    b"event: response.incomplete",
+    b"event: response.failed",
+)
+
+
+class ReceiptStream:
+    """Splits a byte stream into events and puts the receipt into the one that ends it.
+
+    Args:
+        receipt: Called once, when the stream is about to end.
+
+    """
+
+    def __init__(self, receipt: Callable[[], Receipt]) -> None:
+        self._receipt = receipt
+        self._rest = b""
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes of the stream; return those that may be sent now."""
+        *events, self._rest = (self._rest + data).split(b"\n\n")
+        return b"".join(self._pass(event) for event in events)
+
+    def close(self) -> bytes:
+        """What is left when the stream has ended without its closing event."""
+        return self._held + self._rest
+
+    def _pass(self, event: bytes) -> bytes:
+        released, self._held = self._held, b""
+        if event.startswith(_DONE):
+            return _with_receipt(released, self._receipt, ()) + event + b"\n\n"
+        if event.startswith(_RESPONSE_END):
+            event = _with_receipt(event, self._receipt, ("response",))
+        if may_be_last(event):
+            self._held = event + b"\n\n"
+            return released
+        return released + event + b"\n\n"
+
+
+def may_be_last(event: bytes) -> bool:
+    """Whether `[DONE]` could follow: a chunk that ends a choice, or the one with the usage."""
+    return b'"finish_reason":"' in event or b'"choices":[]' in event
+
+
+def _with_receipt(event: bytes, receipt: Callable[[], Receipt], path: tuple[str, ...]) -> bytes:
+    """An event with `control` added to the object that `path` leads to in its data."""
+    if not event:
+        return event
+    head, mark, data = event.partition(b"data: ")
+    chunk = json.loads(data)
+    put_receipt(chunk, receipt(), path)
+    tail = b"\n\n" if event.endswith(b"\n\n") else b""
+    return (
+        head + mark + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + tail
+    )
+
+
+def put_receipt(body: dict[str, Any], receipt: Receipt, path: tuple[str, ...] = ()) -> None:
+    """Set `control` on a response object, in place."""
+    for key in path:
+        body = body[key]
+    body["control"] = receipt.model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,144 @@
+"""The server assembled: vLLM's own app, its engine wrapped, the control middleware in front."""
+
+import asyncio
+import logging
+from argparse import Namespace
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import vllm.envs
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from vllm.engine.protocol import EngineClient
+from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
+from vllm.entrypoints.launchers.app import build_app
+from vllm.entrypoints.launchers.launcher import serve_http, setup_server
+from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
+from vllm.v1.metrics.prometheus import get_prometheus_registry
+
+from steersman import profiles
+from steersman.api import openapi, status
+from steersman.api.middleware import ControlMiddleware
+from steersman.capabilities import Limits
+from steersman.engine.client import ControlledEngine
+from steersman.engine.describe import describe
+from steersman.observe.metrics import Metrics
+from steersman.plan import Planner
+from steersman.profiles import Profile
+
+DEAD_ENGINE_SECONDS = 5.0
+"""How long a server whose engine died goes on answering (503 on `/health`) before it exits."""
+
+_POLL_SECONDS = 0.2
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `steersman serve` adds to vLLM's arguments."""
+
+    profiles: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+async def serve(args: Namespace, options: Options) -> bool:
+    """Serve until told to stop.
+
+    Args:
+        args: vLLM's serve arguments.
+        options: Steersman's own.
+
+    Returns:
+        Whether the engine was alive to the end. A supervisor should restart the process if not.
+
+    Raises:
+        steersman.profiles.ProfileError: A profile that this server could not serve.
+
+    """
+    presets = profiles.load(options.profiles) if options.profiles else {}
+    address, sock = setup_server(args, reuse_port=False)
+    try:
+        async with build_async_engine_client(args) as engine:
+            app = await assemble(engine, args, presets, options.limits)
+            watch = asyncio.create_task(_watch(app, engine, address))
+            try:
+                shutdown = await serve_http(app, sock=sock, **_uvicorn_options(args))
+            finally:
+                alive = not (watch.done() and not watch.cancelled() and watch.result())
+                watch.cancel()
+        await shutdown
+    finally:
+        sock.close()
+    return alive
+
+
+async def assemble(
+    engine: EngineClient, args: Namespace, presets: dict[str, Profile], limits: Limits
+) -> FastAPI:
+    """vLLM's application around a controlled engine.
+
+    Args:
+        engine: vLLM's running engine client.
+        args: vLLM's serve arguments. Model aliases for the profiles are added to them.
+        presets: The server's profiles.
+        limits: Limits of one controlled request.
+
+    """
+    names = tuple(args.served_model_name)
+    planner = Planner(describe(engine, names, limits), presets)
+    planner.check_profiles()
+    args.served_model_name = [*names, *(f"{name}:{preset}" for name in names for preset in presets)]
+
+    tasks = await engine.get_supported_tasks()
+    app: FastAPI = build_app(args, tasks, engine.model_config)
+    app.include_router(status.router(planner))
+    openapi.describe_control(app)
+    controlled = ControlledEngine(engine, planner.capabilities.thinking_tokens)
+    await init_app_state(controlled, app.state, args, tasks)
+    # Appended, so innermost: authentication and CORS come before any control is looked at.
+    app.user_middleware.append(
+        Middleware(ControlMiddleware, planner=planner, metrics=Metrics(get_prometheus_registry()))
+    )
+    app.middleware_stack = app.build_middleware_stack()
+    return app
+
+
+async def _watch(app: FastAPI, engine: EngineClient, address: str) -> bool:
+    """Say when the server is ready, then wait for the engine to die and end the server.
+
+    Returns:
+        True when the engine has died.
+
+    """
+    while not (hasattr(app.state, "server") and app.state.server.started):
+        await asyncio.sleep(_POLL_SECONDS)
+    logger.info("Steersman is ready: %s/v1, model %s", address, app.state.args.served_model_name[0])
+    while not engine.errored:
+        await asyncio.sleep(_POLL_SECONDS)
+    logger.error("The engine has died; this server exits in %g s", DEAD_ENGINE_SECONDS)
+    await asyncio.sleep(DEAD_ENGINE_SECONDS)
+    app.state.server.should_exit = True
+    return True
+
+
+def _uvicorn_options(args: Namespace) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "enable_ssl_refresh": args.enable_ssl_refresh,
+        "host": args.host,
+        "port": args.port,
+        "log_level": args.uvicorn_log_level,
+        "access_log": not args.disable_uvicorn_access_log,
+        "timeout_keep_alive": vllm.envs.VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
+        "ssl_keyfile": args.ssl_keyfile,
+        "ssl_certfile": args.ssl_certfile,
+        "ssl_ca_certs": args.ssl_ca_certs,
+        "ssl_cert_reqs": args.ssl_cert_reqs,
+        "ssl_ciphers": args.ssl_ciphers,
+        "h11_max_incomplete_event_size": args.h11_max_incomplete_event_size,
+        "h11_max_header_count": args.h11_max_header_count,
+    }
+    log_config = get_uvicorn_log_config(args)
+    return options if log_config is None else {**options, "log_config": log_config}

@@ -1,0 +1,82 @@
+"""The command line of the engine: vLLM's own arguments, with defaults that suit Steersman."""
+
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+
+import torch
+from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.logger import configure_logging_from_args
+from vllm.platforms import current_platform
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+from steersman import models
+
+DEFAULT_MODEL = "smollm2"
+_CPU_CACHE_GIB = "2"
+
+
+class ArgumentError(Exception):
+    """An engine argument that cannot work here; the message is one line."""
+
+
+def parse(arguments: Sequence[str]) -> Namespace:
+    """Parse vLLM's serve arguments; a built-in model's name is replaced by its directory.
+
+    Fetches the built-in model if it is not in the cache yet.
+
+    Raises:
+        ArgumentError: The arguments ask for a server that controls could not reach.
+        steersman.models.ModelError: The built-in model cannot be had.
+
+    """
+    parser = make_arg_parser(FlexibleArgumentParser(prog="steersman serve"))
+    if current_platform.is_cpu():
+        # A CPU is for a first try: compiling would delay the start by two minutes. Whole blocks
+        # of a prompt are shared by siblings: vLLM's 128 on CPU would share no short prompt.
+        parser.set_defaults(enforce_eager=True, block_size=32)
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _CPU_CACHE_GIB)
+    args: Namespace = parser.parse_args(list(arguments))
+    _refuse(args)
+    configure_logging_from_args(args)
+    _set_model(args)
+    validate_parsed_serve_args(args)
+    return args
+
+
+def _refuse(args: Namespace) -> None:
+    reasons = {
+        "--api-server-count": (args.api_server_count or 1) > 1
+        and "the branches of a request must stay in one API server process; run more replicas "
+        "behind a load balancer instead",
+        "--headless": args.headless
+        and "a headless process has no API server to control requests in",
+        "--grpc": args.grpc and "controls travel over HTTP",
+        "--data-parallel-multi-port-external-lb": args.data_parallel_multi_port_external_lb
+        and "it starts several API server processes; run one steersman for each rank",
+        "VLLM_USE_RUST_FRONTEND": os.environ.get("VLLM_USE_RUST_FRONTEND", "0") != "0"
+        and "controls live in the Python front end",
+    }
+    for argument, reason in reasons.items():
+        if reason:
+            raise ArgumentError(f"{argument} cannot be used: {reason}")
+
+
+def _set_model(args: Namespace) -> None:
+    name = args.model_tag or DEFAULT_MODEL
+    args.model = name
+    if name in models.BUILT_IN:
+        with models.ConsoleProgress() as progress:
+            args.model = str(models.prepare(name, progress=progress))
+        # Nothing of a built-in model is on the hub: asking it would only cost time.
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        if current_platform.is_cpu() and not _has_native_bfloat16() and args.dtype == "auto":
+            args.dtype = "float32"
+    if args.served_model_name is None:
+        args.served_model_name = [name]
+
+
+def _has_native_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices; emulated, they are slower than float32."""
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16"))

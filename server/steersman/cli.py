@@ -1,0 +1,117 @@
+"""The command line: `steersman serve`, `steersman models`, `steersman health`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from steersman import __version__, models
+from steersman.capabilities import Limits
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="An OpenAI-compatible server that controls how a language model reasons.",
+)
+_console = Console()
+_errors = Console(stderr=True)
+_DEFAULTS = Limits()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        _console.print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def steersman(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """An OpenAI-compatible server that controls how a language model reasons."""
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def serve(
+    context: typer.Context,
+    profiles: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of named control presets.", exists=True, dir_okay=False),
+    ] = None,
+    max_branches: Annotated[
+        int, typer.Option(min=1, help="Engine requests that one controlled request may start.")
+    ] = _DEFAULTS.max_branches,
+    max_control_tokens: Annotated[
+        int, typer.Option(min=1, help="Tokens that one controlled request may sample in all.")
+    ] = _DEFAULTS.max_control_tokens,
+    max_body_bytes: Annotated[
+        int, typer.Option(min=1, help="Size of a request body.")
+    ] = _DEFAULTS.max_body_bytes,
+) -> None:
+    """Serve a model: steersman serve [MODEL] [OPTIONS] [any argument of `vllm serve`].
+
+    MODEL is a built-in model (see `steersman models`), a Hugging Face id or a directory;
+    smollm2 if left out.
+    """
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # The server itself decides when to exit after the engine's death, and with which code.
+    os.environ["VLLM_KEEP_ALIVE_ON_ENGINE_DEATH"] = "1"
+    import uvloop
+    from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
+
+    from steersman.app import Options
+    from steersman.app import serve as run
+    from steersman.arguments import ArgumentError, parse
+    from steersman.observe.logs import configure
+    from steersman.profiles import ProfileError
+
+    cli_env_setup()
+    configure()
+    limits = Limits(
+        max_branches=max_branches,
+        max_control_tokens=max_control_tokens,
+        max_body_bytes=max_body_bytes,
+    )
+    try:
+        args = parse(context.args)
+        alive = uvloop.run(run(args, Options(profiles, limits)))
+    except (ArgumentError, ProfileError, models.ModelError) as error:
+        _errors.print(f"steersman: {error}", style="red", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    if not alive:
+        raise typer.Exit(1)
+
+
+@app.command("models")
+def list_models() -> None:
+    """List the built-in models and whether they are in the cache."""
+    table = Table("model", "what it is", "cached", "size", "directory")
+    for model in models.listing():
+        size = decimal(model.size_bytes) if model.size_bytes else ""
+        path = str(model.path) if model.cached else ""
+        table.add_row(model.name, model.description, "yes" if model.cached else "no", size, path)
+    _console.print(table)
+
+
+@app.command()
+def health(
+    url: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
+) -> None:
+    """Ask a running server whether it is healthy; exit with 1 if it is not."""
+    try:
+        response = httpx.get(f"{url.rstrip('/')}/health", timeout=5)
+    except httpx.HTTPError as error:
+        _errors.print(f"steersman: {url} does not answer: {error}", highlight=False)
+        raise typer.Exit(1) from None
+    if response.status_code != httpx.codes.OK:
+        _errors.print(f"steersman: {url} is not healthy: HTTP {response.status_code}")
+        raise typer.Exit(1)
+    _console.print("healthy")

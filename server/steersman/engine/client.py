@@ -1,0 +1,131 @@
+"""`ControlledEngine`: vLLM's engine client with the request's control in front of it.
+
+vLLM's serving layer calls `generate` as always. Without a control in scope the call goes straight
+through; with one, it becomes one or many engine requests whose outcome is yielded as if it were
+one.
+"""
+
+import uuid
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+from vllm.engine.protocol import EngineClient
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import SamplingParams
+
+from steersman.engine.lines import EngineLines, prefill_tokens, replay
+from steersman.ledger import Run
+from steersman.scope import CONTROL, ControlScope
+from steersman.search.first_finish import Rules, first_finish
+from steersman.trajectory.phases import Markers, opens_thinking
+from steersman_client import FirstFinish
+
+
+class ControlledEngine:
+    """A stand-in for the engine client. Whatever it does not override is the client's own.
+
+    It is no subclass of `EngineClient`, whose concrete defaults would hide the client's methods.
+
+    Args:
+        engine: vLLM's engine client.
+        markers: The model's thinking markers.
+
+    """
+
+    def __init__(self, engine: EngineClient, markers: Markers | None) -> None:
+        self._engine = engine
+        self._markers = markers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def check_admission(self, n: int = 1, request_id: str | None = None) -> None:
+        """Refuse a request that would not fit in the queue, all its branches counted."""
+        control = CONTROL.get()
+        branches = control.plan.branches(n) if control else n
+        self._engine.check_admission(branches, request_id)
+
+    def generate(
+        self, prompt: Any, sampling_params: SamplingParams, request_id: str, **options: Any
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """Generate under the control in scope, or just generate."""
+        control = CONTROL.get()
+        if control is None:
+            outputs: AsyncGenerator[RequestOutput, None] = self._engine.generate(
+                prompt, sampling_params, request_id, **options
+            )
+            return outputs
+        run = control.ledger.open(control.plan.branches(sampling_params.n))
+        params = sampling_params.clone()
+        params.max_tokens = run.branch_max_tokens = _share(control, run, params.max_tokens)
+        if control.plan.search is None:
+            return self._plain(run, prompt, params, request_id, options)
+        return self._first_finish(control.plan.search, run, prompt, params, request_id, options)
+
+    async def _plain(
+        self,
+        run: Run,
+        prompt: Any,
+        params: SamplingParams,
+        request_id: str,
+        options: dict[str, Any],
+    ) -> AsyncGenerator[RequestOutput, None]:
+        outputs = self._engine.generate(prompt, params, request_id, **options)
+        try:
+            async for output in outputs:
+                first = run.lines[output.outputs[0].index]
+                if not first.tokens:
+                    first.prefill_tokens = prefill_tokens(output)
+                for completion in output.outputs:
+                    line = run.lines[completion.index]
+                    line.advance(len(completion.token_ids), completion.finish_reason)
+                yield output
+        finally:
+            await outputs.aclose()
+
+    async def _first_finish(
+        self,
+        search: FirstFinish,
+        run: Run,
+        prompt: Any,
+        params: SamplingParams,
+        request_id: str,
+        options: dict[str, Any],
+    ) -> AsyncGenerator[RequestOutput, None]:
+        # Clients may reuse their request ids; the id that `stop` aborts must be ours alone.
+        own_id = f"{request_id}-{uuid.uuid4().hex}"
+        source = EngineLines(self._engine, prompt, params, own_id, options)
+        rules = Rules(
+            voters=search.k,
+            choices=params.n,
+            require_answer=search.require_answer,
+            min_thinking=search.min_thinking,
+            markers=self._markers,
+            opened=opens_thinking(_prompt_token_ids(prompt), self._markers),
+        )
+        try:
+            run.outcome = await first_finish(source, run.lines, rules)
+        except BaseExceptionGroup as group:
+            raise _first_error(group) from group
+        for output in replay(run.outcome.winners, params.output_kind, request_id):
+            yield output
+
+
+def _share(control: ControlScope, run: Run, max_tokens: int | None) -> int:
+    """The token limit of one branch: its own, or its share of what the request may still sample."""
+    left = control.plan.max_tokens - control.ledger.sampled_tokens
+    share = max(1, left // (len(run.lines) * control.plan.prompts))
+    return share if max_tokens is None else min(max_tokens, share)
+
+
+def _prompt_token_ids(prompt: Any) -> Sequence[int]:
+    """Tokens of a rendered prompt; none for one that has only embeddings."""
+    return prompt.get("prompt_token_ids") or () if isinstance(prompt, Mapping) else ()
+
+
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that vLLM's handlers know. Siblings fail alike, so one speaks for all."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

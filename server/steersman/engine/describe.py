@@ -1,0 +1,50 @@
+"""What the engine's configuration says about the model, as capabilities."""
+
+from typing import Any
+
+from vllm.engine.protocol import EngineClient
+
+from steersman.capabilities import Capabilities, Limits, Model
+from steersman.trajectory.phases import Markers
+
+
+def describe(engine: EngineClient, names: tuple[str, ...], limits: Limits) -> Capabilities:
+    """Describe a running engine.
+
+    Args:
+        engine: vLLM's engine client.
+        names: Names under which the model is served.
+        limits: The server's limits.
+
+    """
+    config = engine.model_config
+    sampling: dict[str, Any] = config.get_diff_sampling_param()
+    return Capabilities(
+        model=Model(
+            names=names,
+            architecture=config.architecture,
+            hidden_size=config.get_hidden_size(),
+            layers=config.get_total_num_hidden_layers(),
+            vocabulary=config.get_vocab_size(),
+            max_model_len=config.max_model_len,
+        ),
+        thinking_tokens=thinking_markers(engine),
+        greedy_by_default=sampling.get("temperature") == 0,
+        limits=limits,
+    )
+
+
+def thinking_markers(engine: EngineClient) -> Markers | None:
+    """The markers that vLLM's reasoning parser for this model knows; None without a parser."""
+    reasoning = engine.vllm_config.reasoning_config
+    if reasoning is None or not reasoning.enabled:
+        return None
+    tokenizer = engine.renderer.get_tokenizer()
+    start = tuple(reasoning.reasoning_start_token_ids)
+    end = tuple(reasoning.natural_reasoning_end_token_ids)
+    return Markers(
+        start=start,
+        end=end,
+        start_text=tokenizer.decode(start, skip_special_tokens=False),
+        end_text=tokenizer.decode(end, skip_special_tokens=False),
+    )

@@ -1,0 +1,121 @@
+"""Lines of generation on vLLM: siblings of one request, and their outputs put back together."""
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+from vllm.engine.protocol import EngineClient
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+from steersman.trajectory.line import Line, Piece
+
+
+class EngineLines:
+    """Starts siblings of one vLLM request: same prompt, own seed, one engine request each.
+
+    Args:
+        engine: vLLM's engine client.
+        prompt: The rendered prompt.
+        params: Sampling parameters of the request; `n` and the output kind are replaced.
+        request_id: An id that no other request has: `stop` ends everything that carries it.
+        options: Keyword arguments of `EngineClient.generate`, handed on as they are.
+
+    """
+
+    def __init__(
+        self,
+        engine: EngineClient,
+        prompt: Any,
+        params: SamplingParams,
+        request_id: str,
+        options: dict[str, Any],
+    ) -> None:
+        self._engine = engine
+        self._prompt = prompt
+        self._params = params
+        self._request_id = request_id
+        self._options = options
+
+    async def follow(self, line: Line[RequestOutput]) -> AsyncGenerator[Piece[RequestOutput]]:
+        """Run a branch. Its seed is the request's plus the branch, as with vLLM's own `n`."""
+        params = self._params.clone()
+        params.n = 1
+        params.output_kind = RequestOutputKind.DELTA
+        if params.seed is not None:
+            params.seed += line.branch
+        outputs = self._engine.generate(self._prompt, params, self._request_id, **self._options)
+        try:
+            async for output in outputs:
+                if not line.pieces:
+                    line.prefill_tokens = prefill_tokens(output)
+                yield piece(output)
+        finally:
+            await outputs.aclose()
+
+    async def stop(self) -> None:
+        await self._engine.abort(self._request_id)
+
+
+def piece(output: RequestOutput) -> Piece[RequestOutput]:
+    """One step of a request with a single choice."""
+    (completion,) = output.outputs
+    return Piece(tuple(completion.token_ids), completion.text, completion.finish_reason, output)
+
+
+def prefill_tokens(output: RequestOutput) -> int:
+    """Prompt tokens that were computed for this request, not read from the prefix cache."""
+    return len(output.prompt_token_ids or ()) - (output.num_cached_tokens or 0)
+
+
+def replay(
+    winners: Sequence[Line[RequestOutput]], kind: RequestOutputKind, request_id: str
+) -> Iterator[RequestOutput]:
+    """The winners as the outputs of one vLLM request, in the kind that its caller asked for.
+
+    Takes over the winners' outputs: they are changed in place.
+    """
+    if kind is RequestOutputKind.DELTA:
+        yield from _deltas(winners, request_id)
+    else:
+        finals = [_merged(line) for line in winners]
+        answer = finals[0]
+        for index, final in enumerate(finals):
+            final.outputs[0].index = index
+        answer.outputs = [final.outputs[0] for final in finals]
+        answer.request_id = request_id
+        yield answer
+
+
+def _deltas(winners: Sequence[Line[RequestOutput]], request_id: str) -> Iterator[RequestOutput]:
+    last = winners[-1].pieces[-1].output
+    for index, line in enumerate(winners):
+        for step in line.pieces:
+            output = step.output
+            output.request_id = request_id
+            output.outputs[0].index = index
+            output.finished = output is last
+            yield output
+
+
+def _merged(line: Line[RequestOutput]) -> RequestOutput:
+    """One line's deltas as a single final output."""
+    first, last = line.pieces[0].output, line.pieces[-1].output
+    parts = [step.output.outputs[0] for step in line.pieces]
+    completion = last.outputs[0]
+    if any(part.logprobs for part in parts[:-1]):
+        logprobs = parts[0].logprobs
+        for part in parts[1:]:
+            logprobs.extend(part.logprobs or ())
+        completion.logprobs = logprobs
+    masks = [part.sampling_mask for part in parts if part.sampling_mask is not None]
+    if masks:
+        masks[-1].token_ids = list(chain.from_iterable(mask.token_ids for mask in masks))
+        completion.sampling_mask = masks[-1]
+    completion.text = line.text
+    completion.token_ids = line.token_ids
+    last.prompt = first.prompt
+    last.prompt_token_ids = first.prompt_token_ids
+    last.prompt_logprobs = first.prompt_logprobs
+    last.prompt_token_id_logprobs = first.prompt_token_id_logprobs
+    return last

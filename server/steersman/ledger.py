@@ -1,0 +1,125 @@
+"""The books of one HTTP request: what ran, what it cost, and the receipt made of it."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from steersman.trajectory.line import Line
+from steersman_client import Applied, AppliedSearch, Compute, Leader, Receipt
+
+if TYPE_CHECKING:
+    from steersman.search.first_finish import Outcome
+
+
+class Run:
+    """One call of the engine within the request: one prompt, or one turn of a tool loop."""
+
+    def __init__(self, branches: int) -> None:
+        self.lines: list[Line[Any]] = [Line(branch) for branch in range(branches)]
+        self.outcome: Outcome[Any] | None = None
+        self.branch_max_tokens: int | None = None
+        self._leader: Line[Any] | None = None
+        self._shown = 0
+
+    @property
+    def sampled_tokens(self) -> int:
+        return sum(line.tokens for line in self.lines)
+
+    @property
+    def returned_tokens(self) -> int:
+        winners = self.lines if self.outcome is None else self.outcome.winners
+        return sum(line.tokens for line in winners)
+
+    def leader(self) -> Leader | None:
+        """The leading sibling, with its text since it was last asked for; None if there is none.
+
+        The sibling that has got furthest takes the lead and keeps it as long as it runs.
+        """
+        if self._leader is None or self._leader.finish_reason is not None:
+            running = [line for line in self.lines if line.finish_reason is None]
+            self._leader = max(running, key=lambda line: line.tokens, default=None)
+            self._shown = 0
+        if self._leader is None:
+            return None
+        text = self._leader.text[self._shown :]
+        self._shown += len(text)
+        return Leader(branch=self._leader.branch, tokens=self._leader.tokens, text=text)
+
+
+class Ledger:
+    """All runs of one HTTP request, and the clock."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.runs: list[Run] = []
+        self._clock = clock
+        self._started = clock()
+
+    def open(self, branches: int) -> Run:
+        """Start the books of an engine call with this many lines."""
+        run = Run(branches)
+        self.runs.append(run)
+        return run
+
+    @property
+    def lines(self) -> list[Line[Any]]:
+        return [line for run in self.runs for line in run.lines]
+
+    @property
+    def sampled_tokens(self) -> int:
+        return sum(run.sampled_tokens for run in self.runs)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the request was planned."""
+        return self._clock() - self._started
+
+    @property
+    def running(self) -> int:
+        return sum(line.finish_reason is None for line in self.lines)
+
+    @property
+    def finished(self) -> int:
+        return sum(line.finished for line in self.lines)
+
+    @property
+    def cancelled(self) -> int:
+        return sum(line.aborted for line in self.lines)
+
+    def compute(self) -> Compute:
+        return Compute(
+            sampled_tokens=self.sampled_tokens,
+            returned_tokens=sum(run.returned_tokens for run in self.runs),
+            cancelled_tokens=sum(line.tokens for line in self.lines if line.aborted),
+            prefill_tokens=sum(line.prefill_tokens for line in self.lines),
+            wall_ms=round(self.seconds * 1e3, 3),
+        )
+
+    def receipt(self, *, profile: str | None, search: str | None) -> Receipt:
+        """The receipt, as of now.
+
+        Args:
+            profile: Name of the profile that applied.
+            search: Name of the search method; None if there was none.
+
+        """
+        applied = Applied(profile=profile, search=self._search(search) if search else None)
+        return Receipt(applied=applied, compute=self.compute())
+
+    def _search(self, method: str) -> AppliedSearch:
+        outcomes = [run.outcome for run in self.runs if run.outcome is not None]
+        winners = tuple(line.branch for outcome in outcomes for line in outcome.winners)
+        # With several runs the receipt names the weakest way in which one of them was decided.
+        decided = {outcome.decided_by for outcome in outcomes}
+        decided_by = next((by for by in ("fallback", "vote", "first") if by in decided), None)
+        limits = {run.branch_max_tokens for run in self.runs}
+        return AppliedSearch(
+            method=method,
+            launched=len(self.lines),
+            finished=self.finished,
+            cancelled=self.cancelled,
+            winner=winners[0] if winners else None,
+            winners=winners,
+            decided_by=decided_by,
+            votes=outcomes[0].votes if len(outcomes) == 1 else None,
+            branch_max_tokens=limits.pop() if len(limits) == 1 else None,
+        )

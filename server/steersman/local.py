@@ -1,0 +1,147 @@
+"""A server as a child process on this machine: for evaluation runs, benchmarks and tests."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import httpx
+import psutil
+
+START_SECONDS = 600.0
+STOP_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+
+
+class ServerError(Exception):
+    """The server did not come up; the message ends with the last lines of its log."""
+
+
+class LocalServer:
+    """One server process and all that it starts; ended with the `with` block.
+
+    Args:
+        command: The command line up to host and port, which are added.
+        log: File that takes the output.
+        environment: Variables laid over this process's own.
+
+    """
+
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.port = _free_port()
+        self._command = [*command, "--host", "127.0.0.1", "--port", str(self.port)]
+        self._log = log
+        self._environment = {**os.environ, **(environment or {})}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def steersman(
+        cls,
+        arguments: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> Self:
+        """`steersman serve` with these arguments."""
+        return cls([sys.executable, "-m", "steersman", "serve", *arguments], log, environment)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start, and wait until the server is healthy.
+
+        Raises:
+            ServerError: It ended before, or took longer than `START_SECONDS`.
+
+        """
+        with self._log.open("wb") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._healthy():
+            if not self.running or time.monotonic() > deadline:
+                self.stop()
+                lines = self._log.read_text(errors="replace").splitlines()[-20:]
+                raise ServerError("the server did not start:\n" + "\n".join(lines))
+            time.sleep(_POLL_SECONDS)
+
+    def stop(self) -> None:
+        """End the server and every process that it started."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(STOP_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def wait(self, seconds: float) -> int:
+        """The exit code of a server that ends by itself."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def children(self) -> list[int]:
+        """Process ids of everything that the server has started, its engine among them."""
+        assert self._process is not None
+        return [child.pid for child in psutil.Process(self._process.pid).children(recursive=True)]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Sum of a metric's samples that have these labels; 0 if there are none."""
+        wanted = {f'{key}="{value}"' for key, value in labels.items()}
+        return sum(value for found, value in self._samples(name) if wanted <= found)
+
+    def wait_for_metric(self, name: str, value: float, seconds: float) -> bool:
+        """Whether a metric takes this value within some seconds."""
+        deadline = time.monotonic() + seconds
+        while self.metric(name) != value:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS / 4)
+        return True
+
+    def _samples(self, name: str) -> Iterator[tuple[set[str], float]]:
+        sample = re.compile(rf"{re.escape(name)}(?:\{{(.*)\}})? (\S+)$")
+        for line in httpx.get(f"{self.url}/metrics", timeout=30).text.splitlines():
+            if match := sample.match(line):
+                yield set((match[1] or "").split(",")), float(match[2])
+
+    def _healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=5).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

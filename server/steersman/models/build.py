@@ -1,0 +1,52 @@
+"""Making the directory of a built-in model: fetch, then convert in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from steersman.models.catalog import BuiltIn
+from steersman.models.error import ModelError
+from steersman.models.fetch import fetch
+from steersman.models.progress import Progress
+
+_QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+def build(model: BuiltIn, work: Path, target: Path, progress: Progress) -> None:
+    """Fill `target` with the files of a model, using `work` for intermediate ones.
+
+    Raises:
+        ModelError: the model cannot be fetched or converted.
+    """
+    file = fetch(model.source, work, progress)
+    progress.step("converting to bfloat16")
+    convert_apart(file, target)
+
+
+def convert_apart(source: Path, target: Path) -> None:
+    """Run the conversion in a process of its own.
+
+    Raises:
+        ModelError: it failed; the message has the last line that it printed.
+    """
+    command = [sys.executable, "-m", "steersman.models.convert", str(source), str(target)]
+    converted = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | _QUIET,
+        check=False,
+    )
+    if converted.returncode:
+        printed = converted.stdout.strip().splitlines()
+        reason = printed[-1] if printed else f"it ended with status {converted.returncode}"
+        raise ModelError(f"cannot convert {source.name}: {reason}")

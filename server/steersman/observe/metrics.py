@@ -1,0 +1,70 @@
+"""Prometheus metrics of controlled requests, on `/metrics` beside vLLM's own."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from steersman.ledger import Ledger
+
+_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000)
+
+
+class Metrics:
+    """The collectors, all labelled by `method`: the search method, or `plain`.
+
+    Args:
+        registry: Where to register; the one that `/metrics` serves.
+
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "steersman_requests",
+            "Controlled requests by outcome: ok, error or disconnected.",
+            ["method", "outcome"],
+            registry=registry,
+        )
+        self._refused = Counter(
+            "steersman_refused", "Requests refused before anything ran.", registry=registry
+        )
+        self._branches = Counter(
+            "steersman_branches",
+            "Branches by event: launched, finished (to their own end) or cancelled.",
+            ["method", "event"],
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "steersman_tokens",
+            "Tokens by kind: sampled (all), returned, or cancelled (of aborted branches).",
+            ["method", "kind"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "steersman_request_seconds",
+            "Duration of controlled requests.",
+            ["method"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+
+    def refused(self) -> None:
+        """Count a request that was answered with an error before anything ran."""
+        self._refused.inc()
+
+    def closed(self, method: str, ledger: Ledger, outcome: str) -> None:
+        """Count a request that has ended, from its books."""
+        compute = ledger.compute()
+        self._requests.labels(method, outcome).inc()
+        self._seconds.labels(method).observe(ledger.seconds)
+        branches = {
+            "launched": len(ledger.lines),
+            "finished": ledger.finished,
+            "cancelled": len(ledger.lines) - ledger.finished,
+        }
+        for event, count in branches.items():
+            self._branches.labels(method, event).inc(count)
+        tokens = {
+            "sampled": compute.sampled_tokens,
+            "returned": compute.returned_tokens if outcome == "ok" else 0,
+            "cancelled": compute.cancelled_tokens,
+        }
+        for kind, count in tokens.items():
+            self._tokens.labels(method, kind).inc(count)

@@ -1,0 +1,238 @@
+"""The one place where a request's control is checked: a plan, or one clear error.
+
+Everything here runs before the engine hears of the request. Past this point nothing is re-checked.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from steersman.capabilities import Capabilities
+from steersman.errors import ControlError
+from steersman.profiles import Profile, ProfileError, merge
+from steersman.request import Endpoint, Request
+from steersman_client import ControlSpec, FirstFinish
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a controlled request will do.
+
+    Attributes:
+        profile: The profile that it builds on.
+        search: The search to run for each prompt; None for a plain generation.
+        prompts: Prompts of the request.
+        max_tokens: Tokens that the whole request may sample.
+
+    """
+
+    profile: str | None
+    search: FirstFinish | None
+    prompts: int
+    max_tokens: int
+
+    def branches(self, choices: int) -> int:
+        """Engine requests for one prompt of which `choices` responses are returned."""
+        return self.search.n if self.search else choices
+
+    @property
+    def method(self) -> str:
+        """The label of this plan in metrics."""
+        return self.search.method if self.search else "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Planner:
+    """Plans requests for one server.
+
+    Attributes:
+        capabilities: What the server can do, and its limits.
+        profiles: The presets it keeps.
+
+    """
+
+    capabilities: Capabilities
+    profiles: Mapping[str, Profile]
+
+    def plan(self, control: object, request: Request, *, profile_suffix: str | None = None) -> Plan:
+        """Check one request.
+
+        Args:
+            control: The request's `control` field as it came, None if absent.
+            request: The facts of the rest of the body.
+            profile_suffix: The profile named by the model suffix, if any.
+
+        Raises:
+            ControlError: The request cannot be served as asked.
+
+        """
+        if control is not None and not isinstance(control, dict):
+            raise ControlError(
+                f"control must be an object, not {_json_type(control)}", param="control"
+            )
+        spec = self._spec(control or {}, profile_suffix)
+        self._refuse_unsupported(spec)
+        self._refuse_conflicts(request)
+        if spec.search is not None:
+            assert isinstance(spec.search, FirstFinish)
+            self._check_first_finish(spec.search, request)
+        plan = Plan(
+            profile=spec.profile,
+            search=spec.search,
+            prompts=request.prompts,
+            max_tokens=self.capabilities.limits.max_control_tokens,
+        )
+        self._check_limits(plan, request)
+        return plan
+
+    def check_profiles(self) -> None:
+        """Plan every profile once, so that a bad one stops the start and not a request.
+
+        Raises:
+            ProfileError: A profile that this server could not serve.
+
+        """
+        for name in self.profiles:
+            try:
+                self.plan({"profile": name}, Request(Endpoint.CHAT, stream=True))
+            except ControlError as error:
+                raise ProfileError(f"profile {name!r}: {error.param}: {error.message}") from error
+
+    def _spec(self, control: dict[str, Any], suffix: str | None) -> ControlSpec:
+        name = control.get("profile")
+        if suffix is not None:
+            if name is not None and name != suffix:
+                raise ControlError(
+                    f"the model suffix names profile {suffix!r} and control.profile {name!r}",
+                    param="control.profile",
+                )
+            name = suffix
+        if isinstance(name, str):
+            if name not in self.profiles:
+                raise ControlError(
+                    f"unknown profile {name!r}; this server has: {_names(self.profiles)}",
+                    param="control.profile",
+                )
+            control = {**merge(self.profiles[name].control, control), "profile": name}
+        try:
+            return ControlSpec.model_validate(control)
+        except ValidationError as error:
+            raise _schema_error(error) from None
+
+    def _refuse_unsupported(self, spec: ControlSpec) -> None:
+        methods = self.capabilities.methods
+        asked = {
+            "steer": spec.steer,
+            "thinking": spec.thinking,
+            "monitor": spec.monitor,
+            "sampler": spec.sampler,
+        }
+        for part, value in asked.items():
+            if value and not getattr(methods, part):
+                raise ControlError(
+                    f"{part} is not supported by this server", param=f"control.{part}"
+                )
+        if spec.search is not None and spec.search.method not in methods.search:
+            raise ControlError(
+                f"search method {spec.search.method!r} is not supported by this server; "
+                f"it has: {_names(methods.search)}",
+                param="control.search.method",
+            )
+
+    def _refuse_conflicts(self, request: Request) -> None:
+        if request.beam_search:
+            raise ControlError(
+                "beam search bypasses the controls of this server: leave out control or "
+                "use_beam_search",
+                param="use_beam_search",
+            )
+        if request.background:
+            raise ControlError(
+                "a background response has ended its HTTP request before the receipt is known: "
+                "leave out control or background",
+                param="background",
+            )
+
+    def _check_first_finish(self, search: FirstFinish, request: Request) -> None:
+        if search.k > search.n:
+            raise ControlError(f"k ({search.k}) is above n ({search.n})", param="control.search.k")
+        if search.k > 1 and request.choices > 1:
+            raise ControlError(
+                f"k = {search.k} votes for one answer, so n must be 1, not {request.choices}",
+                param="control.search.k",
+            )
+        if request.choices > search.n:
+            raise ControlError(
+                f"n asks for {request.choices} choices of {search.n} siblings", param="n"
+            )
+        greedy = self.capabilities.greedy_by_default
+        if search.n > 1 and (request.temperature == 0 or (request.temperature is None and greedy)):
+            raise ControlError(
+                "first_finish needs sampling: at temperature 0 all siblings are the same",
+                param="temperature",
+            )
+        if search.min_thinking and self.capabilities.thinking_tokens is None:
+            raise ControlError(
+                "min_thinking needs a model with a thinking phase; this server knows of none "
+                "(start it with --reasoning-parser if the model has one)",
+                param="control.search.min_thinking",
+            )
+        chunks_of_one_prompt = request.endpoint is not Endpoint.RESPONSES and request.prompts == 1
+        if search.stream_leader and request.stream and not chunks_of_one_prompt:
+            raise ControlError(
+                "stream_leader works on chat completions, and on completions of one prompt",
+                param="control.search.stream_leader",
+            )
+
+    def _check_limits(self, plan: Plan, request: Request) -> None:
+        limits = self.capabilities.limits
+        branches = plan.branches(request.choices) * plan.prompts
+        param = "control.search.n" if plan.search else "n"
+        if branches > limits.max_branches:
+            prompts = f" for {request.prompts} prompts" if request.prompts > 1 else ""
+            raise ControlError(
+                f"{branches} branches{prompts} are over this server's limit of "
+                f"{limits.max_branches} a request",
+                param=param,
+            )
+        if request.max_tokens is not None:
+            tokens = branches * min(request.max_tokens, self.capabilities.model.max_model_len)
+            if tokens > limits.max_control_tokens:
+                raise ControlError(
+                    f"{branches} branches of {request.max_tokens} tokens are over this server's "
+                    f"limit of {limits.max_control_tokens} sampled tokens a request",
+                    param=request.max_tokens_field,
+                )
+
+
+def _schema_error(error: ValidationError) -> ControlError:
+    first = error.errors(include_url=False)[0]
+    loc = first["loc"]
+    # Pydantic puts the tag of a tagged union between the field and what is inside it.
+    where = [part for i, part in enumerate(loc) if not (i == 1 and loc[0] == "search")]
+    path = "control" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in where)
+    context = first.get("ctx", {})
+    match first["type"]:
+        case "extra_forbidden":
+            message = "unknown field"
+        case "missing":
+            message = "is required"
+        case "union_tag_not_found":
+            path, message = f"{path}.method", "is required"
+        case "union_tag_invalid":
+            path = f"{path}.method"
+            message = f"unknown method {context['tag']!r}; known: {context['expected_tags']}"
+        case _:
+            message = first["msg"][0].lower() + first["msg"][1:]
+    return ControlError(f"{path}: {message}", param=path)
+
+
+def _json_type(value: object) -> str:
+    names = {bool: "a boolean", str: "a string", list: "an array", int: "a number"}
+    return names.get(type(value), "a number")
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,84 @@
+"""Profiles: named control presets that the server keeps, read from a YAML file."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
+
+
+class Profile(BaseModel):
+    """A preset: part of a `control` object that requests may build on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str = ""
+    control: dict[str, Any]
+
+
+class ProfileError(Exception):
+    """A profile file that cannot be used; the message is one line and names the profile."""
+
+
+def load(path: Path) -> dict[str, Profile]:
+    """Read a profile file: a mapping from name to `description` and `control`.
+
+    Raises:
+        ProfileError: The file cannot be read, is not such a mapping, or a name is not usable in
+            a model suffix.
+
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+        raise ProfileError(f"{path}: not valid YAML: {problem}") from error
+    if not isinstance(data, dict):
+        raise ProfileError(f"{path}: expected a mapping from profile names to profiles")
+    return {_name(path, name): _profile(path, name, value) for name, value in data.items()}
+
+
+def _name(path: Path, name: object) -> str:
+    if not isinstance(name, str) or not NAME.match(name):
+        raise ProfileError(
+            f"{path}: profile name {name!r}: use lower-case letters, digits, '-', '_' and '.'"
+        )
+    return name
+
+
+def _profile(path: Path, name: str, value: object) -> Profile:
+    try:
+        profile = Profile.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in (name, *first["loc"]))
+        raise ProfileError(f"{path}: {where}: {first['msg']}") from error
+    if "profile" in profile.control:
+        raise ProfileError(f"{path}: {name}.control.profile: a profile cannot name another one")
+    return profile
+
+
+def merge(base: Mapping[str, Any], explicit: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a request's own `control` over a profile's.
+
+    Explicit fields win, objects are merged field by field, lists are replaced, and an explicit
+    null switches a part off. An object whose `method` differs replaces the profile's whole part.
+    """
+    merged = dict(base)
+    for key, value in explicit.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict) and _same_method(below, value):
+            merged[key] = merge(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _same_method(base: Mapping[str, Any], explicit: Mapping[str, Any]) -> bool:
+    return "method" not in explicit or explicit["method"] == base.get("method")

@@ -1,0 +1,73 @@
+"""The facts of an OpenAI request body that a plan depends on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+
+class Endpoint(StrEnum):
+    """The endpoints that take `control`."""
+
+    CHAT = "/v1/chat/completions"
+    COMPLETIONS = "/v1/completions"
+    RESPONSES = "/v1/responses"
+
+
+MAX_TOKENS_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the rest of the body says.
+
+    A field of the wrong type counts as absent here: vLLM's own schema refuses the body later.
+
+    Attributes:
+        endpoint: Where the request came in.
+        stream: Whether the answer is streamed.
+        prompts: Number of prompts (completions take several).
+        choices: Returned choices for each prompt: `n`.
+        max_tokens: Limit of one response, and the name of the field that sets it.
+        temperature: None if the request names none.
+        beam_search: vLLM's own beam search.
+        background: The Responses API's background mode.
+
+    """
+
+    endpoint: Endpoint
+    stream: bool = False
+    prompts: int = 1
+    choices: int = 1
+    max_tokens: int | None = None
+    max_tokens_field: str = "max_tokens"
+    temperature: float | None = None
+    beam_search: bool = False
+    background: bool = False
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, body: Mapping[str, Any]) -> Self:
+        field = next((f for f in MAX_TOKENS_FIELDS if _integer(body.get(f)) is not None), None)
+        temperature = body.get("temperature")
+        return cls(
+            endpoint=endpoint,
+            stream=body.get("stream") is True,
+            prompts=_prompts(body.get("prompt")) if endpoint is Endpoint.COMPLETIONS else 1,
+            choices=_integer(body.get("n")) or 1,
+            max_tokens=_integer(body.get(field)) if field else None,
+            max_tokens_field=field or "max_tokens",
+            temperature=temperature if isinstance(temperature, int | float) else None,
+            beam_search=body.get("use_beam_search") is True,
+            background=body.get("background") is True,
+        )
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _prompts(prompt: object) -> int:
+    """A prompt is a string or a list of token ids; several are a list of those."""
+    if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
+        return len(prompt)
+    return 1

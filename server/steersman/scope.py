@@ -1,0 +1,38 @@
+"""What one controlled HTTP request carries from the middleware to the engine, and back."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from steersman.ledger import Ledger
+from steersman.plan import Plan
+from steersman_client import Leader, Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class ControlScope:
+    """One HTTP request: its plan, and the books that the engine keeps for it."""
+
+    plan: Plan
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def receipt(self) -> Receipt:
+        search = self.plan.search
+        return self.ledger.receipt(
+            profile=self.plan.profile, search=search.method if search else None
+        )
+
+    def progress(self) -> dict[str, int]:
+        """A line of progress for a client that waits for the winner."""
+        return {
+            "finished": self.ledger.finished,
+            "running": self.ledger.running,
+            "tokens": self.ledger.sampled_tokens,
+        }
+
+    def leader(self) -> Leader | None:
+        """The leading sibling and its new text, while one runs."""
+        return self.ledger.runs[0].leader() if self.ledger.runs else None
+
+
+CONTROL: ContextVar[ControlScope | None] = ContextVar("steersman_control", default=None)
+"""Set by the middleware for the request's own task and every task that it starts."""

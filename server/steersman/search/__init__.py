@@ -1,0 +1,1 @@
+"""Search policies: which lines to run, and which of them to return."""

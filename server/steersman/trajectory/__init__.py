@@ -1,0 +1,1 @@
+"""How one line of text is produced, and how it is read."""

@@ -1,0 +1,78 @@
+"""One line of generation, and the narrow protocol through which a search runs many of them."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+OutputT = TypeVar("OutputT")
+OutputT_co = TypeVar("OutputT_co", covariant=True)
+
+ABORTED = "abort"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece(Generic[OutputT_co]):
+    """What one engine step added to a line.
+
+    Attributes:
+        token_ids: New tokens.
+        text: Their text. It may lag behind the tokens while a character is incomplete.
+        finish_reason: Set on the last piece: `stop`, `length`, `abort`, ...
+        output: The engine's own object, kept so that a winner can be replayed as it came.
+
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    finish_reason: str | None
+    output: OutputT_co
+
+
+@dataclass(slots=True)
+class Line(Generic[OutputT]):
+    """The record of one sibling: filled by the task that follows it, read by everyone else."""
+
+    branch: int
+    pieces: list[Piece[OutputT]] = field(default_factory=list)
+    tokens: int = 0
+    prefill_tokens: int = 0
+    finish_reason: str | None = None
+
+    def add(self, piece: Piece[OutputT]) -> None:
+        """Record a step and keep it."""
+        self.pieces.append(piece)
+        self.advance(len(piece.token_ids), piece.finish_reason)
+
+    def advance(self, tokens: int, finish_reason: str | None) -> None:
+        """Record a step that somebody else keeps."""
+        self.tokens += tokens
+        self.finish_reason = finish_reason
+
+    @property
+    def finished(self) -> bool:
+        """Whether the line came to an end of its own."""
+        return self.finish_reason is not None and not self.aborted
+
+    @property
+    def aborted(self) -> bool:
+        return self.finish_reason == ABORTED
+
+    @property
+    def text(self) -> str:
+        return "".join(piece.text for piece in self.pieces)
+
+    @property
+    def token_ids(self) -> list[int]:
+        return [token for piece in self.pieces for token in piece.token_ids]
+
+
+class Source(Protocol[OutputT]):
+    """Starts lines on one prompt. Siblings share the prompt's cache."""
+
+    def follow(self, line: Line[OutputT]) -> AsyncGenerator[Piece[OutputT], None]:
+        """Run the branch `line.branch` to its end. Cancelling the consumer aborts it."""
+        ...
+
+    async def stop(self) -> None:
+        """Abort every running line; each still yields, as its last piece, what it had sampled."""
+        ...

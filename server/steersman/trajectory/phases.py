@@ -1,0 +1,90 @@
+"""The two phases of a reasoner's response: thinking, then the answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Markers(BaseModel):
+    """The token sequences (and their text) that open and close the thinking phase."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: tuple[int, ...]
+    end: tuple[int, ...]
+    start_text: str
+    end_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """A response, split.
+
+    Attributes:
+        thinking_tokens: Tokens of the thinking phase, markers not counted.
+        answer: Text after the thinking phase; None while thinking is not closed.
+
+    """
+
+    thinking_tokens: int
+    answer: str | None
+
+    @property
+    def has_answer(self) -> bool:
+        return self.answer is not None and bool(self.answer.strip())
+
+
+def split(
+    token_ids: Sequence[int], text: str, markers: Markers | None, *, opened: bool = False
+) -> Phases:
+    """Split a response at the end of its thinking phase.
+
+    Args:
+        token_ids: The generated tokens.
+        text: Their text.
+        markers: The model's markers; None for a model without a thinking phase.
+        opened: Whether the prompt already opened the thinking phase.
+
+    """
+    if markers is None:
+        return Phases(0, text)
+    start = find(token_ids, markers.start)
+    end = find(token_ids, markers.end)
+    if start is None and end is None and not opened:
+        return Phases(0, text)
+    begin = 0 if start is None else start + len(markers.start)
+    if end is None:
+        return Phases(max(0, len(token_ids) - begin), None)
+    _, marker, answer = text.partition(markers.end_text)
+    # Markers that are special tokens leave no trace in the text.
+    return Phases(max(0, end - begin), answer if marker else text)
+
+
+def opens_thinking(prompt_token_ids: Sequence[int], markers: Markers | None) -> bool:
+    """Whether a prompt ends inside an open thinking phase (as R1-style templates leave it)."""
+    if markers is None:
+        return False
+    start = find_last(prompt_token_ids, markers.start)
+    end = find_last(prompt_token_ids, markers.end)
+    return start is not None and (end is None or end < start)
+
+
+def find(token_ids: Sequence[int], marker: Sequence[int]) -> int | None:
+    """Index of the first occurrence of a token sequence, or None."""
+    width = len(marker)
+    wanted = tuple(marker)
+    for i in range(len(token_ids) - width + 1):
+        if tuple(token_ids[i : i + width]) == wanted:
+            return i
+    return None
+
+
+def find_last(token_ids: Sequence[int], marker: Sequence[int]) -> int | None:
+    """Index of the last occurrence of a token sequence, or None."""
+    width = len(marker)
+    wanted = tuple(marker)
+    for i in range(len(token_ids) - width, -1, -1):
+        if tuple(token_ids[i : i + width]) == wanted:
+            return i
+    return None

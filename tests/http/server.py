@@ -1,0 +1,16 @@
+"""The server that the HTTP tests share."""
+
+import httpx
+
+from steersman.local import LocalServer
+
+API_KEY = "sk-test"
+
+
+class Server(LocalServer):
+    """A local server that wants a key."""
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=self.url, timeout=120, headers={"Authorization": f"Bearer {API_KEY}"}
+        )

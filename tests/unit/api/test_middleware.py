@@ -1,0 +1,205 @@
+"""The middleware around a made-up application that behaves like vLLM's routes."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import Message, Scope
+
+from steersman.api import progress
+from steersman.api.middleware import ControlMiddleware
+from steersman.capabilities import Limits
+from steersman.observe.metrics import Metrics
+from steersman.scope import CONTROL
+from tests.unit.servers import planner
+
+pytestmark = pytest.mark.anyio
+
+CHAT = "/v1/chat/completions"
+FIRST = {"search": {"method": "first_finish", "n": 2}}
+
+
+async def endpoint(request: Request) -> Response:
+    """Answers with what it got, and runs two branches in the books if there is a control."""
+    body = await request.json()
+    control = CONTROL.get()
+    if control is not None:
+        run = control.ledger.open(control.plan.branches(1))
+        for line in run.lines:
+            line.advance(3, "stop" if line.branch == 0 else "abort")
+    if body.get("fail"):
+        return JSONResponse({"error": {"message": "no"}}, 500)
+    if body.get("stream"):
+        return StreamingResponse(_events(body), media_type="text/event-stream")
+    return JSONResponse({"got": body, "length": int(request.headers["content-length"])})
+
+
+async def _events(body: dict[str, Any]) -> AsyncIterator[str]:
+    control = CONTROL.get()
+    if control is not None and body.get("slow"):
+        line = control.ledger.runs[0].lines[0]
+        line.finish_reason = None
+        await asyncio.sleep(0.05)
+        line.finish_reason = "stop"
+    yield 'data: {"choices":[{"delta":{"content":"a"},"finish_reason":null}]}\n\n'
+    yield 'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+    yield "data: [DONE]\n\n"
+
+
+class Server:
+    def __init__(self, limits: Limits | None = None) -> None:
+        paths = [CHAT, "/v1/completions", "/v1/messages"]
+        inner = Starlette(routes=[Route(path, endpoint, methods=["POST"]) for path in paths])
+        self.registry = CollectorRegistry()
+        self.app = ControlMiddleware(
+            inner, planner=planner(limits=limits), metrics=Metrics(self.registry)
+        )
+
+    async def post(self, body: object, path: str = CHAT, **kwargs: Any) -> httpx.Response:
+        transport = httpx.ASGITransport(app=self.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            if isinstance(body, bytes):
+                headers = {"content-type": "application/json"}
+                return await client.post(path, content=body, headers=headers)
+            return await client.post(path, json=body, **kwargs)
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+async def test_a_request_without_control_passes_untouched() -> None:
+    server = Server()
+    body = b'{ "model": "tiny",  "x": "\\u00e9" }'
+    answer = (await server.post(body)).json()
+    assert answer == {"got": json.loads(body), "length": len(body)}
+    assert server.metric("steersman_requests_total", method="plain", outcome="ok") == 0
+
+
+async def test_the_control_is_taken_out_and_the_receipt_put_in() -> None:
+    server = Server()
+    response = await server.post({"model": "tiny:fast", "x": "é", "control": FIRST})
+    answer = response.json()
+    assert answer["got"] == {"model": "tiny", "x": "é"}
+    assert answer["control"]["applied"]["profile"] == "fast"
+    assert answer["control"]["applied"]["search"]["launched"] == 2
+    assert answer["control"]["compute"]["sampled_tokens"] == 6
+    assert answer["control"]["compute"]["cancelled_tokens"] == 3
+    assert int(response.headers["content-length"]) == len(response.content)
+
+
+async def test_what_happened_is_counted() -> None:
+    server = Server()
+    await server.post({"model": "tiny", "control": FIRST})
+    await server.post({"model": "tiny", "control": FIRST, "fail": True})
+    await server.post({"model": "tiny", "control": 3})
+    label = {"method": "first_finish"}
+    assert server.metric("steersman_requests_total", outcome="ok", **label) == 1
+    assert server.metric("steersman_requests_total", outcome="error", **label) == 1
+    assert server.metric("steersman_refused_total") == 1
+    assert server.metric("steersman_branches_total", event="launched", **label) == 4
+    assert server.metric("steersman_branches_total", event="cancelled", **label) == 2
+    assert server.metric("steersman_tokens_total", kind="sampled", **label) == 12
+    assert server.metric("steersman_request_seconds_count", **label) == 2
+
+
+async def test_a_stream_ends_in_its_receipt() -> None:
+    response = await Server().post({"model": "tiny", "control": FIRST, "stream": True})
+    *_, last, done = response.text.strip().split("\n\n")
+    assert done == "data: [DONE]"
+    assert json.loads(last.removeprefix("data: "))["control"]["applied"]["search"]["finished"] == 1
+
+
+async def test_a_waiting_stream_gets_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "COMMENT_SECONDS", 0.01)
+    body = {"model": "tiny", "control": FIRST, "stream": True, "slow": True}
+    comment = (await Server().post(body)).text.split("\n\n")[0]
+    assert comment.startswith(": steersman ")
+    assert json.loads(comment.removeprefix(": steersman ")) == {
+        "finished": 0,
+        "running": 1,
+        "tokens": 6,
+    }
+
+
+async def test_errors_of_the_application_are_left_as_they_are() -> None:
+    response = await Server().post({"model": "tiny", "control": FIRST, "fail": True})
+    assert (response.status_code, response.json()) == (500, {"error": {"message": "no"}})
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"model": "tiny", "control": {"search": {"method": "first_finish", "n": 0}}}, "n"),
+        ({"model": "tiny:slow"}, "model"),
+        ({"model": "tiny", "control": "fast"}, "control"),
+    ],
+)
+async def test_a_refusal_is_an_openai_error(body: dict[str, Any], param: str) -> None:
+    response = await Server().post(body)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["param"].endswith(param)
+    assert error["type"] == "invalid_request_error"
+    assert error["code"] == 400
+
+
+async def test_an_endpoint_without_controls_refuses_them() -> None:
+    server = Server()
+    for body, param in (({"control": FIRST}, "control"), ({"model": "tiny:fast"}, "model")):
+        response = await server.post(body, path="/v1/messages")
+        assert response.status_code == 400
+        assert response.json()["error"]["param"] == param
+    assert (await server.post({"model": "tiny"}, path="/v1/messages")).status_code == 200
+
+
+async def test_a_body_over_the_limit_is_refused() -> None:
+    server = Server(Limits(max_body_bytes=64))
+    assert (await server.post({"model": "tiny", "x": "a" * 64})).status_code == 413
+    assert (await server.post({"model": "tiny"})).status_code == 200
+
+
+async def test_the_scope_ends_with_the_request() -> None:
+    await Server().post({"model": "tiny", "control": FIRST})
+    assert CONTROL.get() is None
+
+
+async def test_a_client_that_hangs_up_is_counted_as_such() -> None:
+    server = Server()
+    content = json.dumps({"model": "tiny", "control": FIRST, "stream": True, "slow": True}).encode()
+    scope: Scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": CHAT,
+        "raw_path": CHAT.encode(),
+        "query_string": b"",
+        "headers": [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+        ],
+    }
+    messages: list[Message] = [
+        {"type": "http.request", "body": content},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await server.app(scope, receive, send)
+    assert not any(b"[DONE]" in message.get("body", b"") for message in sent)
+    labels = {"method": "first_finish", "outcome": "disconnected"}
+    assert server.metric("steersman_requests_total", **labels) == 1

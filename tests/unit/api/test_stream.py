@@ -1,0 +1,93 @@
+"""The receipt goes into the last chunk of a stream, however its bytes are cut."""
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steersman.api.stream import ReceiptStream
+from steersman_client import Compute, Receipt
+
+RECEIPT = Receipt(compute=Compute(sampled_tokens=5))
+
+
+def chunk(**fields: Any) -> bytes:
+    return b"data: " + json.dumps(fields, separators=(",", ":")).encode() + b"\n\n"
+
+
+def choice(finish_reason: str | None) -> bytes:
+    return chunk(choices=[{"index": 0, "delta": {}, "finish_reason": finish_reason}])
+
+
+USAGE = chunk(choices=[], usage={"total_tokens": 3})
+DONE = b"data: [DONE]\n\n"
+
+
+def through(stream: bytes, cuts: list[int] | None = None) -> bytes:
+    receipts = ReceiptStream(lambda: RECEIPT)
+    edges = [0, *sorted({cut % (len(stream) + 1) for cut in cuts or []}), len(stream)]
+    parts = [stream[a:b] for a, b in itertools.pairwise(edges)]
+    return b"".join(receipts.feed(part) for part in parts) + receipts.close()
+
+
+def events(stream: bytes) -> list[Any]:
+    blocks = [block for block in stream.split(b"\n\n") if block]
+    assert blocks[-1] == b"data: [DONE]"
+    return [json.loads(block.removeprefix(b"data: ")) for block in blocks[:-1]]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        choice(None) + choice("stop") + DONE,
+        choice(None) + choice("stop") + USAGE + DONE,
+        choice("stop") + choice("length") + DONE,
+        choice("stop") + choice(None) + choice("stop") + DONE,
+    ],
+)
+def test_only_the_last_chunk_carries_the_receipt(stream: bytes) -> None:
+    before, after = events(stream), events(through(stream))
+    assert len(after) == len(before)
+    assert after[-1].pop("control")["compute"]["sampled_tokens"] == 5
+    assert after == before
+
+
+@given(st.lists(st.integers(0, 10_000), max_size=8))
+def test_the_cuts_of_the_bytes_do_not_matter(cuts: list[int]) -> None:
+    stream = choice(None) + b": keep-alive\n\n" + choice("stop") + USAGE + DONE
+    assert through(stream, cuts) == through(stream)
+
+
+def test_tokens_are_not_held_back() -> None:
+    receipts = ReceiptStream(lambda: RECEIPT)
+    assert receipts.feed(choice(None)) == choice(None)
+    assert receipts.feed(choice("stop")) == b""
+    assert receipts.feed(choice(None)) == choice("stop") + choice(None)
+
+
+def test_text_that_looks_like_an_end_is_no_end() -> None:
+    text = chunk(choices=[{"delta": {"content": '"finish_reason":"stop" "choices":[]'}}])
+    assert ReceiptStream(lambda: RECEIPT).feed(text) == text
+
+
+@pytest.mark.parametrize("kind", ["completed", "incomplete", "failed"])
+def test_a_responses_stream_carries_it_in_the_response(kind: str) -> None:
+    data = {"type": f"response.{kind}", "response": {"id": "r"}}
+    stream = f"event: response.{kind}\ndata: {json.dumps(data)}\n\n".encode()
+    head, _, body = through(stream).partition(b"data: ")
+    assert head == f"event: response.{kind}\n".encode()
+    assert body.endswith(b"\n\n")
+    assert json.loads(body)["response"]["control"]["compute"]["sampled_tokens"] == 5
+
+
+def test_an_error_stream_is_left_as_it_is() -> None:
+    stream = chunk(error={"message": "no"}) + DONE
+    assert through(stream) == stream
+
+
+def test_a_stream_without_an_end_loses_nothing() -> None:
+    stream = choice(None) + choice("stop") + b"data: {"
+    assert through(stream) == stream

@@ -1,0 +1,68 @@
+"""Reading `control` from results."""
+
+from typing import Any
+
+import pydantic
+import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from steersman_client import (
+    ControlledChatCompletion,
+    ControlledChatCompletionChunk,
+    Leader,
+    Receipt,
+    receipt_of,
+)
+from steersman_client.results import controlled_type
+
+
+def test_a_receipt_keeps_parts_newer_than_the_client(
+    chat_completion: dict[str, Any], receipt: dict[str, Any]
+) -> None:
+    completion = ControlledChatCompletion.model_validate({**chat_completion, "control": receipt})
+    control = completion.control
+    assert control is not None
+    assert control.applied.search is not None
+    assert control.applied.search.winners == (2,)
+    assert control.compute.wall_ms == 8.5
+    assert control.model_extra == {"newer_part": {"kept": True}}
+
+
+def test_dumping_a_result_gives_back_the_wire_form(
+    chat_completion: dict[str, Any], receipt: dict[str, Any]
+) -> None:
+    body = {**chat_completion, "control": receipt}
+    assert ControlledChatCompletion.model_validate(body).to_dict() == body
+
+
+def test_a_chunk_without_control(chat_chunk: dict[str, Any]) -> None:
+    chunk = ControlledChatCompletionChunk.model_validate(chat_chunk)
+    assert chunk.control is None
+    assert chunk.leader is None
+
+
+def test_progress_is_not_a_receipt(chat_chunk: dict[str, Any]) -> None:
+    control = {"leader": {"branch": 3, "tokens": 17, "text": "So "}}
+    chunk = ControlledChatCompletionChunk.model_validate({**chat_chunk, "control": control})
+    assert chunk.control is None
+    assert chunk.leader == Leader(branch=3, tokens=17, text="So ")
+
+
+def test_receipt_of_a_plain_sdk_result(
+    chat_completion: dict[str, Any], receipt: dict[str, Any]
+) -> None:
+    plain = ChatCompletion.model_validate({**chat_completion, "control": receipt})
+    assert receipt_of(plain) == Receipt.model_validate(receipt)
+
+
+def test_a_malformed_receipt_is_not_hidden(chat_completion: dict[str, Any]) -> None:
+    broken = {"compute": {"sampled_tokens": "many"}}
+    completion = ControlledChatCompletion.model_validate({**chat_completion, "control": broken})
+    with pytest.raises(pydantic.ValidationError, match="sampled_tokens"):
+        _ = completion.control
+
+
+def test_other_types_are_left_to_the_sdk() -> None:
+    assert controlled_type(ChatCompletionChunk, {}) is ControlledChatCompletionChunk
+    assert controlled_type(dict[str, int], {"type": "response.completed"}) == dict[str, int]
+    assert controlled_type(Receipt, {}) is Receipt

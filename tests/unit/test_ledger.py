@@ -1,0 +1,70 @@
+"""The books: everything in a receipt is derived from the lines."""
+
+from steersman.ledger import Ledger
+from steersman.search.first_finish import Outcome
+from steersman.trajectory.line import Line, Piece
+
+
+def grow(line: Line[object], text: str, finish_reason: str | None = None) -> None:
+    line.add(Piece((7,), text, finish_reason, None))
+
+
+def test_a_search_over_two_prompts() -> None:
+    ledger = Ledger(clock=iter([10.0, 12.5]).__next__)
+    for winner in (1, 0):
+        run = ledger.open(2)
+        run.branch_max_tokens = 9
+        for line in run.lines:
+            line.prefill_tokens = 4
+            line.advance(5, None)
+            line.advance(1, "stop" if line.branch == winner else "abort")
+        run.outcome = Outcome((run.lines[winner],), "first" if winner else "fallback")
+    receipt = ledger.receipt(profile="fast", search="first_finish")
+    search = receipt.applied.search
+    assert search is not None
+    assert (search.launched, search.finished, search.cancelled) == (4, 2, 2)
+    assert (search.winner, search.winners) == (1, (1, 0))
+    assert search.decided_by == "fallback"
+    assert search.branch_max_tokens == 9
+    compute = receipt.compute
+    assert (compute.sampled_tokens, compute.returned_tokens, compute.cancelled_tokens) == (
+        24,
+        12,
+        12,
+    )
+    assert compute.prefill_tokens == 16
+    assert compute.wall_ms == 2500.0
+
+
+def test_a_plain_run_returns_all_that_it_sampled() -> None:
+    ledger = Ledger()
+    for line in ledger.open(2).lines:
+        line.advance(3, "stop")
+    receipt = ledger.receipt(profile=None, search=None)
+    assert receipt.applied.search is None
+    assert receipt.compute.returned_tokens == receipt.compute.sampled_tokens == 6
+
+
+def test_running_lines_are_neither_finished_nor_cancelled() -> None:
+    ledger = Ledger()
+    done, aborted, running = ledger.open(3).lines
+    done.advance(1, "length")
+    aborted.advance(1, "abort")
+    running.advance(1, None)
+    assert (ledger.finished, ledger.cancelled, ledger.running) == (1, 1, 1)
+
+
+def test_the_furthest_line_leads_as_long_as_it_runs() -> None:
+    run = Ledger().open(2)
+    grow(run.lines[1], "x")
+    leader = run.leader()
+    assert leader is not None
+    assert (leader.branch, leader.tokens, leader.text) == (1, 1, "x")
+    for _ in range(3):
+        grow(run.lines[0], "a")
+    grow(run.lines[1], "y", "length")
+    leader = run.leader()
+    assert leader is not None
+    assert (leader.branch, leader.tokens, leader.text) == (0, 3, "aaa")
+    grow(run.lines[0], "b", "stop")
+    assert run.leader() is None
