@@ -40,6 +40,7 @@ lint: dev ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy tools/bootstrap.py
 
 format: dev ## Put the code in the project's format
 	$(BIN)/ruff check --fix

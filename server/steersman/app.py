@@ -67,7 +67,7 @@ async def serve(args: Namespace, options: Options) -> bool:
             try:
                 shutdown = await serve_http(app, sock=sock, **_uvicorn_options(args))
             finally:
-                alive = not (watch.done() and not watch.cancelled() and watch.result())
+                alive = not watch.done()
                 watch.cancel()
         await shutdown
     finally:
@@ -106,13 +106,8 @@ async def assemble(
     return app
 
 
-async def _watch(app: FastAPI, engine: EngineClient, address: str) -> bool:
-    """Say when the server is ready, then wait for the engine to die and end the server.
-
-    Returns:
-        True when the engine has died.
-
-    """
+async def _watch(app: FastAPI, engine: EngineClient, address: str) -> None:
+    """Say when the server is ready, then wait for the engine to die and end the server."""
     while not (hasattr(app.state, "server") and app.state.server.started):
         await asyncio.sleep(_POLL_SECONDS)
     logger.info("Steersman is ready: %s/v1, model %s", address, app.state.args.served_model_name[0])
@@ -121,7 +116,6 @@ async def _watch(app: FastAPI, engine: EngineClient, address: str) -> bool:
     logger.error("The engine has died; this server exits in %g s", DEAD_ENGINE_SECONDS)
     await asyncio.sleep(DEAD_ENGINE_SECONDS)
     app.state.server.should_exit = True
-    return True
 
 
 def _uvicorn_options(args: Namespace) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from steersman.errors import ControlError
 _MENTION = re.compile(
     rb'"control"'
     rb'|"model"\s*:\s*"[^"]*:'  # a model suffix
-    rb"|\\u00[3467]",  # either of them, written with JSON escapes
+    rb"|\\u00[3467]"  # either of them, written with JSON escapes
+    rb"|\x00",  # or in UTF-16 or UTF-32, which JSON parsers detect
     re.IGNORECASE,
 )
 
@@ -94,8 +95,8 @@ def take_control(
         return None
     try:
         rest = json.loads(body)
-    except ValueError:
-        return None  # vLLM's own schema says what is wrong with it
+    except (ValueError, RecursionError):
+        return None  # vLLM says what is wrong with it
     if not isinstance(rest, dict):
         return None
     control = rest.pop("control", None)

@@ -43,7 +43,7 @@ class EngineLines:
         params.n = 1
         params.output_kind = RequestOutputKind.DELTA
         if params.seed is not None:
-            params.seed += line.branch
+            params.seed = branch_seed(params.seed, line.branch)
         outputs = self._engine.generate(self._prompt, params, self._request_id, **self._options)
         try:
             async for output in outputs:
@@ -55,6 +55,12 @@ class EngineLines:
 
     async def stop(self) -> None:
         await self._engine.abort(self._request_id)
+
+
+def branch_seed(seed: int, branch: int) -> int:
+    """The seed of a branch: `seed + branch`, kept within the 64 bits that vLLM accepts."""
+    wanted = seed + branch
+    return wanted if wanted < 2**63 else wanted - 2**63
 
 
 def piece(output: RequestOutput) -> Piece[RequestOutput]:

@@ -43,6 +43,7 @@ def test_the_control_leaves_the_body() -> None:
         b'{"control": ',
         b"",
         b'"control"',
+        b'{"control": ' + b"[" * 100_000,
     ],
 )
 def test_nothing_to_take(body: object) -> None:
@@ -56,6 +57,8 @@ def test_nothing_to_take(body: object) -> None:
         b'{"model" : "tiny:fast"}',
         rb'{"model": "tiny\u003Afast"}',
         b'{"model": "org/tiny:v2:fast"}',
+        '{"control": {}}'.encode("utf-16"),
+        '{"control": {}}'.encode("utf-32-be"),
     ],
 )
 def test_no_spelling_is_missed(body: bytes) -> None:

@@ -1,0 +1,43 @@
+"""Engine arguments that controls could not live with are refused at the start."""
+
+import pytest
+from vllm.platforms import current_platform
+
+from steersman.arguments import ArgumentError, parse
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--api-server-count", "2"], "API server process"),
+        (["--headless"], "headless"),
+        (["--grpc"], "HTTP"),
+        (["--data-parallel-multi-port-external-lb"], "each rank"),
+    ],
+)
+def test_what_controls_could_not_reach(arguments: list[str], reason: str) -> None:
+    with pytest.raises(ArgumentError, match=reason):
+        parse(["some/model", *arguments])
+
+
+def test_the_rust_front_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_USE_RUST_FRONTEND", "1")
+    with pytest.raises(ArgumentError, match="VLLM_USE_RUST_FRONTEND"):
+        parse(["some/model"])
+
+
+def test_a_model_that_is_not_built_in_is_vllms_to_find() -> None:
+    args = parse(["some/model", "--max-model-len", "512"])
+    assert (args.model, args.served_model_name, args.max_model_len) == (
+        "some/model",
+        ["some/model"],
+        512,
+    )
+
+
+@pytest.mark.skipif(not current_platform.is_cpu(), reason="the defaults of CPUs")
+def test_defaults_on_a_cpu_give_way_to_arguments() -> None:
+    args = parse(["some/model"])
+    assert (args.enforce_eager, args.block_size, args.dtype) == (True, 32, "auto")
+    args = parse(["some/model", "--no-enforce-eager", "--block-size", "64"])
+    assert (args.enforce_eager, args.block_size) == (False, 64)
