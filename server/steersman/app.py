@@ -21,6 +21,7 @@ from vllm.v1.metrics.prometheus import get_prometheus_registry
 from steersman import profiles
 from steersman.api import openapi, status
 from steersman.api.middleware import ControlMiddleware
+from steersman.arguments import ArgumentError
 from steersman.capabilities import Limits
 from steersman.engine.client import ControlledEngine
 from steersman.engine.describe import describe
@@ -56,10 +57,14 @@ async def serve(args: Namespace, options: Options) -> bool:
 
     Raises:
         steersman.profiles.ProfileError: A profile that this server could not serve.
+        steersman.arguments.ArgumentError: The port is taken.
 
     """
     presets = profiles.load(options.profiles) if options.profiles else {}
-    address, sock = setup_server(args, reuse_port=False)
+    try:
+        address, sock = setup_server(args, reuse_port=False)
+    except OSError as error:
+        raise ArgumentError(f"cannot listen on port {args.port}: {error.strerror}") from error
     try:
         async with build_async_engine_client(args) as engine:
             app = await assemble(engine, args, presets, options.limits)

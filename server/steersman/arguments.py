@@ -3,6 +3,7 @@
 import os
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
@@ -65,6 +66,11 @@ def _refuse(args: Namespace) -> None:
 def _set_model(args: Namespace) -> None:
     name = args.model_tag or DEFAULT_MODEL
     args.model = name
+    if name.startswith((".", "/", "~")):
+        directory = Path(name).expanduser()
+        if not directory.exists():
+            raise ArgumentError(f"there is no model directory {directory}")
+        args.model = str(directory)
     if name in models.BUILT_IN:
         with models.ConsoleProgress() as progress:
             args.model = str(models.prepare(name, progress=progress))

@@ -56,7 +56,7 @@ def serve(
         int, typer.Option(min=1, help="Size of a request body.")
     ] = _DEFAULTS.max_body_bytes,
 ) -> None:
-    """Serve a model: steersman serve [MODEL] [OPTIONS] [any argument of `vllm serve`].
+    """Serve a model: steersman serve MODEL, these options, and any argument of `vllm serve`.
 
     MODEL is a built-in model (see `steersman models`), a Hugging Face id or a directory;
     smollm2 if left out.

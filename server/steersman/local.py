@@ -118,10 +118,10 @@ class LocalServer:
         wanted = {f'{key}="{value}"' for key, value in labels.items()}
         return sum(value for found, value in self._samples(name) if wanted <= found)
 
-    def wait_for_metric(self, name: str, value: float, seconds: float) -> bool:
+    def wait_for_metric(self, name: str, value: float, seconds: float, **labels: str) -> bool:
         """Whether a metric takes this value within some seconds."""
         deadline = time.monotonic() + seconds
-        while self.metric(name) != value:
+        while self.metric(name, **labels) != value:
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_SECONDS / 4)

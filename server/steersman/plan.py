@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
+from steersman import schema
 from steersman.capabilities import Capabilities
 from steersman.errors import ControlError
 from steersman.profiles import Profile, ProfileError, merge
@@ -68,11 +67,7 @@ class Planner:
             ControlError: The request cannot be served as asked.
 
         """
-        if control is not None and not isinstance(control, dict):
-            raise ControlError(
-                f"control must be an object, not {_json_type(control)}", param="control"
-            )
-        spec = self._spec(control or {}, profile_suffix)
+        spec = self._spec({} if control is None else schema.fields(control), profile_suffix)
         self._refuse_unsupported(spec)
         self._refuse_conflicts(request)
         if spec.search is not None:
@@ -116,10 +111,7 @@ class Planner:
                     param="control.profile",
                 )
             control = {**merge(self.profiles[name].control, control), "profile": name}
-        try:
-            return ControlSpec.model_validate(control)
-        except ValidationError as error:
-            raise _schema_error(error) from None
+        return schema.read(control)
 
     def _refuse_unsupported(self, spec: ControlSpec) -> None:
         methods = self.capabilities.methods
@@ -205,33 +197,6 @@ class Planner:
                     f"limit of {limits.max_control_tokens} sampled tokens a request",
                     param=request.max_tokens_field,
                 )
-
-
-def _schema_error(error: ValidationError) -> ControlError:
-    first = error.errors(include_url=False)[0]
-    loc = first["loc"]
-    # Pydantic puts the tag of a tagged union between the field and what is inside it.
-    where = [part for i, part in enumerate(loc) if not (i == 1 and loc[0] == "search")]
-    path = "control" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in where)
-    context = first.get("ctx", {})
-    match first["type"]:
-        case "extra_forbidden":
-            message = "unknown field"
-        case "missing":
-            message = "is required"
-        case "union_tag_not_found":
-            path, message = f"{path}.method", "is required"
-        case "union_tag_invalid":
-            path = f"{path}.method"
-            message = f"unknown method {context['tag']!r}; known: {context['expected_tags']}"
-        case _:
-            message = first["msg"][0].lower() + first["msg"][1:]
-    return ControlError(f"{path}: {message}", param=path)
-
-
-def _json_type(value: object) -> str:
-    names = {bool: "a boolean", str: "a string", list: "an array", int: "a number"}
-    return names.get(type(value), "a number")
 
 
 def _names(names: Iterable[str]) -> str:

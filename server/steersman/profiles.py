@@ -8,6 +8,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from steersman import schema
+from steersman.errors import ControlError
+
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
 
 
@@ -61,6 +64,10 @@ def _profile(path: Path, name: str, value: object) -> Profile:
         raise ProfileError(f"{path}: {where}: {first['msg']}") from error
     if "profile" in profile.control:
         raise ProfileError(f"{path}: {name}.control.profile: a profile cannot name another one")
+    try:
+        schema.read(profile.control)
+    except ControlError as error:
+        raise ProfileError(f"{path}: {name}.{error.message}") from error
     return profile
 
 

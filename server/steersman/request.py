@@ -52,7 +52,7 @@ class Request:
         return cls(
             endpoint=endpoint,
             stream=body.get("stream") is True,
-            prompts=_prompts(body.get("prompt")) if endpoint is Endpoint.COMPLETIONS else 1,
+            prompts=_prompts(body) if endpoint is Endpoint.COMPLETIONS else 1,
             choices=_integer(body.get("n")) or 1,
             max_tokens=_integer(body.get(field)) if field else None,
             max_tokens_field=field or "max_tokens",
@@ -66,8 +66,13 @@ def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _prompts(prompt: object) -> int:
-    """A prompt is a string or a list of token ids; several are a list of those."""
+def _prompts(body: Mapping[str, Any]) -> int:
+    """Prompts of a completion: texts (or token ids) and embeddings, each one or a list of them."""
+    return max(1, _count(body.get("prompt")) + _count(body.get("prompt_embeds")))
+
+
+def _count(prompt: object) -> int:
+    # One prompt may itself be a list: of token ids.
     if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
         return len(prompt)
-    return 1
+    return int(prompt is not None)

@@ -122,17 +122,29 @@ def test_lines_at_the_token_limit_are_the_fallback(client: Steersman) -> None:
 
 def test_a_floor_of_thinking(client: Steersman) -> None:
     """The text up to the first full stop stands for the thinking phase of this server."""
-
-    def winner(floor: int) -> Any:
-        return client.chat.completions.create(
-            model=MODEL, messages=HELLO, seed=5, max_tokens=300, control=race(8, min_thinking=floor)
+    samples = client.chat.completions.create(
+        model=MODEL, messages=HELLO, seed=5, max_tokens=200, n=8, logprobs=True
+    )
+    thought: list[tuple[int, int]] = []
+    for choice in samples.choices:
+        tokens = [entry.token for entry in (choice.logprobs and choice.logprobs.content) or ()]
+        stop = tokens.index(".") if "." in tokens else 0
+        answered = (
+            "." not in tokens or "".join(tokens[stop + 1 :]).removesuffix("<|im_end|>").strip()
         )
-
-    quick, slow = winner(0), winner(12)
-    assert quick.usage.completion_tokens < slow.usage.completion_tokens
-    if receipt_of(slow).applied.search.decided_by == "first":  # type: ignore[union-attr]
-        thinking = slow.choices[0].message.content.partition(".")[0]
-        assert len(thinking.split()) >= 6
+        if choice.finish_reason == "stop" and answered:
+            thought.append((stop, len(tokens)))
+    floors = [0, *sorted({thinking for thinking, _ in thought})]
+    lengths = set()
+    for floor in (floors[0], floors[len(floors) // 2], floors[-1]):
+        winner = client.chat.completions.create(
+            model=MODEL, messages=HELLO, seed=5, max_tokens=200, control=race(8, min_thinking=floor)
+        )
+        assert winner.usage is not None
+        shortest = min(length for thinking, length in thought if thinking >= floor)
+        assert winner.usage.completion_tokens == shortest, floor
+        lengths.add(shortest)
+    assert len(lengths) > 1
 
 
 def test_several_prompts_have_one_receipt(client: Steersman) -> None:
@@ -222,8 +234,10 @@ def test_a_client_that_hangs_up_stops_all_siblings(server: Server, stream: bool)
         http.stream("POST", "/v1/chat/completions", json=body, timeout=0.9) as response,
     ):
         response.read()
+    assert server.wait_for_metric(
+        "steersman_requests_total", disconnected + 1, seconds=10, outcome="disconnected"
+    )
     assert server.wait_for_metric(RUNNING, 0, seconds=5)
-    assert server.metric("steersman_requests_total", outcome="disconnected") == disconnected + 1
 
 
 def test_one_client_can_use_one_request_id_twice(server: Server) -> None:

@@ -20,6 +20,11 @@ def test_what_controls_could_not_reach(arguments: list[str], reason: str) -> Non
         parse(["some/model", *arguments])
 
 
+def test_a_directory_that_is_not_there() -> None:
+    with pytest.raises(ArgumentError, match="no model directory /no/such/model"):
+        parse(["/no/such/model"])
+
+
 def test_the_rust_front_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_USE_RUST_FRONTEND", "1")
     with pytest.raises(ArgumentError, match="VLLM_USE_RUST_FRONTEND"):

@@ -31,6 +31,11 @@ def test_a_file_of_profiles(tmp_path: Path) -> None:
         ("fast: 1", "fast: "),
         ("fast: {control: {}, extra: 1}", r"fast\.extra"),
         ("fast: {control: {profile: other}}", "cannot name another"),
+        ("fast: {control: {serach: {}}}", r"fast\.control\.serach: unknown field"),
+        (
+            "fast: {control: {search: {method: first_finish, n: 0}}}",
+            r"fast\.control\.search\.n: ",
+        ),
     ],
 )
 def test_a_broken_file_says_where(tmp_path: Path, text: str, message: str) -> None:

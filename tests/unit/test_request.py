@@ -15,6 +15,12 @@ def test_prompts(prompt: Any, count: int) -> None:
     assert Request.of(Endpoint.COMPLETIONS, {"prompt": prompt}).prompts == count
 
 
+def test_embeddings_are_prompts_too() -> None:
+    body = {"prompt": ["a", "b"], "prompt_embeds": ["x", "y", "z"]}
+    assert Request.of(Endpoint.COMPLETIONS, body).prompts == 5
+    assert Request.of(Endpoint.COMPLETIONS, {"prompt_embeds": "x"}).prompts == 1
+
+
 def test_a_reusable_prompt_of_the_responses_api_is_one() -> None:
     assert Request.of(Endpoint.RESPONSES, {"prompt": ["a", "b"]}).prompts == 1
 

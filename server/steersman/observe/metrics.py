@@ -61,10 +61,12 @@ class Metrics:
         }
         for event, count in branches.items():
             self._branches.labels(method, event).inc(count)
+        # A request that broke off has lines that nobody aborted; they are cancelled as well.
+        cancelled = sum(line.tokens for line in ledger.lines if not line.finished)
         tokens = {
             "sampled": compute.sampled_tokens,
             "returned": compute.returned_tokens if outcome == "ok" else 0,
-            "cancelled": compute.cancelled_tokens,
+            "cancelled": cancelled,
         }
         for kind, count in tokens.items():
             self._tokens.labels(method, kind).inc(count)

@@ -201,5 +201,10 @@ async def test_a_client_that_hangs_up_is_counted_as_such() -> None:
 
     await server.app(scope, receive, send)
     assert not any(b"[DONE]" in message.get("body", b"") for message in sent)
+    tokens = {
+        kind: server.metric("steersman_tokens_total", method="first_finish", kind=kind)
+        for kind in ("sampled", "returned", "cancelled")
+    }
+    assert tokens == {"sampled": 6, "returned": 0, "cancelled": 6}
     labels = {"method": "first_finish", "outcome": "disconnected"}
     assert server.metric("steersman_requests_total", **labels) == 1
