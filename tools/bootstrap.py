@@ -451,6 +451,8 @@ def main() -> int:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--dev", action="store_true", help="the tools for working on Steersman too")
     arguments = parser.parse_args()
+    # A job in the background starts with interrupts ignored, and would hand that on to pip.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends in the same orderly way
     try:
         set_up(arguments.venv.absolute(), arguments.device, arguments.dev)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import signal
 from pathlib import Path
 from types import ModuleType
 
@@ -247,6 +248,8 @@ def test_a_failing_pip_is_noticed(bootstrap: ModuleType) -> None:
 
 def test_an_abandoned_pip_can_clean_up(bootstrap: ModuleType, tmp_path: Path) -> None:
     """It is interrupted, not killed, when its reader goes away."""
+    # As in `main`: a test run in the background has interrupts ignored, and so would the shell.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     mark = tmp_path / "cleaned"
     script = f"trap 'touch {mark}; exit 1' INT; echo started; while :; do sleep 0.05; done"
     lines = bootstrap.pip_lines(["sh", "-c", script], False)
