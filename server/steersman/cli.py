@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import httpx
 import typer
@@ -84,10 +84,16 @@ def serve(
         args = parse(context.args)
         alive = uvloop.run(run(args, Options(profiles, limits)))
     except (ArgumentError, ProfileError, models.ModelError) as error:
-        _errors.print(f"steersman: {error}", style="red", highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from None
+        _fail(str(error))
     if not alive:
         raise typer.Exit(1)
+
+
+def _fail(reason: str) -> NoReturn:
+    _errors.print(
+        f"steersman: {reason}", style="red", highlight=False, markup=False, soft_wrap=True
+    )
+    raise typer.Exit(2)
 
 
 @app.command("models")
@@ -99,6 +105,27 @@ def list_models() -> None:
         path = str(model.path) if model.cached else ""
         table.add_row(model.name, model.description, "yes" if model.cached else "no", size, path)
     _console.print(table)
+
+
+@app.command("eval")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="YAML file of the run.", exists=True, dir_okay=False)],
+    out: Annotated[
+        Path | None, typer.Option(help="Directory for responses and report; evaluations/NAME.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="A running server; else the run's own model is served.")
+    ] = None,
+) -> None:
+    """Compare controls on problem sets; the same command goes on with an interrupted run."""
+    from steersman.evaluate.error import EvaluationError
+    from steersman.evaluate.evaluation import run_evaluation
+
+    try:
+        page = run_evaluation(run, out, url, _errors)
+    except EvaluationError as error:
+        _fail(str(error))
+    _console.print(f"report: {page}", highlight=False, soft_wrap=True)
 
 
 @app.command()

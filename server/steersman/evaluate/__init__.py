@@ -1,0 +1,1 @@
+"""Evaluation of controls: problems asked over HTTP as a user would, and honest statistics."""

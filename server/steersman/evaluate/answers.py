@@ -1,0 +1,112 @@
+"""Whether the text of an answer says the same as the right answer."""
+
+import logging
+import multiprocessing
+import re
+import signal
+import threading
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Self
+
+from steersman.search.vote import canonical, last_boxed
+
+# Computer algebra on what a model wrote can take for ever: `\boxed{9^{9^{9^9}}} - 1`.
+_SECONDS = 10.0
+_WORDS = re.compile(r"[^\W\d_]{2,}([\s'-]+[^\W\d_]+)*")
+
+
+def after_thinking(content: str) -> str:
+    """What follows the thinking phase, for a server that leaves the phase in the content."""
+    if "</think>" in content:
+        return content.rpartition("</think>")[2]
+    return "" if "<think>" in content else content
+
+
+class Comparer:
+    """Compares answers with `math-verify`, in a process that is ended when one takes too long.
+
+    What is compared of a text is its last `\\boxed{…}`, or without one what `math-verify` extracts.
+    A right answer that consists of words is compared as text. Callable from any thread.
+
+    Args:
+        seconds: Time for one comparison; past it the answer counts as wrong.
+
+    """
+
+    def __init__(self, seconds: float = _SECONDS) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._worker: tuple[BaseProcess, Connection] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, if one runs."""
+        if self._worker is None:
+            return
+        process, pipe = self._worker
+        self._worker = None
+        pipe.close()
+        process.kill()
+        process.join()
+        process.close()
+
+    def equivalent(self, expected: str, text: str) -> bool:
+        """Whether `text` gives the answer `expected`."""
+        if not text.strip():
+            return False
+        if canonical(text) == canonical(expected):
+            return True
+        if _WORDS.fullmatch(expected.strip()):
+            return False
+        boxed = last_boxed(text)
+        with self._lock:
+            return self._ask(_boxed(expected), text if boxed is None else _boxed(boxed))
+
+    def _ask(self, expected: str, given: str) -> bool:
+        self._worker = self._worker or _start()
+        pipe = self._worker[1]
+        try:
+            pipe.send((expected, given))
+            if pipe.poll(self._seconds):
+                return bool(pipe.recv())
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            pass  # The comparison took the process down: as undecidable as one without end.
+        self.close()
+        return False
+
+
+def _boxed(expression: str) -> str:
+    return f"\\boxed{{{expression}}}"
+
+
+def _start() -> tuple[BaseProcess, Connection]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    ours.recv()
+    return process, ours
+
+
+def _serve(pipe: Connection) -> None:
+    from math_verify import parse, verify
+
+    # An interrupt from the keyboard is for the process that asks.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    pipe.send(None)
+    while True:
+        try:
+            expected, given = pipe.recv()
+        except EOFError:
+            return
+        right = parse(expected, parsing_timeout=None)
+        answer = parse(given, parsing_timeout=None)
+        pipe.send(bool(verify(right, answer, timeout_seconds=None)))

@@ -1,0 +1,5 @@
+"""The one error of this package."""
+
+
+class EvaluationError(Exception):
+    """Why a run cannot be done or go on, for the user to read."""

