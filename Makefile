@@ -16,7 +16,7 @@ LOCK = $(abspath $(BIN))/uv pip compile --quiet --upgrade --generate-hashes --no
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev serve test lint format bench lock clean
+.PHONY: help setup dev serve test lint format bench evidence lock clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -49,6 +49,13 @@ format: dev ## Put the code in the project's format
 bench: setup ## Measure what Steersman costs and gains
 	$(BIN)/python benchmarks/passthrough.py
 	$(BIN)/python benchmarks/first_finish.py
+	$(BIN)/python benchmarks/reasoner.py
+
+evidence: dev ## Run the evaluations behind docs/evidence.md again
+	for run in evals/evidence/*.yaml; do \
+		$(BIN)/steersman eval $$run --out evals/evidence/results/$$(basename $$run .yaml) || exit 1; \
+	done
+	$(BIN)/python -m evals.evidence.page
 
 lock: dev ## Resolve requirements/*.in anew
 	cd requirements && $(LOCK) --excludes excluded-on-cpu.txt cpu.in -o cpu.lock

@@ -14,6 +14,15 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from steersman import models
 
 DEFAULT_MODEL = "smollm2"
+_CPU_DEFAULTS = {
+    # A CPU is for a first try: compiling would delay the start by two minutes.
+    "enforce_eager": True,
+    # Whole blocks of a prompt are shared by siblings: vLLM's 128 would share no short prompt.
+    "block_size": 32,
+    # vLLM rewinds the generator of a seeded request whose prompt it splits, which a CPU generator
+    # cannot do: one such request would end the engine.
+    "enable_chunked_prefill": False,
+}
 _CPU_CACHE_GIB = "2"
 
 
@@ -33,9 +42,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     """
     parser = make_arg_parser(FlexibleArgumentParser(prog="steersman serve"))
     if current_platform.is_cpu():
-        # A CPU is for a first try: compiling would delay the start by two minutes. Whole blocks
-        # of a prompt are shared by siblings: vLLM's 128 on CPU would share no short prompt.
-        parser.set_defaults(enforce_eager=True, block_size=32)
+        parser.set_defaults(**_CPU_DEFAULTS)
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _CPU_CACHE_GIB)
     args: Namespace = parser.parse_args(list(arguments))
     _refuse(args)
@@ -71,9 +78,10 @@ def _set_model(args: Namespace) -> None:
         if not directory.exists():
             raise ArgumentError(f"there is no model directory {directory}")
         args.model = str(directory)
-    if name in models.BUILT_IN:
+    if model := models.BUILT_IN.get(name):
         with models.ConsoleProgress() as progress:
             args.model = str(models.prepare(name, progress=progress))
+        args.reasoning_parser = args.reasoning_parser or model.reasoning_parser
         # Nothing of a built-in model is on the hub: asking it would only cost time.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         if current_platform.is_cpu() and not _has_native_bfloat16() and args.dtype == "auto":

@@ -1,4 +1,4 @@
-"""One server for all HTTP tests; a test that kills it gets another one started after it."""
+"""Two servers for all HTTP tests, one at a time: each is started when a test first asks for it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,19 +9,40 @@ import pytest
 from steersman_client import Steersman
 from tests.http.server import API_KEY, Server
 
-ARGUMENTS = (
+PROFILES = str(Path(__file__).parent / "profiles.yaml")
+SMOLLM2 = (
     "smollm2",
-    f"--api-key={API_KEY}",
-    "--enforce-eager",
     "--max-num-seqs=32",
-    "--profiles",
-    str(Path(__file__).parent / "profiles.yaml"),
     "--max-body-bytes=20000000",
     "--enable-auto-tool-choice",
     "--tool-call-parser=hermes",
-    # SmolLM2 does not think: the text up to its first full stop stands for a thinking phase.
-    '--reasoning-config={"reasoning_start_str": "<think>", "reasoning_end_str": "."}',
 )
+REASONER = ("reasoner", "--max-num-seqs=64")
+
+
+class Servers:
+    """Keeps one of several servers running."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._running: dict[tuple[str, ...], Server] = {}
+
+    def get(self, arguments: tuple[str, ...]) -> Server:
+        """The server with these arguments, started if need be; any other is stopped."""
+        server = self._running.get(arguments)
+        if server is None or not server.running:
+            self.stop()
+            log = self._directory / arguments[0]
+            common = (f"--api-key={API_KEY}", "--profiles", PROFILES)
+            server = Server.steersman((*arguments, *common), log, {"VLLM_LOGGING_LEVEL": "WARNING"})
+            server.start()
+            self._running = {arguments: server}
+        return server
+
+    def stop(self) -> None:
+        for server in self._running.values():
+            server.stop()
+        self._running = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,18 +53,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def _shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    log = tmp_path_factory.mktemp("server") / "log"
-    server = Server.steersman(ARGUMENTS, log, {"VLLM_LOGGING_LEVEL": "WARNING"})
-    yield server
-    server.stop()
+def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    servers = Servers(tmp_path_factory.mktemp("servers"))
+    yield servers
+    servers.stop()
 
 
 @pytest.fixture
-def server(_shared: Server) -> Server:
-    if not _shared.running:
-        _shared.start()
-    return _shared
+def server(_servers: Servers) -> Server:
+    """The default model, with everything that chat clients use switched on."""
+    return _servers.get(SMOLLM2)
+
+
+@pytest.fixture
+def reasoner(_servers: Servers) -> Server:
+    """A model that thinks."""
+    return _servers.get(REASONER)
 
 
 @pytest.fixture
@@ -56,4 +81,11 @@ def sdk(server: Server) -> Iterator[openai.OpenAI]:
 @pytest.fixture
 def client(server: Server) -> Iterator[Steersman]:
     with Steersman(base_url=f"{server.url}/v1", api_key=API_KEY, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def thinker(reasoner: Server) -> Iterator[Steersman]:
+    """A client of the model that thinks."""
+    with Steersman(base_url=f"{reasoner.url}/v1", api_key=API_KEY, max_retries=0) as client:
         yield client

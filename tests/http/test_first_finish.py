@@ -120,33 +120,6 @@ def test_lines_at_the_token_limit_are_the_fallback(client: Steersman) -> None:
     assert search.branch_max_tokens == 4
 
 
-def test_a_floor_of_thinking(client: Steersman) -> None:
-    """The text up to the first full stop stands for the thinking phase of this server."""
-    samples = client.chat.completions.create(
-        model=MODEL, messages=HELLO, seed=5, max_tokens=200, n=8, logprobs=True
-    )
-    thought: list[tuple[int, int]] = []
-    for choice in samples.choices:
-        tokens = [entry.token for entry in (choice.logprobs and choice.logprobs.content) or ()]
-        stop = tokens.index(".") if "." in tokens else 0
-        answered = (
-            "." not in tokens or "".join(tokens[stop + 1 :]).removesuffix("<|im_end|>").strip()
-        )
-        if choice.finish_reason == "stop" and answered:
-            thought.append((stop, len(tokens)))
-    floors = [0, *sorted({thinking for thinking, _ in thought})]
-    lengths = set()
-    for floor in (floors[0], floors[len(floors) // 2], floors[-1]):
-        winner = client.chat.completions.create(
-            model=MODEL, messages=HELLO, seed=5, max_tokens=200, control=race(8, min_thinking=floor)
-        )
-        assert winner.usage is not None
-        shortest = min(length for thinking, length in thought if thinking >= floor)
-        assert winner.usage.completion_tokens == shortest, floor
-        lengths.add(shortest)
-    assert len(lengths) > 1
-
-
 def test_several_prompts_have_one_receipt(client: Steersman) -> None:
     answer = client.completions.create(
         model=MODEL,

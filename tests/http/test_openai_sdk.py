@@ -194,3 +194,11 @@ def test_log_probabilities(sdk: openai.OpenAI, stream: bool) -> None:
         receipt = (answer.model_extra or {})["control"]
     assert len(logprobs) == receipt["compute"]["returned_tokens"]
     assert all(entry.logprob <= 0 and len(entry.top_logprobs) == 2 for entry in logprobs)
+
+
+def test_a_seeded_request_may_have_a_long_prompt(sdk: openai.OpenAI) -> None:
+    """Longer than vLLM takes in one step by default; on a CPU it may not be split."""
+    prompt = [11 + i % 100 for i in range(2100)]
+    answer = sdk.completions.create(model=MODEL, prompt=prompt, seed=1, max_tokens=2)
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == len(prompt)

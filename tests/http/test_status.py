@@ -18,7 +18,7 @@ def test_capabilities(client: Steersman) -> None:
         "vocabulary": 49152,
         "max_model_len": 8192,
     }
-    assert capabilities["thinking_tokens"]["end_text"] == "."
+    assert capabilities["thinking_tokens"] is None
     assert capabilities["methods"]["search"] == ["first_finish"]
     assert capabilities["limits"]["max_branches"] == 16
 

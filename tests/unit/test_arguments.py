@@ -44,5 +44,6 @@ def test_a_model_that_is_not_built_in_is_vllms_to_find() -> None:
 def test_defaults_on_a_cpu_give_way_to_arguments() -> None:
     args = parse(["some/model"])
     assert (args.enforce_eager, args.block_size, args.dtype) == (True, 32, "auto")
+    assert args.enable_chunked_prefill is False
     args = parse(["some/model", "--no-enforce-eager", "--block-size", "64"])
     assert (args.enforce_eager, args.block_size) == (False, 64)

@@ -1,6 +1,7 @@
 """The report as a page of Markdown that says in words what was found."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 from steersman.evaluate.inference import Estimate
 from steersman.evaluate.lengths import FEWEST_RESPONSES, Lengths
@@ -21,7 +22,7 @@ def render(report: Report, plots: Sequence[str]) -> str:
 
     Args:
         report: What it says.
-        plots: File names of the plots to show.
+        plots: Paths of the plots to show, from the page.
 
     """
     questions = report.problems * report.samples
@@ -56,7 +57,7 @@ def render(report: Report, plots: Sequence[str]) -> str:
         "",
     ]
     for plot in plots:
-        lines += [f"![{plot.removesuffix('.png').replace('_', ' ')}]({plot})", ""]
+        lines += [f"![{Path(plot).stem.replace('_', ' ')}]({plot})", ""]
     return "\n".join(lines)
 
 

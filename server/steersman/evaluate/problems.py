@@ -5,16 +5,16 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module, resources
+from importlib import resources
 from typing import Any
 
 from steersman.evaluate import optional
 from steersman.evaluate.answers import Comparer
 from steersman.evaluate.error import EvaluationError
 from steersman.evaluate.spec import FileSet, GymSet, LuceSet, ProblemSet, ReasonerSet
+from steersman.puzzles import problems as puzzles
 from steersman.search.vote import last_boxed
 
-_REASONER = "evals.reasoner.problems"
 _FINAL = re.compile(r"####\s*(\S.*?)\s*\Z")
 
 
@@ -70,17 +70,10 @@ def _load(one: ProblemSet, comparer: Comparer) -> Iterator[Problem]:
 
 
 def _reasoner(one: ReasonerSet) -> Iterator[Problem]:
-    try:
-        source: Any = import_module(_REASONER)
-    except ModuleNotFoundError as error:
-        raise EvaluationError(
-            "problem set reasoner: its generator is in the source repository, not in the package: "
-            "run `python -m steersman eval` at the top of a checkout"
-        ) from error
-    for kind in one.kinds if one.kinds is not None else source.KINDS:
-        for grade in one.grades if one.grades is not None else source.TRAINED:
+    for kind in one.kinds if one.kinds is not None else puzzles.KINDS:
+        for grade in one.grades if one.grades is not None else puzzles.TRAINED:
             try:
-                found = source.problems(kind, grade, "held_out", one.seed, one.each)
+                found = puzzles.problems(kind, grade, "held_out", one.seed, one.each)
             except ValueError as error:
                 raise EvaluationError(f"problem set reasoner: {error}") from error
             for problem in found:
@@ -89,12 +82,12 @@ def _reasoner(one: ReasonerSet) -> Iterator[Problem]:
                     group=f"{kind} {grade}",
                     question=problem.prompt,
                     answer=problem.answer,
-                    is_right=partial(_reasoner_verifies, source.verify, problem),
+                    is_right=partial(_solves, problem),
                 )
 
 
-def _reasoner_verifies(verify: Callable[[Any, str], bool], problem: Any, answer: str) -> bool:
-    return verify(problem, f"</think>{answer}")
+def _solves(problem: puzzles.Problem, answer: str) -> bool:
+    return puzzles.verify(problem, f"</think>{answer}")
 
 
 def _gym(one: GymSet) -> Iterator[Problem]:

@@ -1,7 +1,6 @@
-"""Built-in models: short names for weights that a package registry carries.
+"""Built-in models: short names for weights that a package registry or this package carries.
 
-`resolve` tells a built-in name from anything else that names a model, `prepare` makes its directory
-ready, `listing` says what there is.
+`BUILT_IN` has their names, `prepare` makes a model's directory ready, `listing` says what there is.
 """
 
 from dataclasses import dataclass
@@ -9,20 +8,20 @@ from pathlib import Path
 
 from steersman.models.build import build
 from steersman.models.cache import ModelCache, default_root
-from steersman.models.catalog import BUILT_IN, BuiltIn
+from steersman.models.catalog import BUILT_IN, Fetched, Packaged
 from steersman.models.error import ModelError
 from steersman.models.progress import ConsoleProgress, Progress
 
 __all__ = [
     "BUILT_IN",
-    "BuiltIn",
     "ConsoleProgress",
+    "Fetched",
     "ModelError",
     "ModelStatus",
+    "Packaged",
     "Progress",
     "listing",
     "prepare",
-    "resolve",
 ]
 
 
@@ -38,15 +37,6 @@ class ModelStatus:
     """Bytes of the directory's files; None while it is not cached."""
 
 
-def resolve(name: str) -> Path | None:
-    """Where a built-in model's directory is or will be; None for a name that is not built in.
-
-    Nothing is fetched: `prepare` does that.
-    """
-    model = BUILT_IN.get(name)
-    return ModelCache(default_root()).path(model) if model else None
-
-
 def prepare(name: str, *, progress: Progress) -> Path:
     """The directory of a built-in model, fetched and converted if this is the first time.
 
@@ -54,14 +44,20 @@ def prepare(name: str, *, progress: Progress) -> Path:
         KeyError: no built-in model has this name.
         ModelError: it cannot be made ready.
     """
-    return ModelCache(default_root()).prepare(BUILT_IN[name], build, progress)
+    model = BUILT_IN[name]
+    if isinstance(model, Packaged):
+        return model.path
+    return ModelCache(default_root()).prepare(model, build, progress)
 
 
 def listing() -> list[ModelStatus]:
     """Every built-in model, in the order of the catalog."""
+    return [_status(model) for model in BUILT_IN.values()]
+
+
+def _status(model: Fetched | Packaged) -> ModelStatus:
+    if isinstance(model, Packaged):
+        return ModelStatus(model.name, model.description, True, model.path, model.size_bytes)
     cache = ModelCache(default_root())
-    sizes = [(model, cache.size(model)) for model in BUILT_IN.values()]
-    return [
-        ModelStatus(model.name, model.description, size is not None, cache.path(model), size)
-        for model, size in sizes
-    ]
+    size = cache.size(model)
+    return ModelStatus(model.name, model.description, size is not None, cache.path(model), size)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from steersman.models.catalog import BuiltIn
+from steersman.models.catalog import Fetched
 from steersman.models.error import ModelError
 from steersman.models.fetch import fetch
 from steersman.models.progress import Progress
@@ -19,7 +19,7 @@ _QUIET = {
 }
 
 
-def build(model: BuiltIn, work: Path, target: Path, progress: Progress) -> None:
+def build(model: Fetched, work: Path, target: Path, progress: Progress) -> None:
     """Fill `target` with the files of a model, using `work` for intermediate ones.
 
     Raises:

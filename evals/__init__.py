@@ -1,0 +1,1 @@
+"""Evidence runs and the training of the built-in reasoner."""

@@ -1,0 +1,1 @@
+"""The built-in reasoning model: its problems, its traces, its training and its measurement."""
