@@ -19,7 +19,9 @@ What each control does, measured. Every section is made from the report of a run
 `evals/evidence/`; `make evidence` runs them all again. The model is the built-in `reasoner`: 1.6 M
 parameters, trained for this purpose, whose short thoughts are hasty and whose long ones sometimes
 wander. It shows *that* a control works and *when* it harms; how much it gives on your model is for
-[an evaluation of your own](evaluation.md) to say.
+[an evaluation of your own](evaluation.md) to say. Above all: whether *your* model's shortest
+traces are its worst decides about First Finish, and
+[one run tells](evaluation.md#does-first-finish-suit-my-model).
 """
 
 

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from steersman.puzzles.tasks.program import Operand, Operation, ProgramPuzzle, in_range
+from steersman.puzzles.tasks.program import Operand, Operation, ProgramPuzzle, first_in_range
 
 _LARGEST_TERM = 12
 _LARGEST_FACTOR = 9
@@ -11,10 +11,7 @@ _PRODUCT_SHARE = 0.3
 
 def draw(rng: Random, difficulty: int) -> ProgramPuzzle:
     """One expression whose intermediate results are all in range."""
-    while True:
-        puzzle = _draw(rng, difficulty + 2)
-        if in_range(puzzle):
-            return puzzle
+    return first_in_range(lambda: _draw(rng, difficulty + 2))
 
 
 def _draw(rng: Random, count: int) -> ProgramPuzzle:

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from random import Random
 
-from steersman.puzzles.tasks.program import Operation, ProgramPuzzle, in_range
+from steersman.puzzles.tasks.program import Operation, ProgramPuzzle, first_in_range
 
 _NAMES = "abcdefghkmnpqrstuvwxyz"
 _LARGEST_TERM = 12
@@ -12,10 +12,7 @@ _LARGEST_FACTOR = 5
 
 def draw(rng: Random, difficulty: int) -> ProgramPuzzle:
     """One chain whose values are all in range."""
-    while True:
-        puzzle = _draw(rng, difficulty + 1)
-        if in_range(puzzle):
-            return puzzle
+    return first_in_range(lambda: _draw(rng, difficulty + 1))
 
 
 def _draw(rng: Random, length: int) -> ProgramPuzzle:

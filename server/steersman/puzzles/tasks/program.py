@@ -75,9 +75,12 @@ class ProgramPuzzle:
         return run
 
 
-def in_range(puzzle: ProgramPuzzle) -> bool:
-    """Whether every intermediate result lies in 0 … LARGEST."""
-    return all(0 <= value <= LARGEST for value in puzzle.results())
+def first_in_range(draw: Callable[[], ProgramPuzzle]) -> ProgramPuzzle:
+    """The first puzzle drawn whose intermediate results all lie in 0 … LARGEST."""
+    while True:
+        puzzle = draw()
+        if all(0 <= value <= LARGEST for value in puzzle.results()):
+            return puzzle
 
 
 def _value(operand: Operand, values: Mapping[str, int]) -> int:

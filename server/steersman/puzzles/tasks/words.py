@@ -2,7 +2,7 @@
 
 from random import Random
 
-from steersman.puzzles.tasks.program import Operation, ProgramPuzzle, in_range
+from steersman.puzzles.tasks.program import Operation, ProgramPuzzle, first_in_range
 
 _PEOPLE = {"Ana": "She", "Ben": "He", "Dee": "She", "Eva": "She", "Finn": "He", "Gus": "He"}
 _THINGS = ("apples", "books", "cards", "coins", "pens", "shells")
@@ -16,10 +16,7 @@ _BAGS_SHARE = 0.25
 
 def draw(rng: Random, difficulty: int) -> ProgramPuzzle:
     """One story in which nobody ever has less than nothing."""
-    while True:
-        puzzle = _draw(rng, difficulty + 1)
-        if in_range(puzzle):
-            return puzzle
+    return first_in_range(lambda: _draw(rng, difficulty + 1))
 
 
 def _draw(rng: Random, length: int) -> ProgramPuzzle:
