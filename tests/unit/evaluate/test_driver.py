@@ -118,11 +118,16 @@ async def test_no_more_requests_are_in_flight_than_allowed(
     server: MadeUpServer, tmp_path: Path, concurrency: int
 ) -> None:
     running = most = 0
+    allowed = min(concurrency, 20)
+    full = asyncio.Event()
 
     async def handle(request: httpx2.Request) -> httpx2.Response:
         nonlocal running, most
         running += 1
         most = max(most, running)
+        if running == allowed:
+            full.set()
+        await asyncio.wait_for(full.wait(), 30)
         for _ in range(20):
             await asyncio.sleep(0)
         running -= 1
@@ -132,7 +137,7 @@ async def test_no_more_requests_are_in_flight_than_allowed(
     http_client = httpx2.AsyncClient(transport=httpx2.MockTransport(handle))
     async with AsyncSteersman(http_client=http_client) as client:
         await answered(client, tmp_path / "log", spec(concurrency=concurrency), count=10)
-    assert most == min(concurrency, 20)
+    assert most == allowed
 
 
 async def test_a_server_that_dies_ends_the_run_and_keeps_what_was_done(

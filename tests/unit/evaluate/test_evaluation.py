@@ -155,6 +155,9 @@ def test_a_run_goes_on_after_a_kill_in_the_middle_of_a_line(
 
 
 def test_a_run_goes_on_after_ctrl_c(run: Run, whole: list[dict[str, Any]]) -> None:
+    # A test run in the background starts with interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def interrupt(body: dict[str, Any], before: int) -> None:
         if before == 30:
             os.kill(os.getpid(), signal.SIGINT)
