@@ -41,6 +41,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
 
     """
     parser = make_arg_parser(FlexibleArgumentParser(prog="steersman serve"))
+    parser.set_defaults(model=None)  # vLLM's own default is not ours
     if current_platform.is_cpu():
         parser.set_defaults(**_CPU_DEFAULTS)
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _CPU_CACHE_GIB)
@@ -71,7 +72,7 @@ def _refuse(args: Namespace) -> None:
 
 
 def _set_model(args: Namespace) -> None:
-    name = args.model_tag or DEFAULT_MODEL
+    name = args.model_tag or args.model or DEFAULT_MODEL
     args.model = name
     if name.startswith((".", "/", "~")):
         directory = Path(name).expanduser()

@@ -40,6 +40,10 @@ def test_a_model_that_is_not_built_in_is_vllms_to_find() -> None:
     )
 
 
+def test_the_model_may_be_named_by_vllms_option_too() -> None:
+    assert parse(["--model", "some/model"]).model == "some/model"
+
+
 @pytest.mark.skipif(not current_platform.is_cpu(), reason="the defaults of CPUs")
 def test_defaults_on_a_cpu_give_way_to_arguments() -> None:
     args = parse(["some/model"])
