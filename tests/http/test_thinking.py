@@ -99,20 +99,26 @@ def test_the_vote_is_over_boxed_answers(thinker: Steersman) -> None:
     assert verify(PROBLEM, f"</think>{content}") == (best == PROBLEM.answer)
 
 
+def run_file(directory: Path, baseline: str, each: int, controls: dict[str, Any]) -> Path:
+    path = directory / "run.yaml"
+    run = {
+        "name": "smoke",
+        "model": MODEL,
+        "problems": [{"set": "reasoner", "each": each, "grades": [1]}],
+        "controls": controls,
+        "baseline": baseline,
+        "max_tokens": 448,
+    }
+    path.write_text(yaml.safe_dump(run))
+    return path
+
+
 def test_an_evaluation_runs_reports_and_resumes(
     reasoner: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEERSMAN_API_KEY", API_KEY)
-    run = tmp_path / "run.yaml"
-    spec = {
-        "name": "smoke",
-        "model": MODEL,
-        "problems": [{"set": "reasoner", "each": 2, "grades": [1]}],
-        "controls": {"single": None, "race": {"search": {"method": "first_finish", "n": 4}}},
-        "baseline": "single",
-        "max_tokens": 448,
-    }
-    run.write_text(yaml.safe_dump(spec))
+    controls = {"single": None, "race": {"search": {"method": "first_finish", "n": 4}}}
+    run = run_file(tmp_path, "single", 2, controls)
     out = tmp_path / "out"
     command = ["eval", str(run), "--out", str(out), "--url", reasoner.url]
     first = CliRunner().invoke(app, command)
@@ -136,15 +142,8 @@ def test_an_evaluation_of_a_control_that_is_refused_says_why(
     reasoner: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEERSMAN_API_KEY", API_KEY)
-    run = tmp_path / "run.yaml"
-    spec = {
-        "name": "refused",
-        "model": MODEL,
-        "problems": [{"set": "reasoner", "each": 1, "grades": [1]}],
-        "controls": {"too many": {"search": {"method": "first_finish", "n": 99}}},
-        "baseline": "too many",
-    }
-    run.write_text(yaml.safe_dump(spec))
+    controls = {"too many": {"search": {"method": "first_finish", "n": 99}}}
+    run = run_file(tmp_path, "too many", 1, controls)
     result = CliRunner().invoke(
         app, ["eval", str(run), "--out", str(tmp_path / "out"), "--url", reasoner.url]
     )
