@@ -36,6 +36,11 @@ class Answer:
     def streaming(self) -> bool:
         return self._stream is not None and not self.complete
 
+    @property
+    def answered(self) -> bool:
+        """Whether an answer was sent. A stream's error comes after its status, as an event."""
+        return self.status == 200 and (self._stream is None or self._stream.answered)
+
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.disconnect" and not self.complete:

@@ -123,7 +123,7 @@ def _facts(scope: Scope, controlled: Controlled) -> Request:
 def _outcome(answer: Answer) -> str:
     if answer.disconnected or not answer.complete:
         return "disconnected"
-    return "ok" if answer.status == 200 else "error"
+    return "ok" if answer.answered else "error"
 
 
 @contextlib.asynccontextmanager

@@ -12,10 +12,11 @@ from typing import Any
 from steersman_client import Receipt
 
 _DONE = b"data: [DONE]"
+_RESPONSE_FAILED = b"event: response.failed"
 _RESPONSE_END = (
     b"event: response.completed",
     b"event: response.incomplete",
-    b"event: response.failed",
+    _RESPONSE_FAILED,
 )
 
 
@@ -31,6 +32,8 @@ class ReceiptStream:
         self._receipt = receipt
         self._rest = b""
         self._held = b""
+        self.answered = False
+        """Whether the stream ended in an answer, and not in an error event or a cut."""
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the stream; return those that may be sent now."""
@@ -44,8 +47,10 @@ class ReceiptStream:
     def _pass(self, event: bytes) -> bytes:
         released, self._held = self._held, b""
         if event.startswith(_DONE):
+            self.answered = bool(released)
             return _with_receipt(released, self._receipt, ()) + event + b"\n\n"
         if event.startswith(_RESPONSE_END):
+            self.answered = not event.startswith(_RESPONSE_FAILED)
             event = _with_receipt(event, self._receipt, ("response",))
         if may_be_last(event):
             self._held = event + b"\n\n"

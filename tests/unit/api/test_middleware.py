@@ -50,6 +50,9 @@ async def _events(body: dict[str, Any]) -> AsyncIterator[str]:
         await asyncio.sleep(0.05)
         line.finish_reason = "stop"
     yield 'data: {"choices":[{"delta":{"content":"a"},"finish_reason":null}]}\n\n'
+    if body.get("break"):
+        yield 'data: {"error":{"message":"dead"}}\n\ndata: [DONE]\n\n'
+        return
     yield 'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
     yield "data: [DONE]\n\n"
 
@@ -115,6 +118,14 @@ async def test_a_stream_ends_in_its_receipt() -> None:
     *_, last, done = response.text.strip().split("\n\n")
     assert done == "data: [DONE]"
     assert json.loads(last.removeprefix("data: "))["control"]["applied"]["search"]["finished"] == 1
+
+
+@pytest.mark.parametrize(("breaks", "outcome"), [(False, "ok"), (True, "error")])
+async def test_a_stream_that_breaks_off_is_no_success(breaks: bool, outcome: str) -> None:
+    server = Server()
+    await server.post({"model": "tiny", "control": FIRST, "stream": True, "break": breaks})
+    labels = {"method": "first_finish", "outcome": outcome}
+    assert server.metric("steersman_requests_total", **labels) == 1
 
 
 async def test_a_waiting_stream_gets_comments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,20 @@ def test_an_error_stream_is_left_as_it_is() -> None:
     assert through(stream) == stream
 
 
+def test_only_an_answer_counts_as_one() -> None:
+    endings = {
+        choice("stop") + DONE: True,
+        chunk(error={"message": "no"}) + DONE: False,
+        choice("stop"): False,
+        b'event: response.completed\ndata: {"response":{}}\n\n': True,
+        b'event: response.failed\ndata: {"response":{}}\n\n': False,
+    }
+    for stream, answered in endings.items():
+        receipts = ReceiptStream(lambda: RECEIPT)
+        receipts.feed(stream)
+        assert receipts.answered is answered, stream
+
+
 def test_a_stream_without_an_end_loses_nothing() -> None:
     stream = choice(None) + choice("stop") + b"data: {"
     assert through(stream) == stream
