@@ -9,6 +9,7 @@ The table of steered requests has one int32 row, a "seat", per live request:
 | `CLOSED` | position of the token that closed it, or `NEVER` |
 | `ROWS` + class | bank row for the tokens of a class, -1 where these are not steered |
 | `COUNTS` + class | tokens of the class steered so far |
+| `EDITED` | tokens that have gone through the request's edit so far |
 
 The class of a token is `2 * segment + boundary`: the segment is 0 in the prompt, 1 in the thinking
 phase (`OPENED <= position < CLOSED`), 2 in the answer, and `boundary` is 1 if the token's text ends
@@ -26,6 +27,7 @@ CLOSED = 2
 ROWS = 3
 CLASSES = 6
 COUNTS = ROWS + CLASSES
+EDITED = COUNTS + CLASSES
 WIDTH = 16
 NEVER = 2**31 - 1
 
@@ -110,6 +112,26 @@ def steer_touched(hidden: Tensor, bank: Tensor, spans: tuple[Touched, ...]) -> N
 def steer_reference(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
     """What `steer` does, on any device. It reads `slot` on the host, so no graph captures it."""
     steer_touched(hidden, bank, touched(slot, coef, *hidden.shape))
+
+
+def project_touched(
+    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, spans: tuple[Touched, ...]
+) -> None:
+    """What `project` does, with the edited rows already found."""
+    for span in spans:
+        rows = slice(span.begin, span.end) if span.rows is None else span.rows + span.begin
+        products = (inputs[rows].float() * read.index_select(0, span.slots).float()).sum(1, True)
+        if span.coef is not None:
+            products *= span.coef
+        change = products * write.index_select(0, span.slots).float()
+        output[rows] = (output[rows].float() + change).to(output.dtype)
+
+
+def project_reference(
+    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
+) -> None:
+    """What `project` does, on any device. It reads `slot` on the host: no graph captures it."""
+    project_touched(output, inputs, read, write, touched(slot, coef, *output.shape))
 
 
 def _add(hidden: Tensor, direction: Tensor, coef: Tensor | None) -> None:

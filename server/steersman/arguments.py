@@ -4,6 +4,7 @@ import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
@@ -41,11 +42,12 @@ def parse(arguments: Sequence[str], engine: Settings | None = None) -> Namespace
         engine: The engine's part of the server's options; None for an engine without steering.
 
     Raises:
-        ArgumentError: The arguments ask for a server that controls could not reach.
+        ArgumentError: An argument is not vLLM's, has no such value, or asks for a server that
+            controls could not reach.
         steersman.models.ModelError: The built-in model cannot be had.
 
     """
-    parser = make_arg_parser(FlexibleArgumentParser(prog="steersman serve"))
+    parser = make_arg_parser(_Parser(prog="steersman serve"))
     parser.set_defaults(model=None)  # vLLM's own default is not ours
     if current_platform.is_cpu():
         parser.set_defaults(**_CPU_DEFAULTS)
@@ -62,6 +64,12 @@ def parse(arguments: Sequence[str], engine: Settings | None = None) -> Namespace
     _set_model(args)
     validate_parsed_serve_args(args)
     return args
+
+
+class _Parser(FlexibleArgumentParser):  # type: ignore[misc]
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong, instead of printing it under the names of all arguments."""
+        raise ArgumentError(" ".join(message.split()))
 
 
 def _refuse(args: Namespace) -> None:

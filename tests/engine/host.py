@@ -12,11 +12,14 @@ from typing import Any, Literal, Self
 import numpy as np
 from safetensors.numpy import save
 
+from steersman.edits import file as edit_file
+from steersman.edits.edit import Edit
 from steersman.engine.settings import Settings
-from steersman.steering.configuration import CLASSES, KEY, Configuration, Term
+from steersman.steering.configuration import CLASSES, KEY, Configuration, EditTerm, Term
 
 REASONER = Path(__file__).parents[2] / "server/steersman/models/reasoner"
 LAYERS, HIDDEN = 4, 192
+HEADS, HEAD_DIM = 6, 32
 ROWS = 8
 
 Runner = Literal["V1", "V2"]
@@ -35,6 +38,7 @@ class Job:
         options: Keyword arguments of `SamplingParams`.
         origin: Tokens of the prompt proper; all of it if None.
         opened: Whether the prompt leaves the thinking phase open.
+        edit: The edit that it chose.
 
     """
 
@@ -43,6 +47,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     origin: int | None = None
     opened: bool = False
+    edit: EditTerm | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,8 @@ class Result:
         token_ids: The generated tokens, of each choice.
         logprobs: Of each generated token of the first choice, by token id; empty if not asked for.
         cached: Prompt tokens read from the prefix cache.
-        counts: Tokens steered, by class; None if the request was not steered.
+        counts: Tokens steered, by class; None if the request was not controlled.
+        edited: Tokens that went through its edit.
 
     """
 
@@ -61,6 +67,7 @@ class Result:
     logprobs: tuple[dict[int, float], ...]
     cached: int
     counts: dict[tuple[str, bool], int] | None
+    edited: int
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -113,6 +120,17 @@ class EngineProcess:
     def load(self, digest: str, layers: Mapping[int, np.ndarray]) -> None:
         """Put a vector on every rank."""
         self.rpc("load", digest, save({f"layer.{i}": v for i, v in layers.items()}))
+
+    def offer(self, edit: Edit) -> None:
+        """Put an edit on offer, on every rank."""
+        self.rpc("load_edit", edit_file.write(edit))
+
+    def apply(self, *edits: Edit) -> None:
+        """Make these edits live, and no others, on every rank. The engine has nothing to do now."""
+        contents = [edit_file.write(edit) for edit in edits]
+        assert not any(self.rpc("prepare_edits", contents))
+        self.rpc("commit_edits")
+        self._call("forget", None)
 
     def encode(self, text: str) -> list[int]:
         """The prompt of a chat with one user message."""
@@ -207,6 +225,9 @@ class _Engine:
     def rpc(self, call: tuple[Any, ...]) -> list[Any]:
         return self.llm.collective_rpc("steersman", args=call)
 
+    def forget(self, _: None) -> None:
+        assert self.llm.reset_prefix_cache()
+
     def token(self, text: str) -> int:
         return int(self.tokenizer.convert_tokens_to_ids(text))
 
@@ -233,9 +254,10 @@ class _Engine:
         params = []
         for number, job in enumerate(jobs):
             steering = None
-            if job.terms:
+            if job.terms or job.edit:
                 origin = len(job.prompt) if job.origin is None else job.origin
-                wire = Configuration.of(job.terms).wire(str(number), origin, opened=job.opened)
+                configuration = Configuration.of(job.terms, job.edit)
+                wire = configuration.wire(str(number), origin, opened=job.opened)
                 steering = {KEY: wire}
             options = {"temperature": 0, "max_tokens": 40, **job.options}
             params.append(SamplingParams(extra_args=steering, **options))
@@ -253,5 +275,6 @@ def _result(output: Any) -> Result:
             for step in output.outputs[0].logprobs or ()
         ),
         cached=output.num_cached_tokens or 0,
-        counts=dict(zip(CLASSES, report[1:], strict=True)) if report else None,
+        counts=dict(zip(CLASSES, report[1:-1], strict=True)) if report else None,
+        edited=report[-1] if report else 0,
     )

@@ -10,11 +10,13 @@ from transformers import Qwen3ForCausalLM
 
 from steersman.directions import efficiency, segments, thinkedit
 from steersman.directions.contrast import Contrast, Weighted
+from steersman.directions.heads import contributions
 from steersman.directions.sample import Sample
+from steersman.edits.checkpoint import Checkpoint
 from steersman.engine.offline import Means, OfflineEngine
 from steersman.puzzles.problems import problems, verify
 from steersman.trajectory.phases import opens_thinking
-from tests.engine.host import HIDDEN, LAYERS, REASONER
+from tests.engine.host import HEAD_DIM, HEADS, HIDDEN, LAYERS, REASONER
 
 ENGINE = ("--dtype", "float32", "--max-num-seqs", "32")
 PROBLEMS = problems("arithmetic", 2, "held_out", seed=1, count=12)
@@ -41,14 +43,17 @@ def draw() -> tuple[list[Sample], list[str]]:
         return samples, engine.texts()
 
 
-def captured(contrasts: list[Contrast]) -> list[dict[str, Means]]:
+def captured(contrasts: list[Contrast]) -> tuple[list[dict[str, Means]], np.ndarray]:
+    """Means over each contrast, and of the first what its heads hand on."""
     found = []
     with OfflineEngine("reasoner", (*ENGINE, "--enforce-eager"), capture=True) as engine:
         for contrast in contrasts:
             for _ in engine.capture(contrast):
                 pass
             found.append(engine.means(contrast))
-    return found
+        for _ in engine.capture(contrasts[0]):
+            pass
+        return found, engine.head_inputs(contrasts[0])
 
 
 def reference(contrast: Contrast) -> dict[str, np.ndarray]:
@@ -89,10 +94,16 @@ def contrasts() -> dict[str, Contrast]:
 
 
 @pytest.fixture(scope="module")
-def means(contrasts: dict[str, Contrast]) -> dict[str, dict[str, Means]]:
+def from_engine(contrasts: dict[str, Contrast]) -> tuple[list[dict[str, Means]], np.ndarray]:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        found = pool.submit(captured, list(contrasts.values())).result(300)
-    return dict(zip(contrasts, found, strict=True))
+        return pool.submit(captured, list(contrasts.values())).result(300)
+
+
+@pytest.fixture(scope="module")
+def means(
+    contrasts: dict[str, Contrast], from_engine: tuple[list[dict[str, Means]], np.ndarray]
+) -> dict[str, dict[str, Means]]:
+    return dict(zip(contrasts, from_engine[0], strict=True))
 
 
 @pytest.mark.parametrize("method", ["thinkedit", "efficiency", "segments"])
@@ -117,3 +128,31 @@ def test_norms_and_separation_are_those_of_the_residual_stream(
     assert (found.norms > 0).all()
     assert np.isfinite(found.separation).all()
     assert (found.separation > 0).all()
+
+
+def test_contributions_of_heads_equal_those_of_transformers(
+    contrasts: dict[str, Contrast], from_engine: tuple[list[dict[str, Means]], np.ndarray]
+) -> None:
+    directions = np.random.default_rng(0).normal(size=(LAYERS, HIDDEN)).astype(np.float32)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    minus = contrasts["thinkedit"].minus
+
+    inputs = from_engine[1][:, 1]
+    found = contributions(inputs, Checkpoint(REASONER, LAYERS, HIDDEN), dict(enumerate(directions)))
+
+    # By the definition: each head's part of what the attention adds, by tokens, then by traces.
+    wanted = np.zeros((LAYERS, HEADS))
+    model = Qwen3ForCausalLM.from_pretrained(REASONER, dtype=torch.float32)
+    seen: list[torch.Tensor] = []
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.register_forward_pre_hook(lambda _, given: seen.append(given[0][0]))
+    for one in minus:
+        seen.clear()
+        with torch.no_grad():
+            model(torch.tensor([one.tokens]))
+        for index, layer in enumerate(model.model.layers):
+            heads = seen[index][list(one.positions)].double().view(-1, HEADS, HEAD_DIM)
+            weight = layer.self_attn.o_proj.weight.double().view(HIDDEN, HEADS, HEAD_DIM)
+            written = torch.einsum("thd,xhd->thx", heads, weight).mean(dim=0)
+            wanted[index] -= (written @ torch.tensor(directions[index]).double()).detach().numpy()
+    np.testing.assert_allclose(found, wanted / len(minus), rtol=1e-3, atol=1e-3)

@@ -22,6 +22,7 @@ from steersman_kernels.gate import (
     Markers,
     gate,
 )
+from steersman_kernels.project import project
 from steersman_kernels.reference import gate_reference
 from steersman_kernels.steer import steer
 
@@ -131,6 +132,52 @@ def test_steer_in_a_graph() -> None:
         assert torch.equal(hidden[~rows], before[~rows])
         total, most = exact(before, bank, slot, coef)
         assert bool(((hidden.double() - total).abs() <= most)[rows].all())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("columns", [64, 1000, 8192])
+@pytest.mark.parametrize("tokens", [0, 1, 300])
+def test_project(tokens: int, columns: int, size: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(tokens + columns)
+    output = torch.randn(tokens, size, device="cuda").to(dtype)
+    inputs = torch.randn(tokens, columns + 8, device="cuda").to(dtype)[:, :columns]
+    read = torch.randn(3, 4, columns, device="cuda")[1] / columns**0.5
+    write = torch.randn(4, size, device="cuda")
+    slot = torch.randint(-1, 4, (tokens + 5,), device="cuda", dtype=torch.int32)
+    coef = torch.randn(tokens + 5, device="cuda")
+    before = output.clone()
+    project(output, inputs, read, write, slot, coef)
+
+    touched = slot[:tokens] >= 0
+    bits = torch.int32 if dtype == torch.float32 else torch.int16
+    assert torch.equal(output[~touched].view(bits), before[~touched].view(bits))
+    chosen = slot[:tokens].clamp(min=0).long()
+    products = inputs.double() * read[chosen].double()
+    factors = coef[:tokens, None].double() * write[chosen].double()
+    total = before.double() + products.sum(1, keepdim=True) * factors
+    most = before.double().abs() + (products.abs().sum(1, keepdim=True) * factors).abs()
+    place = torch.finfo(dtype).eps / 2
+    error = (output.double() - total).abs()
+    allowed = place * total.abs() + (columns + 4) * 2**-23 * most
+    assert bool((error <= allowed)[touched].all())
+
+
+def test_project_in_a_graph() -> None:
+    output = torch.zeros(64, 896, device="cuda", dtype=torch.bfloat16)
+    inputs = torch.ones(64, 512, device="cuda", dtype=torch.bfloat16)
+    read, write = torch.ones(2, 512, device="cuda"), torch.ones(2, 896, device="cuda")
+    slot = torch.full((64,), -1, device="cuda", dtype=torch.int32)
+    coef = torch.ones(64, device="cuda")
+    project(output, inputs, read, write, slot, coef)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        project(output, inputs, read, write, slot, coef)
+    slot[1::2] = 1
+    coef.fill_(0.5)
+    graph.replay()
+    assert output[::2].eq(0).all()
+    assert output[1::2].eq(256).all()
 
 
 @dataclass

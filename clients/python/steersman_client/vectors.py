@@ -39,12 +39,16 @@ class ControlVectorMetadata(_Part):
     """Steered phase when a request names none."""
     at: str = "all"
     """Steered tokens of the phase when a request names none."""
+    layers: tuple[int, ...] | None = None
+    """Layers steered when a request names none; all that the vector has when null."""
     strength_range: tuple[float, float] | None = None
     """Recommended strengths, low and high."""
     residual_norms: dict[int, float] | None = None
     """Mean Euclidean norm of the residual stream by layer, once calibrated."""
     provenance: dict[str, Any] | None = None
     """How it came about."""
+    calibration: dict[str, Any] | None = None
+    """How layers, strength and range were found."""
 
 
 class ControlVector(_Part):

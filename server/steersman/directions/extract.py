@@ -1,10 +1,13 @@
 """From a model and problems to a direction at every layer: `steersman directions extract`."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from steersman.arguments import parse
 from steersman.directions import efficiency, segments, thinkedit
 from steersman.directions.contrast import Contrast
 from steersman.directions.error import DirectionError
@@ -12,10 +15,10 @@ from steersman.directions.log import SampleLog
 from steersman.directions.sample import Sample
 from steersman.engine.capture import SITES
 from steersman.engine.offline import Means, OfflineEngine
-from steersman.evaluate.answers import after_thinking
+from steersman.engine.settings import Settings
 from steersman.evaluate.problems import Problem
 from steersman.steering.configuration import Phase, Place
-from steersman.trajectory.phases import Markers, opens_thinking
+from steersman.trajectory.phases import Markers, find, opens_thinking
 from steersman.vectors.vector import Vector, VectorMetadata, model_digest
 
 Method = Literal["thinkedit", "efficiency", "segments"]
@@ -62,6 +65,39 @@ class Extraction:
     facts: dict[str, Any]
 
 
+def check(
+    method: Method, options: dict[str, Any], problems: Sequence[Problem], drawing: Drawing
+) -> None:
+    """Refuse what no responses could make good, before any are drawn.
+
+    Raises:
+        DirectionError: An option of the method is out of range or contradicts another, or the
+            problems or the way of drawing are not what the method needs.
+
+    """
+    try:
+        # Of no samples all that is said, besides that there are none, is about the options.
+        choose(method, [], [], options)
+    except DirectionError as error:
+        if error.field != "samples":
+            raise
+    if method != "efficiency":
+        return
+    if drawing.samples < 2 or not drawing.temperature:
+        raise DirectionError(
+            "efficiency compares different responses to the same problem: --samples must be at "
+            "least 2 and --temperature above 0",
+            field="samples",
+        )
+    unverifiable = [problem.id for problem in problems if not problem.verifiable]
+    if unverifiable:
+        raise DirectionError(
+            f"--problems: {len(unverifiable)} of {len(problems)} problems have no answer that can "
+            f"be verified, the first is {unverifiable[0]}: efficiency compares right responses",
+            field="problems",
+        )
+
+
 def draw(
     model: str,
     arguments: Sequence[str],
@@ -69,27 +105,47 @@ def draw(
     drawing: Drawing,
     log: Path,
     progress: Progress,
+    *,
+    texts: bool,
 ) -> tuple[list[Sample], list[str]]:
     """Sample responses and grade them, or go on with what an earlier run has left.
 
+    Args:
+        model: A built-in model, a Hugging Face id or a directory.
+        arguments: Further arguments of the engine.
+        problems: What is asked.
+        drawing: How.
+        log: Where the samples are kept.
+        progress: Told of each sample.
+        texts: Whether the vocabulary is wanted. Without it, no engine is started if all samples
+            are there.
+
     Returns:
-        The samples, and the text of every token of the vocabulary.
+        The samples, and the text of every token of the vocabulary if it is wanted.
 
     Raises:
-        DirectionError: The model has no thinking phase, or the file has other samples.
+        DirectionError: The model has no thinking phase, a prompt is too long for it, or the file
+            has other samples.
+        steersman.arguments.ArgumentError: The engine cannot have these arguments.
 
     """
+    # Refuses now what the engine that captures could not have.
+    parse([model, *arguments], Settings(capture=True))
     asked = [(problem, number) for problem in problems for number in range(drawing.samples)]
-    book = SampleLog(log, _drawn_with(model, arguments, problems, drawing))
+    book = SampleLog(log, drawn_with(model, arguments, problems, drawing))
+    left = asked[len(book.samples) :]
+    if not left and not texts:
+        return book.samples, []
     with OfflineEngine(model, arguments) as engine:
-        if engine.markers is None:
+        markers = engine.markers
+        if markers is None:
             raise DirectionError(
                 "the model has no thinking phase that is known here: name its parser with "
                 "--reasoning-parser",
                 field="model",
             )
-        left = asked[len(book.samples) :]
         prompts = {problem.id: engine.prompt(problem.question) for problem in problems}
+        _check_lengths(prompts, engine.model.max_model_len)
         responses = engine.respond(
             [prompts[problem.id] for problem, _ in left],
             [drawing.seed + index for index in range(len(book.samples), len(asked))],
@@ -97,17 +153,32 @@ def draw(
             max_tokens=drawing.max_tokens,
         )
         for (problem, _), response in zip(left, responses, strict=True):
-            book.add([_graded(engine, engine.markers, problem, prompts[problem.id], response)])
+            book.add([_graded(engine, markers, problem, prompts[problem.id], response)])
             progress("sampling", len(book.samples), len(asked))
-        return book.samples, engine.texts()
+        return book.samples, engine.texts() if texts else []
 
 
-def _drawn_with(
+def _check_lengths(prompts: Mapping[str, Sequence[int]], longest: int) -> None:
+    for problem, prompt in prompts.items():
+        if len(prompt) >= longest:
+            raise DirectionError(
+                f"--problems: the prompt of {problem} has {len(prompt)} tokens, and the model "
+                f"reads and writes {longest} in all",
+                field="problems",
+            )
+
+
+def drawn_with(
     model: str, arguments: Sequence[str], problems: Sequence[Problem], drawing: Drawing
 ) -> dict[str, Any]:
     """Everything that the samples depend on."""
-    asked = [problem.id for problem in problems]
-    return {"model": model, "arguments": [*arguments], **asdict(drawing), "problems": asked}
+    content = json.dumps([(p.id, p.question, p.answer, p.verifiable) for p in problems])
+    return {
+        "model": model,
+        "arguments": [*arguments],
+        **asdict(drawing),
+        "problems": hashlib.sha256(content.encode()).hexdigest(),
+    }
 
 
 def _graded(
@@ -117,15 +188,22 @@ def _graded(
     prompt: Sequence[int],
     response: Sequence[int],
 ) -> Sample:
-    answer = after_thinking(engine.text(response))
-    return Sample.of(
-        problem.id,
-        prompt,
-        response,
-        correct=problem.is_right(answer),
-        markers=markers,
-        opened=opens_thinking(prompt, markers),
-    )
+    opened = opens_thinking(prompt, markers)
+    sample = Sample.of(problem.id, prompt, response, correct=None, markers=markers, opened=opened)
+    if not problem.verifiable:
+        return sample
+    return replace(sample, correct=problem.is_right(_answer(engine, markers, sample, opened)))
+
+
+def _answer(engine: OfflineEngine, markers: Markers, sample: Sample, opened: bool) -> str:
+    """The text after the thinking phase; none while that is open."""
+    if sample.thinking is not None:
+        return engine.text(
+            sample.response[sample.thinking.stop + len(markers.end) :], special=False
+        )
+    if opened or find(sample.response, markers.start) is not None:
+        return ""
+    return engine.text(sample.response, special=False)
 
 
 def choose(

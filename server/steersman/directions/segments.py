@@ -158,7 +158,7 @@ def recheck_pattern(markers: Sequence[str]) -> re.Pattern[str]:
 
     """
     if not markers or not all(marker.strip() for marker in markers):
-        raise DirectionError("recheck: give at least one marker, and none blank", field="recheck")
+        raise DirectionError("give at least one marker, and none blank", field="recheck")
     either = "|".join(
         r"\s*".join(re.escape(word).replace("'", "['’]") for word in marker.split())
         for marker in markers

@@ -1,11 +1,12 @@
-"""Means of the residual stream over chosen tokens, on one rank, while the model prefills.
+"""Sums over chosen tokens, on one rank, while the model prefills.
 
-Nothing is stored but sums: the memory does not depend on the number of responses. It hooks the
-layers in Python, so the engine must run eagerly.
+What is summed is the residual stream, and the input of each attention's output projection: what the
+heads have gathered. Nothing is stored but sums: the memory does not depend on the number of
+responses. It hooks the layers in Python, so the engine must run eagerly.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from steersman.engine.worker import Arrival, Batch
+from steersman.engine.batch import Arrival, Batch
 
 SIDES = 2
 """The two sides of a contrast: plus and minus."""
@@ -35,6 +36,24 @@ class Chosen:
     weights: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What a rank has of the input of every output projection, which goes by query head.
+
+    Attributes:
+        head_dim: Columns of a head.
+        start: Where the rank's columns begin.
+        size: How many it has.
+        total: How many all ranks have.
+
+    """
+
+    head_dim: int
+    start: int
+    size: int
+    total: int
+
+
 class Capture:
     """Weighted sums over the tokens that requests choose.
 
@@ -43,13 +62,21 @@ class Capture:
 
     Args:
         layers: The decoder layers of this rank's pipeline stage, by index.
+        projections: The output projection of each layer's attention, by index; none where the
+            model's heads cannot be told apart.
+        columns: Columns that this rank has of their input.
         hidden_size: Width of the residual stream.
         device: That of the model.
 
     """
 
     def __init__(
-        self, layers: Mapping[int, nn.Module], hidden_size: int, device: torch.device
+        self,
+        layers: Mapping[int, nn.Module],
+        projections: Mapping[int, nn.Module],
+        columns: int,
+        hidden_size: int,
+        device: torch.device,
     ) -> None:
         self.layers = tuple(layers)
         shape = (len(SITES), len(layers), SIDES)
@@ -57,6 +84,8 @@ class Capture:
         self._sums = torch.zeros(*shape, hidden_size, dtype=torch.float64, device=device)
         self._norms = torch.zeros(shape, dtype=torch.float64, device=device)
         self._squares = torch.zeros(shape, dtype=torch.float64, device=device)
+        inputs = (len(projections), SIDES, columns)
+        self._inputs = torch.zeros(inputs, dtype=torch.float64, device=device)
         self._weights: dict[str, Tensor] = {}
         self._chosen: Chosen | None = None
         for place, layer in enumerate(layers.values()):
@@ -64,6 +93,8 @@ class Capture:
             attention = getattr(layer, "post_attention_layernorm", None)
             if attention is not None:
                 attention.register_forward_hook(partial(self._after_attention, place))
+        for place, index in enumerate(self.layers if projections else ()):
+            projections[index].register_forward_pre_hook(partial(self._before_projection, place))
 
     def arrive(self, arrival: Arrival) -> None:
         """Take in a request's weights: `weights` is [SIDES][tokens].
@@ -106,9 +137,15 @@ class Capture:
         """The sums so far, as safetensors; they start anew.
 
         `sums` is [sites, layers, sides, hidden_size], `norms` and `squares` (weighted sums of the
-        norm of the residual stream, and of its square) are [sites, layers, sides]; all float64.
+        norm of the residual stream, and of its square) are [sites, layers, sides]; `inputs`, of the
+        output projections, is [layers, sides, columns of this rank]; all float64.
         """
-        found = {"sums": self._sums, "norms": self._norms, "squares": self._squares}
+        found = {
+            "sums": self._sums,
+            "norms": self._norms,
+            "squares": self._squares,
+            "inputs": self._inputs,
+        }
         content = save({name: tensor.cpu().clone() for name, tensor in found.items()})
         for tensor in found.values():
             tensor.zero_()
@@ -122,6 +159,11 @@ class Capture:
         # vLLM's norms add the residual stream first, and return (normed, residual stream).
         if isinstance(output, tuple):
             self._add(SITES.index("attn"), place, output[1], None)
+
+    def _before_projection(self, place: int, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if self._chosen is not None:
+            rows, weights = self._chosen.rows, self._chosen.weights
+            self._inputs[place] += weights @ inputs[0].index_select(0, rows).float()
 
     def _add(self, site: int, place: int, hidden: Tensor, residual: Tensor | None) -> None:
         if self._chosen is None:
@@ -137,14 +179,25 @@ class Capture:
 
 
 class CaptureRing:
-    """The calls that `collective_rpc` makes on a rank that captures."""
+    """The calls that `collective_rpc` makes on a rank that captures.
 
-    def __init__(self, capture: Capture) -> None:
+    Args:
+        capture: What it captures.
+        columns: What this rank has of the output projections' input, or why that cannot be said.
+
+    """
+
+    def __init__(self, capture: Capture, columns: Columns | str) -> None:
         self._capture = capture
+        self._columns = columns
 
     def layers(self) -> tuple[int, ...]:
         """The decoder layers of this rank."""
         return self._capture.layers
+
+    def columns(self) -> dict[str, int] | str:
+        """The fields of `Columns`, or why there are none."""
+        return self._columns if isinstance(self._columns, str) else asdict(self._columns)
 
     def take(self) -> bytes:
         """See `Capture.take`."""

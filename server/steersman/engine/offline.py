@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 from safetensors.numpy import load
-from vllm import LLM, EngineArgs, SamplingParams
+from vllm import LLM, EngineArgs, RequestOutput, SamplingParams
 
 from steersman.arguments import parse
 from steersman.capabilities import Model
 from steersman.directions.contrast import Contrast, Weighted
-from steersman.engine.capture import SIDES, SITES
+from steersman.directions.error import DirectionError
+from steersman.engine.capture import SIDES, SITES, Columns
 from steersman.engine.describe import describe_model, markers_of
 from steersman.engine.plugin import RPC
 from steersman.engine.settings import Settings
@@ -21,6 +24,8 @@ from steersman.trajectory.phases import Markers
 
 # Requests handed to vLLM at once: enough for its largest batches, few enough to show progress.
 _CHUNK = 512
+# Weights in the formats that are not read.
+_NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.gguf", "*.onnx", "*.h5", "*.msgpack", "original/*"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,11 @@ class OfflineEngine:
         return describe_model(config, (config.served_model_name,))
 
     @property
+    def directory(self) -> Path:
+        """The directory that the model was loaded from."""
+        return _directory(self._llm.llm_engine.model_config)
+
+    @property
     def markers(self) -> Markers | None:
         """The model's thinking markers."""
         return markers_of(self._llm.llm_engine.vllm_config, self._llm.get_tokenizer())
@@ -89,9 +99,10 @@ class OfflineEngine:
         ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
         return list(ids)
 
-    def text(self, token_ids: Sequence[int]) -> str:
-        """The text of tokens, special ones included."""
-        return str(self._llm.get_tokenizer().decode(list(token_ids), skip_special_tokens=False))
+    def text(self, token_ids: Sequence[int], *, special: bool = True) -> str:
+        """The text of tokens, with or without special ones."""
+        tokenizer = self._llm.get_tokenizer()
+        return str(tokenizer.decode(list(token_ids), skip_special_tokens=not special))
 
     def respond(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], **sampling: Any
@@ -105,9 +116,8 @@ class OfflineEngine:
 
         """
         for start in range(0, len(prompts), _CHUNK):
-            chunk = [{"prompt_token_ids": list(p)} for p in prompts[start : start + _CHUNK]]
             params = [SamplingParams(seed=s, **sampling) for s in seeds[start : start + _CHUNK]]
-            for output in self._llm.generate(chunk, params, use_tqdm=False):
+            for output in self._run(prompts[start : start + _CHUNK], params):
                 yield tuple(output.outputs[0].token_ids)
 
     def capture(self, contrast: Contrast) -> Iterator[int]:
@@ -116,15 +126,29 @@ class OfflineEngine:
         params = {"max_tokens": 1, "temperature": 0}
         for start in range(0, len(samples), _CHUNK):
             chunk = samples[start : start + _CHUNK]
-            self._llm.generate(
-                [{"prompt_token_ids": list(tokens)} for tokens, _ in chunk],
+            self._run(
+                [tokens for tokens, _ in chunk],
                 [
                     SamplingParams(extra_args={KEY: {"weights": w.tolist()}}, **params)
                     for _, w in chunk
                 ],
-                use_tqdm=False,
             )
             yield len(chunk)
+
+    def _run(
+        self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]
+    ) -> list[RequestOutput]:
+        """Run requests; their outputs in order.
+
+        All are queued before the first step, on an empty cache: so what the steps hold, and with
+        it how they round, depends neither on timing nor on what was run before.
+        """
+        self._llm.reset_prefix_cache()
+        self._llm.sleep(level=0, mode="keep")
+        tokens = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
+        self._llm.enqueue(tokens, params, use_tqdm=False)
+        self._llm.wake_up(tags=["scheduling"])
+        return list(self._llm.wait_for_completion(RequestOutput, use_tqdm=False))
 
     def means(self, contrast: Contrast) -> dict[str, Means]:
         """What has been captured of a contrast, by site; the sums start anew.
@@ -147,6 +171,56 @@ class OfflineEngine:
             for index, site in enumerate(SITES)
             if found["norms"][index].any()
         }
+
+    def head_inputs(self, contrast: Contrast) -> NDArray[np.float64]:
+        """What the attention heads hand to their layer's output projection; the sums start anew.
+
+        Returns:
+            Means over a contrast that has been captured, [layers, SIDES, heads, head_dim]; 0 on a
+            side without samples.
+
+        Raises:
+            DirectionError: The model's heads cannot be told apart.
+
+        """
+        ranks = self._llm.collective_rpc(RPC, args=("take",))
+        layers = self._llm.collective_rpc(RPC, args=("layers",))
+        columns = self._llm.collective_rpc(RPC, args=("columns",))
+        stages: dict[tuple[int, ...], NDArray[np.float64]] = {}
+        for held, fields, content in zip(layers, columns, ranks, strict=True):
+            if isinstance(fields, str):
+                raise DirectionError(fields, field="model")
+            own = Columns(**fields)
+            stage = stages.setdefault(tuple(held), np.zeros((len(held), SIDES, own.total)))
+            stage[..., own.start : own.start + own.size] = load(content)["inputs"]
+        sums = np.concatenate([stages[held] for held in sorted(stages)])
+        samples = np.maximum([len(contrast.plus), len(contrast.minus)], 1)
+        means: NDArray[np.float64] = sums / samples[:, None]
+        return means.reshape(*means.shape[:2], -1, own.head_dim)
+
+
+def describe(model: str) -> tuple[Model, Path]:
+    """A model by its configuration alone, and its directory.
+
+    Args:
+        model: A built-in model, a Hugging Face id or a directory.
+
+    Raises:
+        steersman.arguments.ArgumentError: There is no such directory.
+        steersman.models.ModelError: The built-in model cannot be had.
+
+    """
+    config = EngineArgs.from_cli_args(parse([model])).create_model_config()
+    return describe_model(config, (model,)), _directory(config)
+
+
+def _directory(config: Any) -> Path:
+    path = Path(config.model)
+    if path.exists():
+        return path
+    return Path(
+        snapshot_download(config.model, revision=config.revision, ignore_patterns=_NOT_FETCHED)
+    )
 
 
 def _by_sample(contrast: Contrast) -> list[tuple[tuple[int, ...], NDArray[np.float32]]]:

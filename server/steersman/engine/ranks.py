@@ -1,14 +1,17 @@
 """All ranks of the engine, as the front end speaks to them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from vllm.engine.protocol import EngineClient
 
+from steersman.edits import file as edit_file
+from steersman.edits.edit import Edit, EditError
 from steersman.engine.plugin import RPC
 from steersman.engine.ring import RankFacts
 from steersman.trajectory.boundaries import boundary_table
 from steersman.trajectory.phases import Markers
-from steersman.vectors import file
+from steersman.vectors import file as vector_file
 from steersman.vectors.vector import Vector
 
 
@@ -51,11 +54,39 @@ class Ranks:
 
     async def load(self, vector: Vector) -> None:
         """Put a vector on every rank."""
-        await self._call("load", vector.digest, file.write(vector))
+        await self._call("load", vector.digest, vector_file.write(vector))
 
     async def unload(self, digest: str) -> None:
         """Remove a vector from every rank."""
         await self._call("unload", digest)
+
+    async def load_edit(self, edit: Edit) -> None:
+        """Put an edit on offer to requests, on every rank."""
+        await self._call("load_edit", edit_file.write(edit))
+
+    async def unload_edit(self, digest: str) -> None:
+        """Take an edit off on every rank."""
+        await self._call("unload_edit", digest)
+
+    async def apply_edits(self, edits: Sequence[Edit]) -> None:
+        """Let the model's weights be the original ones with exactly these edits.
+
+        Between two steps of the engine, on all ranks. Running requests stay, and are computed anew
+        from their first token on; nothing of the prefix cache is left.
+
+        Raises:
+            EditError: An edit does not fit the weights, or two edit one head; all is as it was.
+
+        """
+        contents = [edit_file.write(edit) for edit in edits]
+        await self._engine.pause_generation(mode="keep", clear_cache=True)
+        try:
+            for refusal in await self._call("prepare_edits", contents):
+                if refusal is not None:
+                    raise EditError(refusal["message"], field=refusal["field"])
+            await self._call("commit_edits")
+        finally:
+            await self._engine.resume_generation()
 
     async def _call(self, name: str, *args: Any) -> list[Any]:
         answers: list[Any] = await self._engine.collective_rpc(RPC, args=(name, *args))

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Counts = tuple[int, ...]
-"""Tokens steered, for each of `CLASSES`."""
+"""Tokens steered, for each of `CLASSES`, and last those that went through an edit."""
 
 
 class Reports:
@@ -29,7 +29,8 @@ class Reports:
     def close(self, key: str) -> Counts:
         """All that was reported under a key; nothing more is taken under it."""
         counts = self._counts.pop(key).values()
-        return tuple(sum(column) for column in zip(*counts, strict=True)) or (0,) * len(CLASSES)
+        sums = tuple(sum(column) for column in zip(*counts, strict=True))
+        return sums or (0,) * (len(CLASSES) + 1)
 
     def listen(self, engine: Any) -> None:
         """Take the reports out of an engine client's outputs, before anybody sees them."""

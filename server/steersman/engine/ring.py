@@ -1,14 +1,18 @@
 """What a worker answers to the front end: its part of loading vectors, arming and the self-test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
-from steersman.engine.worker import Arrival, Batch, WorkerSteering
-from steersman.steering.configuration import Configuration, Term
+from steersman.edits import file
+from steersman.edits.edit import EditError
+from steersman.engine.batch import Arrival, Batch
+from steersman.engine.live import LiveEdits
+from steersman.engine.worker import WorkerSteering
+from steersman.steering.configuration import Configuration, EditTerm, Term
 
 _PROBE_REQUESTS = 8
 _PROBE = "self-test"
@@ -25,7 +29,7 @@ class RankFacts:
     Attributes:
         runner: vLLM's model runner: V1 or V2.
         rows: Rows of the bank.
-        bytes: Memory of the bank and of the vectors, on this rank.
+        bytes: Memory of the bank and the vectors, and of the rows for edits, on this rank.
 
     """
 
@@ -58,6 +62,7 @@ class Ring:
         decode: Runs the model on a made-up decode batch of so many requests, in the mode that
             serves; the hidden states, [tokens, hidden_size], or None where they are not to be had.
         max_requests: Requests that a batch can have.
+        live: The rank's weights, and the edits that they have; or why they cannot be edited.
 
     """
 
@@ -67,10 +72,12 @@ class Ring:
         runner: str,
         decode: Callable[[int], Tensor | None],
         max_requests: int,
+        live: LiveEdits | str,
     ) -> None:
         self._steering = steering
         self._runner = runner
         self._decode = decode
+        self._live = live
         self._probes = [f"{_PROBE}-{i}" for i in range(min(_PROBE_REQUESTS, max_requests))]
 
     def arm(self, start: int, end: int, boundary: bytes) -> dict[str, Any]:
@@ -80,8 +87,9 @@ class Ring:
 
     def facts(self) -> dict[str, Any]:
         """`RankFacts`, as a dict."""
-        bank = self._steering.bank
-        return asdict(RankFacts(self._runner, bank.storage.shape[1], bank.bytes))
+        bank, edits = self._steering.bank, self._steering.edits
+        memory = bank.bytes + (edits.bytes if edits is not None else 0)
+        return asdict(RankFacts(self._runner, bank.storage.shape[1], memory))
 
     def load(self, digest: str, file: bytes) -> None:
         self._steering.load(digest, file)
@@ -89,39 +97,82 @@ class Ring:
     def unload(self, digest: str) -> None:
         self._steering.unload(digest)
 
+    def load_edit(self, content: bytes) -> None:
+        """Put an edit on offer to requests: its file."""
+        if self._steering.edits is None:
+            raise RuntimeError("this engine was started without rows for edits")
+        self._steering.edits.load(file.read(content))
+
+    def unload_edit(self, digest: str) -> None:
+        """Take an edit off; no request has it any more."""
+        assert self._steering.edits is not None
+        self._steering.edits.unload(digest)
+
+    def prepare_edits(self, contents: Sequence[bytes]) -> dict[str, Any] | None:
+        """Compute the weights that these edits, and no others, make; what is wrong, if anything.
+
+        Returns:
+            The fields of an `EditError`, which would come through as text; None if all is well.
+
+        """
+        try:
+            if isinstance(self._live, str):
+                raise EditError(self._live, field="edit")
+            self._live.prepare([file.read(content) for content in contents])
+        except EditError as error:
+            return {"message": error.message, "field": error.field}
+        return None
+
+    def commit_edits(self) -> None:
+        """Let the model compute with the weights that were prepared last, on every rank."""
+        assert isinstance(self._live, LiveEdits)
+        self._live.commit()
+
     def self_test(self) -> None:
-        """Steer every other request of a decode batch, in the mode that serves.
+        """Steer every other request of a decode batch, in the mode that serves; then edit it.
 
         A pipeline stage whose output is not to be had passes.
 
         Raises:
-            SelfTestError: A steered row did not change, or another one did.
+            SelfTestError: A steered or an edited row did not change, or another one did.
 
         """
         plain = self._decode(len(self._probes))
         if plain is None:
             return
-        self._arrive()
-        try:
-            self._steering.begin(self._batch())
-            steered = self._decode(len(self._probes))
-        finally:
-            self._leave()
-        assert steered is not None
-        same = (plain == steered) | (plain.isnan() & steered.isnan())
-        if bool(same[::2].all(dim=1).any()):
-            raise SelfTestError("a steered row did not change")
-        if not bool(same[1::2].all()):
-            raise SelfTestError("a row that is not steered changed")
-
-    def _arrive(self) -> None:
-        bank = self._steering.bank
+        bank, edits = self._steering.bank, self._steering.edits
         generator = torch.Generator().manual_seed(0)
         size = bank.storage.shape[2]
         bank.load(_PROBE, {layer: torch.randn(size, generator=generator) for layer in bank.layers})
-        configuration = Configuration.of((Term(_PROBE, 1.0),)).wire(_PROBE, 1, opened=False)
+        try:
+            self._try(plain, Configuration.of((Term(_PROBE, 1.0),)), "steered")
+        finally:
+            bank.unload(_PROBE)
+        if edits is None:
+            return
+        probe = edits.probe()
+        edits.load(probe)
+        try:
+            self._try(plain, Configuration.of((), EditTerm(probe.digest, 1.0)), "edited")
+        finally:
+            edits.unload(probe.digest)
+
+    def _try(self, plain: Tensor, configuration: Configuration, changed: str) -> None:
+        """Compare a decode batch, every other request of it under a configuration, with `plain`."""
+        wire = configuration.wire(_PROBE, 1, opened=False)
         for request_id in self._probes[::2]:
-            self._steering.arrive(Arrival(request_id, configuration, token_ids=(), computed=0))
+            self._steering.arrive(Arrival(request_id, wire, token_ids=(), computed=0))
+        try:
+            self._steering.begin(self._batch())
+            found = self._decode(len(self._probes))
+        finally:
+            self._leave()
+        assert found is not None
+        same = (plain == found) | (plain.isnan() & found.isnan())
+        if bool(same[::2].all(dim=1).any()):
+            raise SelfTestError(f"a row that is {changed} did not change")
+        if not bool(same[1::2].all()):
+            raise SelfTestError(f"a row that is not {changed} changed")
 
     def _batch(self) -> Batch:
         """A step in which each probe reads its first generated token."""
@@ -137,5 +188,4 @@ class Ring:
         self._steering.counted()  # or the next step would report it
         for request_id in self._probes[::2]:
             self._steering.finish(request_id)
-        self._steering.bank.unload(_PROBE)
         self._steering.rest()

@@ -10,6 +10,7 @@ from steersman_kernels.gate import (
     CLASSES,
     CLOSED,
     COUNTS,
+    EDITED,
     NEVER,
     OPENED,
     ORIGIN,
@@ -30,6 +31,7 @@ class Request:
         rows: Row of the bank for each class of tokens; -1 where nothing is added.
         token_ids: All tokens known so far.
         computed: How many of them are in the KV cache already.
+        edited: Whether all its tokens go through an edit.
 
     """
 
@@ -38,6 +40,7 @@ class Request:
     rows: Sequence[int]
     token_ids: Sequence[int]
     computed: int
+    edited: bool = False
 
 
 class Seats:
@@ -92,13 +95,20 @@ class Seats:
             self.table.index_copy_(0, seats, self._upload(torch.stack(list(self._staged.values()))))
             self._staged.clear()
 
+    def count_edited(self, tokens: Tensor, request_ids: Sequence[str]) -> None:
+        """Count tokens that go through an edit: [requests] int32 on the device."""
+        seats = self._upload(torch.tensor([self._seat[id_] for id_ in request_ids]))
+        self.table[:, EDITED].index_add_(0, seats, tokens)
+
     def counts(self, request_ids: Sequence[str]) -> Tensor:
-        """Tokens steered so far: [requests, classes] int32 on the host.
+        """Tokens so far: [requests, classes + 1] int32 on the host.
+
+        Steered ones by class, then those that went through an edit.
 
         From a GPU the copy is only queued: the caller must not read it before the stream got there.
         """
         seats = self._upload(torch.tensor([self._seat[id_] for id_ in request_ids]))
-        counts = self.table.index_select(0, seats)[:, COUNTS : COUNTS + CLASSES]
+        counts = self.table.index_select(0, seats)[:, COUNTS : EDITED + 1]
         if counts.device.type == "cpu":
             return counts
         host = torch.empty(counts.shape, dtype=counts.dtype, pin_memory=True)
@@ -117,6 +127,8 @@ def _row(request: Request, markers: Markers, boundary: Tensor) -> Tensor:
     table[0, OPENED] = 0 if request.opened else NEVER
     table[0, CLOSED] = NEVER
     table[0, ROWS : ROWS + CLASSES] = torch.tensor(request.rows, dtype=torch.int32)
+    if request.edited:
+        table[0, EDITED] = request.computed
     if request.computed:
         gate_reference(
             table,

@@ -14,12 +14,14 @@ class Settings:
 
     Attributes:
         rows: Distinct steering sums that can be in use at a time.
+        edit_rows: Edits that requests can choose from at a time; 0 installs nothing for them.
         capture: Whether the engine captures the residual stream instead of steering it.
         generation: Keeps compiled graphs of other versions apart.
 
     """
 
     rows: int = 0
+    edit_rows: int = 0
     capture: bool = False
     generation: int = _GENERATION
 

@@ -1,73 +1,18 @@
 """Steering on one rank: the vectors, the bank and the seats, driven by the model runner's steps."""
 
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load as load_safetensors
-from torch import Tensor, nn
+from torch import nn
 
-from steersman.engine.bank import Bank
+from steersman.engine.bank import Bank, BankError
+from steersman.engine.batch import Arrival, Batch, Counted
+from steersman.engine.edited import ChosenEdits
 from steersman.engine.op import Rows, install
 from steersman.engine.seats import Request, Seats
 from steersman_kernels.gate import Markers, gate
-
-logger = logging.getLogger(__name__)
-
-Report = dict[str, list[Any]]
-"""For each steered request of a step: its key, then the tokens steered so far by class."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A request that comes into the batch, or comes back after a preemption.
-
-    Attributes:
-        request_id: The engine's id.
-        steering: The configuration as it came with the request: `Configuration.wire`.
-        token_ids: All tokens known so far.
-        computed: How many of them are in the KV cache already.
-
-    """
-
-    request_id: str
-    steering: Mapping[str, Any]
-    token_ids: Sequence[int]
-    computed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The token spans of a step, final.
-
-    Attributes:
-        request_ids: In the order of the batch.
-        query_start: [requests + 1] int32, where each request's tokens start.
-        positions: [tokens] int64.
-        token_ids: [tokens] int32, the input tokens.
-
-    """
-
-    request_ids: Sequence[str]
-    query_start: Tensor
-    positions: Tensor
-    token_ids: Tensor
-
-
-class Driven(Protocol):
-    """What the steps of a model runner drive."""
-
-    def arrive(self, arrival: Arrival) -> None: ...
-
-    def finish(self, request_id: str) -> None: ...
-
-    def begin(self, batch: Batch) -> None: ...
-
-    def rest(self) -> None: ...
-
-    def counted(self) -> "Counted | None": ...
 
 
 class WorkerSteering:
@@ -81,6 +26,7 @@ class WorkerSteering:
         device: That of the model.
         max_requests: Requests that a batch can have.
         max_tokens: Tokens that a batch can have, padding included.
+        edits: The edits that requests can choose from; None without any.
 
     """
 
@@ -94,10 +40,12 @@ class WorkerSteering:
         device: torch.device,
         max_requests: int,
         max_tokens: int,
+        edits: ChosenEdits | None = None,
     ) -> None:
         stage = range(min(layers), max(layers) + 1)
         self.bank = Bank(stage, rows, hidden_size, dtype, device)
         self.rows = Rows(max_tokens, device)
+        self.edits = edits
         for index, layer in layers.items():
             install(layer, self.bank.storage[stage.index(index)], self.rows)
         self._seats = Seats(max_requests, device)
@@ -133,6 +81,8 @@ class WorkerSteering:
         """A request has left: for good, or to arrive again."""
         if steering := self._live.pop(request_id, None):
             self._seats.remove(request_id)
+            if self.edits is not None:
+                self.edits.finish(request_id)
             for digest, _ in steering["sums"]:
                 self.bank.give(digest)
 
@@ -148,8 +98,18 @@ class WorkerSteering:
             rows=[rows[index] if index >= 0 else -1 for index in steering["rows"]],
             token_ids=arrival.token_ids,
             computed=arrival.computed,
+            edited=self._arrive_edited(arrival.request_id, steering["edit"]),
         )
         self._seats.add(arrival.request_id, request, self._markers, self._host_boundary)
+
+    def _arrive_edited(self, request_id: str, edit: Sequence[Any] | None) -> bool:
+        if edit is None:
+            return False
+        if self.edits is None:
+            raise BankError("this engine was started without rows for edits")
+        digest, strength = edit
+        self.edits.arrive(request_id, digest, strength)
+        return True
 
     def begin(self, batch: Batch) -> None:
         """Decide for every token of a step whether and how it is steered."""
@@ -170,39 +130,31 @@ class WorkerSteering:
         )
         self.rows.find(len(batch.positions), self.bank.storage.shape[2])
         self._idle = False
+        if self.edits is not None:
+            self.edits.begin(batch)
+            self._count_edited(batch, self.edits.edited(batch.request_ids))
+
+    def _count_edited(self, batch: Batch, request_ids: Sequence[str]) -> None:
+        if not request_ids:
+            return
+        place = {id_: index for index, id_ in enumerate(batch.request_ids)}
+        index = torch.tensor([place[id_] for id_ in request_ids])
+        index = index.to(batch.query_start.device, non_blocking=True)
+        tokens = batch.query_start[index + 1] - batch.query_start[index]
+        self._seats.count_edited(tokens.to(torch.int32), request_ids)
 
     def rest(self) -> None:
         """Steer nothing in the next forward pass."""
         if not self._idle:
             self.rows.clear()
             self._idle = True
+        if self.edits is not None:
+            self.edits.rest()
 
-    def counted(self) -> "Counted | None":
+    def counted(self) -> Counted | None:
         """What the steered requests of this step have come to."""
         if not self._batch:
             return None
         batch, self._batch = self._batch, []
         keys = [self._live[id_]["key"] for id_ in batch]
         return Counted(batch, keys, self._seats.counts(batch))
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Tokens steered so far, of the requests of one step.
-
-    Attributes:
-        request_ids: The engine's ids.
-        keys: The keys under which they report.
-        counts: [requests, classes] int32 on the host. From a GPU it may only be read once the
-            outputs of the step are there.
-
-    """
-
-    request_ids: Sequence[str]
-    keys: Sequence[str]
-    counts: Tensor
-
-    def report(self) -> Report:
-        """The form in which the counts travel to the front end."""
-        rows = zip(self.request_ids, self.keys, self.counts.tolist(), strict=True)
-        return {id_: [key, *row] for id_, key, row in rows}

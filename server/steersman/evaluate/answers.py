@@ -30,7 +30,8 @@ class Comparer:
     A right answer that consists of words is compared as text. Callable from any thread.
 
     Args:
-        seconds: Time for one comparison; past it the answer counts as wrong.
+        seconds: Time for one comparison; past it the answer counts as wrong, and an expected one
+            as not understood.
 
     """
 
@@ -56,6 +57,13 @@ class Comparer:
         process.join()
         process.close()
 
+    def understands(self, expected: str) -> bool:
+        """Whether texts can be compared with `expected`: words, or what `math-verify` can parse."""
+        if _WORDS.fullmatch(expected.strip()):
+            return True
+        with self._lock:
+            return self._ask(_boxed(expected), None)
+
     def equivalent(self, expected: str, text: str) -> bool:
         """Whether `text` gives the answer `expected`."""
         if not text.strip():
@@ -68,7 +76,7 @@ class Comparer:
         with self._lock:
             return self._ask(_boxed(expected), text if boxed is None else _boxed(boxed))
 
-    def _ask(self, expected: str, given: str) -> bool:
+    def _ask(self, expected: str, given: str | None) -> bool:
         self._worker = self._worker or _start()
         pipe = self._worker[1]
         try:
@@ -107,6 +115,10 @@ def _serve(pipe: Connection) -> None:
             expected, given = pipe.recv()
         except EOFError:
             return
+        if given is None:
+            found = parse(expected, fallback_mode="no_fallback", parsing_timeout=None)
+            pipe.send(bool(found))
+            continue
         right = parse(expected, parsing_timeout=None)
         answer = parse(given, parsing_timeout=None)
         pipe.send(bool(verify(right, answer, timeout_seconds=None)))

@@ -64,7 +64,7 @@ def by_length(table: Table, bootstrap: Bootstrap, seed: int = 0) -> Lengths | No
     """
     if table.right.size < FEWEST_RESPONSES:
         return None
-    length = table.completion if table.thinking is None else table.thinking
+    length = _length(table)
     position = _positions(length, seed)
     deciles = tuple(
         _decile(table.right, length, _within(position, i / _DECILES, (i + 1) / _DECILES), bootstrap)
@@ -86,6 +86,38 @@ def by_length(table: Table, bootstrap: Bootstrap, seed: int = 0) -> Lengths | No
         ),
         shortest_of_problem=_shortest_of_problem(table, bootstrap),
     )
+
+
+def shortest_tenth(
+    ours: Table, theirs: Table, bootstrap: Bootstrap, seed: int = 0
+) -> Estimate | None:
+    """Accuracy of one control's shortest tenth minus that of another's, each by its own lengths.
+
+    It is how ThinkEdit (arXiv 2503.22048) measures what an edit does to short responses.
+
+    Args:
+        ours: The responses under one control.
+        theirs: Those under the other, to the same questions.
+        bootstrap: Over the problems of both.
+        seed: Breaks ties.
+
+    Returns:
+        The difference, or None with fewer than `FEWEST_RESPONSES` responses.
+
+    """
+    if ours.right.size < FEWEST_RESPONSES:
+        return None
+    value, replicates = 0.0, np.zeros(1)
+    for sign, table in ((1, ours), (-1, theirs)):
+        part = _within(_positions(_length(table), seed), 0, 1 / _DECILES)
+        hits, of = (table.right * part).sum(axis=1), part.sum(axis=1)
+        value += sign * hits.sum() / of.sum()
+        replicates = replicates + sign * bootstrap.ratios(hits, of)
+    return interval(value, replicates)
+
+
+def _length(table: Table) -> Array:
+    return table.completion if table.thinking is None else table.thinking
 
 
 def _positions(length: Array, seed: int) -> Array:

@@ -82,10 +82,12 @@ def _findings(report: Report) -> Iterator[str]:
 
 
 def _sentence(name: str, found: Comparison, baseline: str) -> str:
+    thinking = found.thinking_tokens
+    thinks = f"thinks {_shown(thinking, _times)} as long, " if thinking is not None else ""
     return (
         f"{name} {_VERDICTS[found.verdict]} {baseline}: "
         f"{_shown(found.accuracy, _points)} points, adjusted p {_relation(found.p_adjusted)}. "
-        f"It samples {_shown(found.sampled_tokens, _times)} the tokens and takes "
+        f"It {thinks}samples {_shown(found.sampled_tokens, _times)} the tokens and takes "
         f"{_shown(found.seconds_p50, _times)} the median time."
     )
 
@@ -116,14 +118,16 @@ def _against_baseline(report: Report) -> Iterator[str]:
     yield ""
     yield from _table(
         ("control", "accuracy, points", "only it right", "only the baseline right", "p",
-         "p, adjusted", "sampled tokens", "median time"),
+         "p, adjusted", "its shortest tenth, points", "thinking tokens", "sampled tokens",
+         "median time"),
         ((name, *_comparison_cells(found)) for name, found in report.comparisons.items()),
     )  # fmt: skip
     yield ""
     yield (
         "Paired by problem and sample. p is McNemar's exact test; adjusted for the number of "
         "comparisons by Holm's method. A control is called better or worse when the adjusted p is "
-        "below 0.05 and the interval excludes zero."
+        "below 0.05 and the interval excludes zero. The shortest tenth of each control by its own "
+        "lengths is compared with the shortest tenth of the baseline."
     )
     yield ""
 
@@ -134,6 +138,8 @@ def _comparison_cells(found: Comparison) -> Iterator[str]:
     yield str(found.worse)
     yield _p(found.p_value)
     yield _p(found.p_adjusted)
+    yield _optional(found.shortest_tenth, _points)
+    yield _optional(found.thinking_tokens, _times)
     yield _shown(found.sampled_tokens, _times)
     yield _shown(found.seconds_p50, _times)
 
@@ -203,6 +209,10 @@ def _row(cells: Sequence[str]) -> str:
 
 def _shown(estimate: Estimate, form: Format) -> str:
     return f"{form(estimate.value)} [{form(estimate.low)}, {form(estimate.high)}]"
+
+
+def _optional(estimate: Estimate | None, form: Format) -> str:
+    return "–" if estimate is None else _shown(estimate, form)
 
 
 def _percent(value: float) -> str:

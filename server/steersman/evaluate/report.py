@@ -20,7 +20,7 @@ from steersman.evaluate.inference import (
     quantile_ratio,
     ratio,
 )
-from steersman.evaluate.lengths import Lengths, by_length
+from steersman.evaluate.lengths import Lengths, by_length, shortest_tenth
 from steersman.evaluate.problems import Problem
 from steersman.evaluate.records import Record
 from steersman.evaluate.spec import RunSpec
@@ -69,6 +69,9 @@ class Comparison:
         seconds_p50: Median latency over the baseline's.
         verdict: Better or worse when `p_adjusted` is below 0.05 and the interval of `accuracy`
             excludes zero.
+        thinking_tokens: Mean over the baseline's mean; None where the server does not count them.
+        shortest_tenth: Accuracy of the control's own shortest tenth minus that of the baseline's
+            own; None with too few responses.
 
     """
 
@@ -80,6 +83,8 @@ class Comparison:
     sampled_tokens: Estimate
     seconds_p50: Estimate
     verdict: Verdict
+    thinking_tokens: Estimate | None = None
+    shortest_tenth: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ def summarise(
         temperature=spec.temperature,
         max_tokens=spec.max_tokens,
         controls=controls,
-        comparisons=_comparisons(tables, spec.baseline, bootstrap),
+        comparisons=_comparisons(tables, spec, bootstrap),
         pareto=_pareto(controls),
         lengths=by_length(tables[spec.baseline], bootstrap, spec.seed),
     )
@@ -150,10 +155,10 @@ def _summary(table: Table, groups: NDArray[np.str_], bootstrap: Bootstrap) -> Co
 
 
 def _comparisons(
-    tables: Mapping[str, Table], baseline: str, bootstrap: Bootstrap
+    tables: Mapping[str, Table], spec: RunSpec, bootstrap: Bootstrap
 ) -> dict[str, Comparison]:
-    theirs = tables[baseline]
-    others = {name: table for name, table in tables.items() if name != baseline}
+    theirs = tables[spec.baseline]
+    others = {name: table for name, table in tables.items() if name != spec.baseline}
     better = [int((ours.right > theirs.right).sum()) for ours in others.values()]
     worse = [int((ours.right < theirs.right).sum()) for ours in others.values()]
     p_values = [mcnemar(*pair) for pair in zip(better, worse, strict=True)]
@@ -170,8 +175,16 @@ def _comparisons(
             sampled_tokens=ratio(bootstrap, ours.sampled, theirs.sampled),
             seconds_p50=quantile_ratio(bootstrap, ours.seconds, theirs.seconds, 0.5),
             verdict=_verdict(gain, adjusted[i]),
+            thinking_tokens=_thinking(ours, theirs, bootstrap),
+            shortest_tenth=shortest_tenth(ours, theirs, bootstrap, spec.seed),
         )
     return comparisons
+
+
+def _thinking(ours: Table, theirs: Table, bootstrap: Bootstrap) -> Estimate | None:
+    if ours.thinking is None or theirs.thinking is None or not theirs.thinking.any():
+        return None
+    return ratio(bootstrap, ours.thinking, theirs.thinking)
 
 
 def _verdict(gain: Estimate, p_adjusted: float) -> Verdict:

@@ -24,7 +24,7 @@ class _Part(BaseModel):
 
 
 class ReasonerSet(_Part):
-    """Held-out problems of the built-in reasoner, the same number of each kind and grade."""
+    """Problems of the built-in reasoner, the same number of each kind and grade."""
 
     set: Literal["reasoner"]
     each: Count = 10
@@ -32,6 +32,8 @@ class ReasonerSet(_Part):
     """All kinds when null."""
     grades: tuple[int, ...] | None = None
     """The grades that the reasoner is trained on when null."""
+    split: Literal["train", "held_out"] = "held_out"
+    """What is tuned on `train` can be tested on `held_out`: they share no set of operands."""
     seed: int = 0
 
 
@@ -133,7 +135,7 @@ def load(path: Path, url: str | None = None) -> RunSpec:
     spec = spec.model_copy(
         update={
             "url": url or spec.url,
-            "problems": tuple(_anchored(one, path.parent) for one in spec.problems),
+            "problems": tuple(anchored(one, path.parent) for one in spec.problems),
         }
     )
     if spec.model is None and spec.url is None:
@@ -141,7 +143,8 @@ def load(path: Path, url: str | None = None) -> RunSpec:
     return spec
 
 
-def _anchored(one: ProblemSet, directory: Path) -> ProblemSet:
+def anchored(one: ProblemSet, directory: Path) -> ProblemSet:
+    """A problem set whose path is relative to a directory."""
     if isinstance(one, FileSet):
         return one.model_copy(update={"path": directory / one.path})
     return one

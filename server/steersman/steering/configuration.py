@@ -71,15 +71,30 @@ class Sum:
 
 
 @dataclass(frozen=True, slots=True)
+class EditTerm:
+    """An edit of the weights that one request has: for all its tokens, the prompt's included.
+
+    Attributes:
+        edit: Digest of the edit.
+        strength: Multiplier of the edit's own weight.
+
+    """
+
+    edit: str
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
-    """What the engine needs to know of a request's steering.
+    """What the engine needs to know of a request's steering, and of its edit.
 
     Attributes:
         digest: Identifies the configuration. Requests that differ in it share no steered block of
             the prefix cache.
         sums: The distinct sums.
         rows: For each of `CLASSES` the index of its sum; -1 where nothing is added.
-        prompt: Whether any token of the prompt may be steered.
+        prompt: Whether any token of the prompt may be steered or edited.
+        edit: The request's edit; None without one.
 
     """
 
@@ -87,10 +102,11 @@ class Configuration:
     sums: tuple[Sum, ...]
     rows: tuple[int, ...]
     prompt: bool
+    edit: EditTerm | None = None
 
     @classmethod
-    def of(cls, terms: tuple[Term, ...]) -> Self:
-        """The configuration of a request's terms."""
+    def of(cls, terms: tuple[Term, ...], edit: EditTerm | None = None) -> Self:
+        """The configuration of a request's terms, and of its edit."""
         sums: dict[str, Sum] = {}
         rows: list[int] = []
         for segment, boundary in CLASSES:
@@ -105,7 +121,14 @@ class Configuration:
         steers_prompt = any(
             row >= 0 for row, (segment, _) in zip(rows, CLASSES, strict=True) if segment == "prompt"
         )
-        return cls(_digest([addends, rows]), tuple(sums.values()), tuple(rows), steers_prompt)
+        edited = [] if edit is None else [edit.edit, edit.strength]
+        return cls(
+            digest=_digest([addends, rows, *edited]),
+            sums=tuple(sums.values()),
+            rows=tuple(rows),
+            prompt=steers_prompt or edit is not None,
+            edit=edit,
+        )
 
     def wire(self, key: str, origin: int, *, opened: bool) -> dict[str, Any]:
         """The form in which it travels with a request.
@@ -126,6 +149,7 @@ class Configuration:
                 [item.digest, [list(addend) for addend in item.addends]] for item in self.sums
             ],
             "rows": list(self.rows),
+            "edit": None if self.edit is None else [self.edit.edit, self.edit.strength],
         }
 
 

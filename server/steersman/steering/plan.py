@@ -126,7 +126,7 @@ def _term(steer: Steer, vectors: Vectors, markers: Markers | None, param: str) -
     term = Term(
         vector=vector.digest,
         strength=defaults.strength if steer.strength is None else steer.strength,
-        layers=None if steer.layers is None else _layers(steer.layers, vector, param),
+        layers=defaults.layers if steer.layers is None else _layers(steer.layers, vector, param),
         phase=steer.phase or defaults.phase,
         at=steer.at or defaults.at,
         prompt=steer.prompt,

@@ -38,7 +38,8 @@ class Line(Generic[OutputT]):
     prefill_tokens: int = 0
     finish_reason: str | None = None
     steered: tuple[int, ...] = ()
-    """Tokens steered, for each of the classes of a steering configuration; set at the end."""
+    """Tokens steered, for each of the classes of a steering configuration, and last the tokens that
+    went through an edit; set at the end."""
 
     def add(self, piece: Piece[OutputT]) -> None:
         """Record a step and keep it."""

@@ -77,6 +77,8 @@ class VectorMetadata(BaseModel):
     """Steered phase when a request names none."""
     at: Literal["all", "boundary"] = "all"
     """Steered tokens of the phase when a request names none."""
+    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    """Layers steered when a request names none; all that the vector has when null."""
     strength_range: Annotated[tuple[float, float], AfterValidator(_ordered)] | None = None
     """Recommended strengths, low and high; present once the vector is calibrated."""
     residual_norms: (
@@ -89,6 +91,8 @@ class VectorMetadata(BaseModel):
     """Mean Euclidean norm of the residual stream by layer; present once calibrated."""
     provenance: dict[str, Any] | None = None
     """How it came about: counts, thresholds, what was found at each layer."""
+    calibration: dict[str, Any] | None = None
+    """How layers, strength and range were found: what was tried, and what it did."""
 
     @classmethod
     def read(cls, text: str | bytes) -> "VectorMetadata":
@@ -135,12 +139,13 @@ class Vector:
 
     Attributes:
         digest: SHA-256, in hex, of everything that changes what is applied: layers, values, and
-            the default strength, phase and place. The first 16 digits are enough for people.
+            the default layers, strength, phase and place. The first 16 digits do for people.
         norms: Euclidean norm of the values, by layer.
 
     Raises:
         VectorError: No layers; a layer that is not one-dimensional, is empty, is longer or
-            shorter than the others, or holds a NaN or an infinity (in float32).
+            shorter than the others, or holds a NaN or an infinity (in float32); default layers
+            that it does not have.
 
     """
 
@@ -151,6 +156,7 @@ class Vector:
 
     def __post_init__(self) -> None:
         layers = _checked(self.layers)
+        _check_defaults(self.metadata, layers)
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "digest", _digest(layers, self.metadata))
         object.__setattr__(self, "norms", {i: _norm(layers[i]) for i in layers})
@@ -189,6 +195,20 @@ def _checked(layers: Mapping[int, NDArray[Any]]) -> dict[int, Values]:
     return checked
 
 
+def _check_defaults(metadata: VectorMetadata, layers: Mapping[int, Values]) -> None:
+    default = metadata.layers or ()
+    if list(default) != sorted(set(default)):
+        raise VectorError(
+            "metadata.layers must be in ascending order, each layer once", field="metadata.layers"
+        )
+    for layer in default:
+        if layer not in layers:
+            raise VectorError(
+                f"metadata.layers names layer {layer}, which the vector does not have",
+                field="metadata.layers",
+            )
+
+
 def _norm(values: Values) -> float:
     # In float64: the squares of large values are beyond float32.
     return float(np.linalg.norm(values.astype(np.float64)))
@@ -196,6 +216,8 @@ def _norm(values: Values) -> float:
 
 def _digest(layers: Mapping[int, Values], metadata: VectorMetadata) -> str:
     defaults = {name: getattr(metadata, name) for name in ("site", "strength", "phase", "at")}
+    if metadata.layers is not None:
+        defaults["layers"] = metadata.layers
     digest = hashlib.sha256(json.dumps(defaults, sort_keys=True).encode())
     for layer, values in layers.items():
         digest.update(struct.pack("<QQ", layer, len(values)))

@@ -34,8 +34,8 @@ def test_the_last_report_of_every_choice_counts() -> None:
     for step in (1, 2, 3):
         answer = engine.output_processor.process_outputs(
             [
-                output("0_r", report(key, 0, 0, step, 0, 0, 1)),
-                output("1_r", report(key, 0, 0, 10 * step, 0, 0, 0)),
+                output("0_r", report(key, 0, 0, step, 0, 0, 1, 7)),
+                output("1_r", report(key, 0, 0, 10 * step, 0, 0, 0, 2)),
                 output("plain", None),
             ],
             1.5,
@@ -43,8 +43,8 @@ def test_the_last_report_of_every_choice_counts() -> None:
         )
 
     assert answer == "1.5 s"
-    assert reports.close(key) == (0, 0, 33, 0, 0, 1)
-    assert reports.close(other) == (0,) * 6
+    assert reports.close(key) == (0, 0, 33, 0, 0, 1, 9)
+    assert reports.close(other) == (0,) * 7
     assert engine.output_processor.seen == [None] * 9
 
 
@@ -54,7 +54,7 @@ def test_what_others_put_into_the_field_stays() -> None:
     reports.listen(engine)
 
     engine.output_processor.process_outputs(
-        [output("r", {"remote": 1, **report("gone", 0, 0, 0, 0, 0, 0)}), output("s", {"do": 2})],
+        [output("r", {"remote": 1, **report("gone", 0, 0, 0, 0, 0, 0, 0)}), output("s", {"do": 2})],
         0.0,
         stats="",
     )

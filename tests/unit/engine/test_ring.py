@@ -43,7 +43,7 @@ class Model:
 
 
 def ring(model: Model, decode: Callable[[int], Tensor | None]) -> Ring:
-    return Ring(model.steering, "V1", decode, max_requests=8)
+    return Ring(model.steering, "V1", decode, max_requests=8, live="nothing to edit")
 
 
 def test_steering_that_works_passes_and_leaves_nothing_behind() -> None:
@@ -60,7 +60,7 @@ def test_steering_that_works_passes_and_leaves_nothing_behind() -> None:
 def test_a_model_that_does_not_feel_the_op_fails() -> None:
     model = Model()
 
-    with pytest.raises(SelfTestError, match="a steered row did not change"):
+    with pytest.raises(SelfTestError, match="a row that is steered did not change"):
         ring(model, lambda requests: torch.zeros(requests, HIDDEN)).self_test()
 
 

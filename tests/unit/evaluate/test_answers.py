@@ -51,6 +51,18 @@ def test_another_answer_is_wrong(comparer: Comparer, expected: str, text: str) -
     assert not comparer.equivalent(expected, text)
 
 
+@pytest.mark.parametrize(
+    "expected", ["42", "1,042", "-0.5", r"\frac{1}{2}", "x^2+2x", "(1, 2)", "Paris", "the dog"]
+)
+def test_numbers_expressions_and_words_are_understood(comparer: Comparer, expected: str) -> None:
+    assert comparer.understands(expected)
+
+
+@pytest.mark.parametrize("expected", ["%&", "???", r"\frac{1", "->"])
+def test_what_is_none_of_them_is_not_understood(comparer: Comparer, expected: str) -> None:
+    assert not comparer.understands(expected)
+
+
 ENDLESS = r"\boxed{10^{10^{10}} - 10^{10^{9}}}"
 
 

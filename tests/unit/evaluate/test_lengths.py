@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from steersman.evaluate.inference import Array, Bootstrap
-from steersman.evaluate.lengths import Lengths, by_length
+from steersman.evaluate.lengths import Lengths, by_length, shortest_tenth
 from steersman.evaluate.table import Table
 
 
-def lengths_of(right: Array, length: Array, thinking: bool = True) -> Lengths | None:
-    table = Table(
+def table_of(right: Array, length: Array, thinking: bool = True) -> Table:
+    return Table(
         right=right.astype(float),
         thinking=length if thinking else None,
         completion=length,
@@ -17,7 +17,10 @@ def lengths_of(right: Array, length: Array, thinking: bool = True) -> Lengths | 
         seconds=length,
         cut_off=np.zeros_like(length),
     )
-    return by_length(table, Bootstrap(len(right), resamples=500))
+
+
+def lengths_of(right: Array, length: Array, thinking: bool = True) -> Lengths | None:
+    return by_length(table_of(right, length, thinking), Bootstrap(len(right), resamples=500))
 
 
 def test_each_decile_is_a_tenth_in_order_of_length() -> None:
@@ -89,3 +92,21 @@ def test_without_counted_thinking_the_whole_response_is_measured() -> None:
 
 def test_few_responses_have_no_deciles() -> None:
     assert lengths_of(np.ones((49, 2)), np.ones((49, 2))) is None
+
+
+def test_the_shortest_tenth_of_each_control_is_its_own() -> None:
+    length = np.arange(1000.0).reshape(500, 2)
+    # The baseline's shortest are wrong; the other's shortest are other questions, and right.
+    baseline = table_of(length >= 100, length)
+    ours = table_of(length >= 100, 1000 - length)
+    found = shortest_tenth(ours, baseline, Bootstrap(500, resamples=500))
+    assert found is not None
+    assert found.value == 1.0
+    same = shortest_tenth(baseline, baseline, Bootstrap(500, resamples=500))
+    assert same is not None
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+
+
+def test_a_shortest_tenth_of_few_responses_says_nothing() -> None:
+    few = table_of(np.ones((20, 2)), np.ones((20, 2)))
+    assert shortest_tenth(few, few, Bootstrap(20)) is None

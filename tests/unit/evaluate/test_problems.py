@@ -66,6 +66,23 @@ def test_a_line_that_is_no_problem_is_an_error(
         load([file_set(tmp_path, entry)], comparer)
 
 
+def test_problems_without_an_answer_that_can_be_verified(
+    tmp_path: Path, comparer: Comparer
+) -> None:
+    one = file_set(
+        tmp_path,
+        {"question": "2 + 2?", "answer": "4"},
+        {"question": "Where?", "answer": "in Paris"},
+        {"question": "Why?"},
+        {"question": "How?", "answer": "???"},
+    )
+    found = load([one], comparer, unverifiable=True)
+    assert [problem.verifiable for problem in found] == [True, True, False, False]
+    assert [problem.answer for problem in found] == ["4", "in Paris", "", "???"]
+    assert found[0].is_right(r"\boxed{4}")
+    assert not found[3].is_right("???")
+
+
 def test_two_problems_of_one_id_are_an_error(tmp_path: Path, comparer: Comparer) -> None:
     one = file_set(tmp_path, {"question": "?", "answer": "1"})
     with pytest.raises(EvaluationError, match="problem set-1 is in the run twice"):

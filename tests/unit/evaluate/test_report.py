@@ -52,7 +52,7 @@ def test_the_numbers_of_a_control_are_those_of_its_records() -> None:
             right=(control, i, sample) in right,
             completion_tokens=10 * i + sample,
             receipt=receipt(50) if control == "search" else None,
-            thinking_tokens=3,
+            thinking_tokens=3 if control == "single" else 6,
             latency_seconds=1 + i + sample,
         )
         for control in ("search", "single")
@@ -72,6 +72,9 @@ def test_the_numbers_of_a_control_are_those_of_its_records() -> None:
     assert (comparison.better, comparison.worse) == (1, 2)
     assert comparison.p_value == 1.0
     assert comparison.accuracy.value == -0.25
+    assert comparison.thinking_tokens is not None
+    assert comparison.thinking_tokens.value == 2
+    assert comparison.shortest_tenth is None
     assert found.lengths is None
 
 
@@ -83,6 +86,7 @@ def test_thinking_that_is_not_counted_has_no_mean() -> None:
     records = [record(thinking_tokens=None), record("search", thinking_tokens=None)]
     found = summarise(spec(), "tiny", problems(1), records)
     assert found.controls["single"].thinking_tokens is None
+    assert found.comparisons["search"].thinking_tokens is None
 
 
 def test_many_comparisons_make_each_harder_to_win() -> None:

@@ -6,9 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from vllm.config import CompilationMode, VllmConfig
+from vllm.platforms import current_platform
 
-from steersman.engine.capture import Capture, CaptureRing
-from steersman.engine.compat import core, layers, runner_v1, runner_v2
+from steersman.engine.capture import Capture, CaptureRing, Columns
+from steersman.engine.compat import core, layers, projections, runner_v1, runner_v2
+from steersman.engine.compat.weights import LiveWeight
+from steersman.engine.edited import ChosenEdits
+from steersman.engine.live import LiveEdits
 from steersman.engine.ring import Refused, Ring
 from steersman.engine.settings import Settings
 from steersman.engine.worker import WorkerSteering
@@ -39,6 +43,9 @@ def attach(worker: Any, settings: Settings) -> Ring | CaptureRing | Refused:
         return Refused(str(error))
     if settings.capture:
         return _attach_capture(runner, config, decoder_layers, worker.device)
+    outputs, refusal = _outputs(decoder_layers, config.model_config)
+    if settings.edit_rows and refusal:
+        return Refused(f"edits cannot be chosen by requests: {refusal}")
     steering = WorkerSteering(
         decoder_layers,
         rows=settings.rows + _SPARE_ROWS,
@@ -47,13 +54,53 @@ def attach(worker: Any, settings: Settings) -> Ring | CaptureRing | Refused:
         device=worker.device,
         max_requests=config.scheduler_config.max_num_seqs,
         max_tokens=_most_tokens(config),
+        edits=_chosen_edits(outputs, settings.edit_rows, config, worker.device),
     )
-    decode = _decoder(runner._dummy_run)
+    decode = _decoder(runner, runner._dummy_run)
     v2 = uses_v2_runner(config)
     (runner_v2 if v2 else runner_v1).attach(runner, steering)
     return Ring(
-        steering, "V2" if v2 else "V1", decode, max_requests=config.scheduler_config.max_num_seqs
+        steering,
+        "V2" if v2 else "V1",
+        decode,
+        max_requests=config.scheduler_config.max_num_seqs,
+        live=refusal or _live_edits(outputs, config),
     )
+
+
+Outputs = dict[int, projections.OutputProjection]
+
+
+def _outputs(decoder_layers: dict[int, nn.Module], model_config: Any) -> tuple[Outputs, str | None]:
+    """The output projection of each layer's attention; without them, why not."""
+    try:
+        heads = projections.query_heads(model_config)
+        return projections.output_projections(decoder_layers, heads), None
+    except layers.UnsupportedModelError as error:
+        return {}, str(error)
+
+
+def _chosen_edits(
+    outputs: Outputs, rows: int, config: VllmConfig, device: torch.device
+) -> ChosenEdits | None:
+    if not rows:
+        return None
+    return ChosenEdits(
+        outputs,
+        rows=rows,
+        hidden_size=config.model_config.get_hidden_size(),
+        device=device,
+        max_tokens=_most_tokens(config),
+    )
+
+
+def _live_edits(outputs: Outputs, config: VllmConfig) -> LiveEdits:
+    compiled = config.compilation_config.mode != CompilationMode.NONE
+    fixed = None
+    if compiled and current_platform.is_cpu():
+        fixed = "on a CPU, weights are compiled in: start it with --enforce-eager to edit them"
+    weights = {index: LiveWeight(output, fixed) for index, output in outputs.items()}
+    return LiveEdits(weights, config.model_config.get_total_num_hidden_layers())
 
 
 def _attach_capture(
@@ -61,20 +108,53 @@ def _attach_capture(
 ) -> CaptureRing | Refused:
     if config.compilation_config.mode != CompilationMode.NONE:
         return Refused("capturing the residual stream needs eager mode")
-    capture = Capture(decoder_layers, config.model_config.get_hidden_size(), device)
+    outputs, refusal = _outputs(decoder_layers, config.model_config)
+    # Without heads, the residual stream can be captured all the same.
+    columns = refusal or _columns(next(iter(outputs.values())))
+    capture = Capture(
+        decoder_layers,
+        {index: output.module for index, output in outputs.items()},
+        0 if isinstance(columns, str) else columns.size,
+        config.model_config.get_hidden_size(),
+        device,
+    )
     (runner_v2 if uses_v2_runner(config) else runner_v1).attach(runner, capture)
-    return CaptureRing(capture)
+    return CaptureRing(capture, columns)
 
 
-def _decoder(dummy_run: Callable[..., tuple[Any, Any]]) -> Callable[[int], Tensor | None]:
+def _columns(output: projections.OutputProjection) -> Columns:
+    size, total = output.module.input_size_per_partition, output.module.input_size
+    return Columns(output.head_dim, output.start, size, total)
+
+
+def _decoder(
+    runner: Any, dummy_run: Callable[..., tuple[Any, Any]]
+) -> Callable[[int], Tensor | None]:
     """vLLM's dummy run, as it is before it lets steering rest, on a decode batch."""
 
     def decode(requests: int) -> Tensor | None:
-        # Without attention some backends return what was in memory.
-        hidden, _ = dummy_run(requests, uniform_decode=True, force_attention=True)
-        return hidden[:requests].clone() if isinstance(hidden, Tensor) else None
+        null_blocks = [
+            _null_block(cache) for cache in runner.kv_caches if isinstance(cache, Tensor)
+        ]
+        # All the made-up requests read the block that no request is ever given. It is empty, so
+        # the heads would hand on nothing.
+        for block in null_blocks:
+            block.fill_(1)
+        try:
+            # Without attention some backends return what was in memory.
+            hidden, _ = dummy_run(requests, uniform_decode=True, force_attention=True)
+            return hidden[:requests].clone() if isinstance(hidden, Tensor) else None
+        finally:
+            for block in null_blocks:
+                block.zero_()
 
     return decode
+
+
+def _null_block(cache: Tensor) -> Tensor:
+    """The first block of a layer's cache, which is [blocks, 2, ...], [2, blocks, ...] or [blocks,
+    ...] by the attention's backend."""
+    return cache[:, 0] if cache.shape[0] < cache.shape[1] else cache[0]
 
 
 def unsupported(config: VllmConfig) -> str | None:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from steersman.engine.batch import Batch, Driven
 from steersman.engine.compat import steps
-from steersman.engine.worker import Batch, Driven
 
 
 def attach(runner: Any, driven: Driven) -> None:

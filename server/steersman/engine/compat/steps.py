@@ -5,8 +5,8 @@ from typing import Any
 
 from vllm.distributed.parallel_state import get_pp_group
 
+from steersman.engine.batch import Arrival, Driven
 from steersman.engine.compat.core import REPORT
-from steersman.engine.worker import Arrival, Driven
 from steersman.steering.configuration import KEY
 
 Resumed = Callable[[str], tuple[Any, Sequence[int]]]

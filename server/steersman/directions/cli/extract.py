@@ -1,30 +1,30 @@
-"""`steersman directions`: steering vectors made from a model's own responses."""
+"""`steersman directions extract`."""
 
-import contextlib
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
-from pydantic import TypeAdapter, ValidationError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from steersman.console import errors, fail, output
+from steersman.console import fail, output
+from steersman.directions.cli.shared import (
+    Thresholds,
+    problem_sets,
+    progress,
+    reason,
+    threshold_options,
+    write,
+)
 from steersman.directions.error import DirectionError
 from steersman.evaluate.error import EvaluationError
-from steersman.evaluate.spec import ProblemSet
 from steersman.vectors import file
-from steersman.vectors.vector import Vector
+from steersman.vectors.vector import Vector, VectorError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Make steering vectors from a model's own responses.",
-)
+if TYPE_CHECKING:
+    from steersman.directions.sample import Sample
+
+_SUFFIX = ".safetensors"
 
 
 class Method(StrEnum):
@@ -35,19 +35,6 @@ class Method(StrEnum):
     SEGMENTS = "segments"
 
 
-class Thresholds(StrEnum):
-    """How long and short traces are told apart."""
-
-    TOKENS = "tokens"
-    PERCENTILES = "percentiles"
-
-
-@app.callback()
-def directions() -> None:
-    """Make steering vectors from a model's own responses."""
-
-
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def extract(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="A built-in model, a hub id or a directory.")],
@@ -62,7 +49,7 @@ def extract(
     samples: Annotated[int, typer.Option(min=1, help="Responses to each problem.")] = 4,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 4096,
     temperature: Annotated[float, typer.Option(min=0, help="Of the sampling.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 0,
     samples_file: Annotated[
         Path | None,
         typer.Option(help="Where responses are kept, to go on with or use again; OUT.jsonl."),
@@ -93,12 +80,7 @@ def extract(
     """
     options: dict[str, Any] = {"least": least}
     if method is Method.THINKEDIT:
-        options["by"] = str(thresholds)
-        for name, value in (("long", long), ("short", short)):
-            if value is not None:
-                by_tokens = thresholds is Thresholds.TOKENS
-                key = f"{name}_tokens" if by_tokens else f"{name}_percentile"
-                options[key] = int(value) if by_tokens else value
+        options |= threshold_options(thresholds, long, short)
     elif long is not None or short is not None or thresholds is not Thresholds.TOKENS:
         fail(f"--thresholds, --long and --short are for thinkedit, not for {method}")
     if method is Method.SEGMENTS:
@@ -107,6 +89,7 @@ def extract(
     elif closing_only or recheck:
         fail(f"--closing-only and --recheck are for segments, not for {method}")
     log = samples_file or out.with_suffix(".jsonl")
+    _check_files(out, log)
 
     from steersman.arguments import ArgumentError
     from steersman.directions import extract as extraction
@@ -115,49 +98,48 @@ def extract(
     from steersman.models import ModelError
 
     drawing = extraction.Drawing(samples, temperature, max_tokens, seed)
+    drawn: list[Sample] = []
     try:
-        with Comparer() as comparer, _progress() as progress:
-            asked = load(_problem_sets(problems), comparer)
-            drawn, texts = extraction.draw(model, context.args, asked, drawing, log, progress)
+        with Comparer() as comparer, progress() as show:
+            asked = load(problem_sets(problems), comparer, unverifiable=True)
+            extraction.check(method.value, options, asked, drawing)
+            drawn, texts = extraction.draw(
+                model,
+                context.args,
+                asked,
+                drawing,
+                log,
+                show,
+                texts=method is Method.SEGMENTS,
+            )
             contrast = extraction.choose(method.value, drawn, texts, options)
-            found = extraction.capture(model, context.args, method.value, contrast, progress)
-    except (ArgumentError, DirectionError, EvaluationError, ModelError) as error:
-        fail(str(error))
-    for site, vector in found.vectors.items():
-        path = out if site == "layer" else out.with_suffix(f".{site}{out.suffix}")
-        path.write_bytes(file.write(vector))
+            found = extraction.capture(model, context.args, method.value, contrast, show)
+    except EvaluationError as error:
+        fail(f"--problems: {error}")
+    except (ArgumentError, DirectionError, ModelError, VectorError) as error:
+        kept = f" ({len(drawn)} responses are kept in {log})" if drawn else ""
+        fail(f"{reason(error)}{kept}")
+    paths = {
+        site: out if site == "layer" else out.with_suffix(f".{site}{out.suffix}")
+        for site in found.vectors
+    }
+    write({paths[site]: file.write(vector) for site, vector in found.vectors.items()})
+    for site, path in paths.items():
         output.print(f"{site}: {path}", highlight=False, soft_wrap=True)
     _show(found.vectors["layer"], found.facts)
 
 
-def _problem_sets(path: Path) -> tuple[ProblemSet, ...]:
-    try:
-        sets = TypeAdapter(tuple[ProblemSet, ...]).validate_python(
-            yaml.safe_load(path.read_text(encoding="utf-8"))
-        )
-    except yaml.YAMLError as error:
-        raise EvaluationError(f"{path}: not YAML: {error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise EvaluationError(f"{path}: {where}: {first['msg']}") from error
-    if not sets:
-        raise EvaluationError(f"{path}: no problem sets")
-    return sets
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Any]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=errors) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step)
-            bars.update(tasks[step], completed=done, total=total)
-
-        yield show
+def _check_files(out: Path, log: Path) -> None:
+    """Refuse files that could not be written in the end."""
+    if out.suffix != _SUFFIX:
+        fail(f"--out {out}: must end in {_SUFFIX}")
+    if log == out:
+        fail(f"--samples-file {log}: is the same file as --out")
+    for option, path in (("--out", out), ("--samples-file", log)):
+        if not path.parent.is_dir():
+            fail(f"{option} {path}: there is no directory {path.parent}")
+        if path.is_dir():
+            fail(f"{option} {path}: is a directory")
 
 
 def _show(vector: Vector, facts: dict[str, Any]) -> None:

@@ -1,0 +1,229 @@
+"""Edits that requests choose, on one rank: an op at the output projections of the attention.
+
+An edit of the weights, `O <- O - w v̂ (v̂^T O)` at the columns of some heads (`steersman.edits`),
+changes the projection's output by `-w <u, a> v̂` with u = v̂^T O at these columns, 0 elsewhere, and a
+the projection's input. The op adds just that for the tokens of the requests that chose it, before
+the output is summed over tensor-parallel ranks, each of which has its part of u and a. So edited
+and other requests share a batch, and the weights can be of any kind, quantised ones included.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from steersman.edits.edit import Edit, EditMetadata
+from steersman.engine.bank import BankError
+from steersman.engine.batch import Batch
+from steersman.engine.op import Rows
+from steersman_kernels import project as kernel
+from steersman_kernels.reference import project_touched
+
+if TYPE_CHECKING:
+    from steersman.engine.compat.projections import OutputProjection
+
+_LIBRARY: Any = torch.library.Library("steersman", "FRAGMENT")  # type: ignore[no-untyped-call]
+_LIBRARY.define(
+    "project(Tensor(a!) output, Tensor inputs, Tensor read, Tensor write, Tensor slot, "
+    "Tensor coef) -> ()"
+)
+
+
+def _project(
+    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
+) -> None:
+    kernel.project(output, inputs, read, write, slot, coef)
+
+
+def _trace(
+    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
+) -> None:
+    """What a tracer sees: nothing but the change of `output` that the schema declares."""
+
+
+for _device in ("CPU", "CUDA"):
+    _LIBRARY.impl("project", _project, _device)
+_LIBRARY.impl("project", _trace, "Meta")
+
+
+class _EditedMethod:
+    """How vLLM multiplies with a projection's weight, and then the op. All else is vLLM's own."""
+
+    def __init__(self, wrapped: Any) -> None:
+        self.wrapped = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wrapped, name)
+
+    def apply(self, layer: Any, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        output: Tensor = self.wrapped.apply(layer, x, bias)
+        rows = layer.steersman_edit_rows
+        if torch.compiler.is_compiling() or not rows.eager:
+            torch.ops.steersman.project(
+                output,
+                x,
+                layer.steersman_read,
+                layer.steersman_write,
+                layer.steersman_edit_slot,
+                layer.steersman_edit_coef,
+            )
+        elif rows.touched:
+            project_touched(output, x, layer.steersman_read, layer.steersman_write, rows.touched)
+        return output
+
+
+def _install(module: nn.Module, read: Tensor, write: Tensor, rows: Rows) -> None:
+    for name, buffer in (
+        ("steersman_read", read),
+        ("steersman_write", write),
+        ("steersman_edit_slot", rows.slot),
+        ("steersman_edit_coef", rows.coef),
+    ):
+        module.register_buffer(name, buffer, persistent=False)
+    module.steersman_edit_rows = rows  # type: ignore[assignment]
+    module.quant_method = _EditedMethod(module.quant_method)  # type: ignore[assignment]
+
+
+class ChosenEdits:
+    """The edits on offer, and the requests that chose one.
+
+    Args:
+        outputs: The output projections of this rank's pipeline stage, by layer.
+        rows: Edits that can be on offer.
+        hidden_size: Width of the residual stream.
+        device: That of the model.
+        max_tokens: Tokens that a batch can have, padding included.
+
+    """
+
+    def __init__(
+        self,
+        outputs: "Mapping[int, OutputProjection]",
+        *,
+        rows: int,
+        hidden_size: int,
+        device: torch.device,
+        max_tokens: int,
+    ) -> None:
+        self.rows = Rows(max_tokens, device)
+        self._outputs = outputs
+        self._hidden_size = hidden_size
+        columns = next(iter(outputs.values())).module.input_size_per_partition
+        # [layers, rows, columns] and [layers, rows, hidden_size], float32
+        self._read = torch.zeros(len(outputs), rows, columns, device=device)
+        self._write = torch.zeros(len(outputs), rows, hidden_size, device=device)
+        self._places: dict[str, int] = {}
+        self._weights: dict[str, float] = {}
+        self._free = list(range(rows - 1, -1, -1))
+        self._live: dict[str, tuple[int, float]] = {}
+        self._idle = True
+        for place, output in enumerate(outputs.values()):
+            _install(output.module, self._read[place], self._write[place], self.rows)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the rows."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in (self._read, self._write))
+
+    def probe(self) -> Edit:
+        """An edit of every head of these layers, for the self-test."""
+        generator = np.random.default_rng(0)
+        output = next(iter(self._outputs.values()))
+        size = output.head_dim
+        heads = tuple(range(output.module.input_size // size))
+        directions = {
+            layer: generator.normal(size=self._hidden_size).astype(np.float32)
+            for layer in self._outputs
+        }
+        return Edit(
+            {layer: values / np.linalg.norm(values) for layer, values in directions.items()},
+            {
+                layer: generator.normal(size=(len(heads), size)).astype(np.float32)
+                for layer in self._outputs
+            },
+            EditMetadata(
+                weight=1.0,
+                heads=dict.fromkeys(self._outputs, heads),
+                head_dim=size,
+                dtype="float32",
+                weights=dict.fromkeys(self._outputs, "0" * 64),
+            ),
+        )
+
+    def load(self, edit: Edit) -> None:
+        """Put an edit on offer.
+
+        Raises:
+            BankError: All rows are taken.
+
+        """
+        if not self._free:
+            raise BankError(f"all {self._read.shape[1]} rows for edits are taken")
+        row = self._places[edit.digest] = self._free.pop()
+        self._weights[edit.digest] = edit.metadata.weight
+        size = edit.metadata.head_dim
+        for place, (layer, output) in enumerate(self._outputs.items()):
+            self._read[place, row] = 0
+            self._write[place, row] = 0
+            if layer not in edit.layers:
+                continue
+            whole = torch.zeros(output.module.input_size)
+            chosen = zip(edit.metadata.heads[layer], edit.projections[layer], strict=True)
+            for head, values in chosen:
+                whole[head * size : (head + 1) * size] = torch.from_numpy(values.copy())
+            own = whole[output.start : output.start + self._read.shape[2]]
+            self._read[place, row] = own.to(self._read.device)
+            direction = torch.from_numpy(edit.directions[layer].copy())
+            self._write[place, row] = direction.to(self._write.device)
+
+    def unload(self, digest: str) -> None:
+        """Take an edit off; nobody may be using it."""
+        self._weights.pop(digest)
+        self._free.append(self._places.pop(digest))
+
+    def arrive(self, request_id: str, digest: str, strength: float) -> None:
+        """A request that chose an edit has come into the batch.
+
+        Raises:
+            BankError: The edit is not on offer.
+
+        """
+        if digest not in self._places:
+            raise BankError(f"edit {digest[:16]} is not loaded")
+        self._live[request_id] = (self._places[digest], -self._weights[digest] * strength)
+
+    def finish(self, request_id: str) -> None:
+        """A request has left: for good, or to arrive again."""
+        self._live.pop(request_id, None)
+
+    def edited(self, request_ids: Sequence[str]) -> list[str]:
+        """Those of some requests that chose an edit."""
+        return [id_ for id_ in request_ids if id_ in self._live]
+
+    def begin(self, batch: Batch) -> None:
+        """Write the row and the factor of every token of a step."""
+        if not self.edited(batch.request_ids):
+            self.rest()
+            return
+        # The last entry is for tokens beyond the last request's, if the runner has such.
+        chosen = [*(self._live.get(id_, (-1, 1.0)) for id_ in batch.request_ids), (-1, 1.0)]
+        slots, factors = zip(*chosen, strict=True)
+        device, tokens = self.rows.slot.device, len(batch.positions)
+        ends = batch.query_start[1 : len(chosen)]
+        token = torch.arange(tokens, dtype=ends.dtype, device=device)
+        request = torch.searchsorted(ends, token, right=True)
+        self.rows.slot.fill_(-1)
+        slot = torch.tensor(slots, dtype=torch.int32).to(device, non_blocking=True)
+        coef = torch.tensor(factors, dtype=torch.float32).to(device, non_blocking=True)
+        self.rows.slot[:tokens] = slot[request]
+        self.rows.coef[:tokens] = coef[request]
+        self.rows.find(tokens, self._hidden_size)
+        self._idle = False
+
+    def rest(self) -> None:
+        """Edit nothing in the next forward pass."""
+        if not self._idle:
+            self.rows.clear()
+            self._idle = True
