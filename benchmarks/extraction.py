@@ -283,7 +283,7 @@ def main() -> None:
     report.write(
         "extraction" if model == "reasoner" else f"extraction_{model}",
         {
-            "what": "means of the residual stream at both sites of all layers, engine and published",
+            "what": "means of the residual stream at all layers, by our engine and as published",
             "model": model,
             "threads": threads,
             "responses": len(everyone),

@@ -42,6 +42,7 @@ from steersman_kernels.gate import (
     Markers,
     gate,
 )
+from steersman_kernels.project import project
 from steersman_kernels.steer import steer
 
 TOKENS = (1, 32, 256, 2048, 8192)
@@ -180,6 +181,23 @@ def measure_gate(name: str, lengths: list[int], *, steered: bool) -> dict[str, A
     return {"batch": name, "requests": count, "rows": tokens, "steered": steered, "us": taken}
 
 
+def measure_project(tokens: int, size: int, edited: int) -> dict[str, Any]:
+    """The op of an edit whose heads are as wide together as the hidden state."""
+    output, inputs = (
+        torch.randn(tokens, size, device="cuda", dtype=DTYPE) for _ in ("output", "inputs")
+    )
+    read, write = (torch.randn(8, size, device="cuda") / size for _ in ("read", "write"))
+    slot = slots(tokens, edited, 1)
+    coef = torch.ones(tokens, device="cuda")
+
+    def every() -> None:
+        for _ in range(LAUNCHES[0]):
+            project(output, inputs, read, write, slot, coef)
+
+    taken = microseconds(seconds(every, LAUNCHES[0]))
+    return {"rows": tokens, "hidden": size, "edited": edited, "us": taken}
+
+
 def microseconds(value: float) -> float:
     return round(value * 1e6, 3)
 
@@ -200,7 +218,7 @@ def measure() -> dict[str, Any]:
                 rows.append(measure_steer(runs, tokens, size, *case, copied))
                 print(json.dumps(rows[-1]), flush=True)
     return {
-        "what": "steer and gate on a GPU: microseconds a launch, in CUDA graphs, medians",
+        "what": "steer, gate and project on a GPU: microseconds a launch, in CUDA graphs, medians",
         "dtype": str(DTYPE).removeprefix("torch."),
         "error_over_allowed": errors,
         "copy_bytes_per_second": round(copied),
@@ -209,6 +227,11 @@ def measure() -> dict[str, Any]:
             measure_gate("decode", [1] * 256, steered=True),
             measure_gate("decode", [1] * 256, steered=False),
             measure_gate("prefill", [8192], steered=True),
+        ],
+        "project": [
+            measure_project(tokens, size, edited)
+            for tokens, size in itertools.product(TOKENS, SIZES)
+            for edited in dict.fromkeys((tokens, 0))
         ],
     }
 

@@ -1,16 +1,20 @@
 """What steering costs: throughput over the same server with no steering installed.
 
 Both servers run at once, each on a core of its own, and are loaded at the same time for the same
-time: what else the machine does slows both. Then the cores are swapped, so that neither has the
-better one. The result of a load is the geometric mean of the two ratios.
+time: what else the machine does slows both. All loads take their turns in every round, and after
+each round the servers change cores, so that neither has the better one. The result of a load is the
+geometric mean of its ratios, one a round.
 
-    python benchmarks/steering.py [--seconds 60]
+    python benchmarks/steering.py [--rounds 8] [--seconds 20]
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import math
+import os
+import statistics
 import sys
 import tempfile
 import time
@@ -120,50 +124,60 @@ def write_vectors(directory: Path) -> None:
         (directory / f"{name}.safetensors").write_bytes(file.write(Vector(layers, metadata)))
 
 
+def move(server: LocalServer, core: str) -> None:
+    """Put every thread of a server on a core."""
+    for process in (server.process_id, *server.children()):
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.sched_setaffinity(int(thread.name), {int(core)})
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60, help="of each load, on each core")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--rounds", type=int, default=8, help="an even number")
+    parser.add_argument("--seconds", type=float, default=20, help="of each load, in each round")
+    options = parser.parse_args()
     with models.ConsoleProgress() as progress:
         models.prepare(MODEL, progress=progress)
     scratch = Path(tempfile.mkdtemp(prefix="steering-"))
     write_vectors(scratch)
     rates: dict[str, list[tuple[float, float]]] = {name: [] for name in LOADS}
-    for cores in (CORES, CORES[::-1]):
-        with (
-            pinned(cores[0], ["--no-steering"], scratch / f"plain-{cores[0]}") as plain,
-            pinned(cores[1], ["--vectors", str(scratch)], scratch / f"steering-{cores[1]}") as ours,
-        ):
+    with (
+        pinned(CORES[0], ["--no-steering"], scratch / "plain") as plain,
+        pinned(CORES[1], ["--vectors", str(scratch)], scratch / "steering") as ours,
+    ):
+        for number in range(options.rounds):
+            for server, core in zip((plain, ours), CORES[:: (-1) ** number], strict=True):
+                move(server, core)
             for name, (steer, _) in LOADS.items():
-                rates[name].append(asyncio.run(both(plain.url, ours.url, steer, seconds)))
-                print(f"cores {cores}: {name}: plain, steering {rates[name][-1]}", flush=True)
+                pair = asyncio.run(both(plain.url, ours.url, steer, options.seconds))
+                rates[name].append(pair)
+                print(f"round {number}: {name}: plain {pair[0]:.1f}, steering {pair[1]:.1f}")
+                sys.stdout.flush()
     report.write(
         "steering",
         {
             "what": "throughput with steering over the same server started with --no-steering",
             "concurrency": CONCURRENCY,
             "tokens_a_request": TOKENS,
-            "seconds": seconds,
-            "loads": {
-                name: {
-                    "ratio": round(
-                        math.prod(ours / plain for plain, ours in pairs) ** (1 / len(pairs)), 4
-                    ),
-                    "aim": LOADS[name][1],
-                    "by_cores": [
-                        {
-                            "plain": round(plain, 2),
-                            "steering": round(ours, 2),
-                            "ratio": round(ours / plain, 4),
-                        }
-                        for plain, ours in pairs
-                    ],
-                }
-                for name, pairs in rates.items()
-            },
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+            "loads": {name: summary(pairs, LOADS[name][1]) for name, pairs in rates.items()},
         },
     )
+
+
+def summary(pairs: list[tuple[float, float]], aim: str) -> dict[str, Any]:
+    """What the rounds of a load come to."""
+    ratios = [ours / plain for plain, ours in pairs]
+    return {
+        "ratio": round(math.prod(ratios) ** (1 / len(ratios)), 4),
+        "aim": aim,
+        "by_rounds": report.spread(ratios),
+        "plain_tokens_per_second": round(statistics.mean(plain for plain, _ in pairs), 1),
+        "steering_tokens_per_second": round(statistics.mean(ours for _, ours in pairs), 1),
+    }
 
 
 if __name__ == "__main__":

@@ -19,22 +19,19 @@ from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
 from steersman import profiles
-from steersman.api import openapi, status, vectors
+from steersman.api import edits, openapi, status, vectors
+from steersman.api.admin import Admin
 from steersman.api.middleware import ControlMiddleware
 from steersman.arguments import ArgumentError
-from steersman.capabilities import Capabilities, Limits, Methods, Model, Steering
+from steersman.capabilities import Limits
 from steersman.engine.client import ControlledEngine
 from steersman.engine.describe import describe
-from steersman.engine.ranks import Ranks
 from steersman.engine.reports import Reports
 from steersman.observe.metrics import Metrics
+from steersman.opening import SteeringOptions, open_desk
 from steersman.plan import Planner
 from steersman.profiles import Profile
-from steersman.steering.admission import Admission
-from steersman.steering.desk import Desk
 from steersman.steering.plan import NoVectors
-from steersman.vectors.store import VectorStore
-from steersman.vectors.vector import model_digest
 
 DEAD_ENGINE_SECONDS = 5.0
 """How long a server whose engine died goes on answering (503 on `/health`) before it exits."""
@@ -45,30 +42,11 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class SteeringOptions:
-    """How steering is served.
-
-    Attributes:
-        vectors: Directory of vector files.
-        admin_key: Who may change vectors; None for nobody.
-        max_vector_bytes: Size of an uploaded vector file.
-        rows: Distinct sums of vectors that can be in use at a time.
-        wait_seconds: How long a request waits for a row.
-
-    """
-
-    vectors: Path | None = None
-    admin_key: str | None = None
-    max_vector_bytes: int = 64 * 2**20
-    rows: int = 256
-    wait_seconds: float = 10.0
-
-
-@dataclass(frozen=True, slots=True)
 class Options:
     """What `steersman serve` adds to vLLM's arguments."""
 
-    profiles: Path | None = None
+    profiles: tuple[Path, ...] = ()
+    """Files of presets; of two with one name, the later counts."""
     limits: Limits = field(default_factory=Limits)
     steering: SteeringOptions | None = field(default_factory=SteeringOptions)
     """None serves without steering."""
@@ -88,10 +66,10 @@ async def serve(args: Namespace, options: Options) -> bool:
         steersman.profiles.ProfileError: A profile that this server could not serve.
         steersman.arguments.ArgumentError: The port is taken, or the keys are the same.
         steersman.engine.ranks.SteeringError: Steering does not work on this engine.
-        steersman.vectors.vector.VectorError: A vector file that this server cannot use.
+        steersman.artifacts.artifact.ArtifactError: A vector or an edit that it cannot use.
 
     """
-    presets = profiles.load(options.profiles) if options.profiles else {}
+    presets = {name: one for path in options.profiles for name, one in profiles.load(path).items()}
     if options.steering and options.steering.admin_key in _api_keys(args):
         raise ArgumentError("--admin-api-key must differ from --api-key: that one is for everybody")
     try:
@@ -130,13 +108,11 @@ async def assemble(
     registry = get_prometheus_registry()
     desk, reports = None, Reports()
     if options.steering is not None:
-        facts = await _arm(engine, capabilities, options.steering.rows)
-        capabilities = capabilities.model_copy(
-            update={"steering": facts, "methods": Methods(steer=("add",))}
-        )
-        desk = await _open_desk(engine, capabilities.model, options.steering)
+        capabilities, desk = await open_desk(engine, capabilities, options.steering)
         reports.listen(engine)
-    planner = Planner(capabilities, presets, desk.store if desk else NoVectors())
+    planner = Planner(
+        capabilities, presets, desk.store if desk else NoVectors(), desk.edits if desk else None
+    )
     planner.check_profiles()
     args.served_model_name = [*names, *(f"{name}:{preset}" for name in names for preset in presets)]
     api_keys = _api_keys(args)
@@ -148,10 +124,9 @@ async def assemble(
     app: FastAPI = build_app(args, tasks, engine.model_config)
     app.include_router(status.router(planner))
     if desk is not None and options.steering is not None:
-        steering = options.steering
-        app.include_router(
-            vectors.router(desk.store, steering.admin_key, api_keys, steering.max_vector_bytes)
-        )
+        admin = Admin(options.steering.admin_key, api_keys, options.steering.max_bytes)
+        app.include_router(vectors.router(desk.store, admin))
+        app.include_router(edits.router(desk.live, desk.edits, admin))
     openapi.describe_control(app)
     controlled = ControlledEngine(engine, capabilities.thinking_tokens, reports)
     await init_app_state(controlled, app.state, args, tasks)
@@ -166,30 +141,6 @@ async def assemble(
 def _api_keys(args: Namespace) -> list[str]:
     """The keys that vLLM asks for; none if anybody may send requests."""
     return [key for key in args.api_key or [vllm.envs.VLLM_API_KEY] if key]
-
-
-async def _arm(engine: EngineClient, capabilities: Capabilities, rows: int) -> Steering:
-    """Prove that steering works, and describe it."""
-    facts = await Ranks(engine).arm(capabilities.thinking_tokens)
-    steering = Steering(
-        rows=rows,
-        bytes=max(rank.bytes for rank in facts),
-        runner=facts[0].runner,
-        model_digest=model_digest(capabilities.model),
-    )
-    logger.info(
-        "Steering is proven: %d rows, %.1f MiB a rank, model runner %s",
-        steering.rows,
-        steering.bytes / 2**20,
-        steering.runner,
-    )
-    return steering
-
-
-async def _open_desk(engine: EngineClient, model: Model, options: SteeringOptions) -> Desk:
-    store = VectorStore(model, Ranks(engine), options.vectors, max_bytes=options.max_vector_bytes)
-    await store.load_directory()
-    return Desk(store, Admission(options.rows, wait_seconds=options.wait_seconds))
 
 
 async def _watch(app: FastAPI, engine: EngineClient, address: str) -> None:

@@ -58,12 +58,28 @@ def parse(arguments: Sequence[str], engine: Settings | None = None) -> Namespace
         # vLLM's pipeline stages work on CPUs only when compiled.
         args.enforce_eager = False
     if engine is not None:
-        _refuse_with_steering(args)
-        args.additional_config = engine.added_to(args.additional_config or {})
+        steer(args, engine)
     configure_logging_from_args(args)
     _set_model(args)
     validate_parsed_serve_args(args)
     return args
+
+
+def steer(args: Namespace, engine: Settings) -> None:
+    """Have the engine of parsed arguments steered.
+
+    Raises:
+        ArgumentError: An argument would put a vector on the wrong token, or on none.
+
+    """
+    _refuse_with_steering(args)
+    args.additional_config = engine.added_to(args.additional_config or {})
+
+
+def controls_of(args: Namespace) -> Path | None:
+    """What a model directory ships for its control: `vectors`, `edits` and `profiles.yaml`."""
+    directory = Path(args.model) / "control"
+    return directory if directory.is_dir() else None
 
 
 class _Parser(FlexibleArgumentParser):  # type: ignore[misc]

@@ -37,6 +37,7 @@ class Methods(_Value):
     """Methods of each part of `control` that this server runs."""
 
     steer: tuple[str, ...] = ()
+    thinkedit: tuple[str, ...] = ()
     thinking: tuple[str, ...] = ()
     monitor: tuple[str, ...] = ()
     sampler: tuple[str, ...] = ()
@@ -54,6 +55,8 @@ class Steering(_Value):
     """vLLM's model runner: V1 or V2."""
     model_digest: str
     """What a vector file that names its model's digest must name."""
+    edit_rows: int = 0
+    """Edits that can be on offer to requests at a time."""
 
 
 class Capabilities(_Value):

@@ -62,10 +62,35 @@ def serve(
         Path | None,
         typer.Option(help="Directory of steering vectors.", exists=True, file_okay=False),
     ] = None,
+    edits: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory of edits that requests can choose.", exists=True, file_okay=False
+        ),
+    ] = None,
+    edit: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Edit to apply to the model's weights; several times for several.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    edit_rows: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Edits that requests can choose from; 0 leaves their op out, as if there is none.",
+        ),
+    ] = None,
+    model_controls: Annotated[
+        bool,
+        typer.Option(help="Serve vectors, edits and profiles of the model directory's `control`."),
+    ] = True,
     admin_api_key: Annotated[
         str | None,
         typer.Option(
-            help="Key for changing vectors while the server runs.",
+            help="Key for changing vectors and edits while the server runs.",
             envvar="STEERSMAN_ADMIN_API_KEY",
         ),
     ] = None,
@@ -76,7 +101,7 @@ def serve(
         float, typer.Option(min=0, help="Seconds that a request waits for such a row.")
     ] = 10.0,
     max_vector_bytes: Annotated[
-        int, typer.Option(min=1, help="Size of an uploaded vector file.")
+        int, typer.Option(min=1, help="Size of an uploaded vector or edit.")
     ] = 64 * 2**20,
 ) -> None:
     """Serve a model: steersman serve MODEL, these options, and any argument of `vllm serve`.
@@ -90,14 +115,15 @@ def serve(
     import uvloop
     from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
 
-    from steersman.app import Options, SteeringOptions
+    from steersman.app import Options
     from steersman.app import serve as run
-    from steersman.arguments import ArgumentError, parse
+    from steersman.arguments import ArgumentError, controls_of, parse, steer
+    from steersman.artifacts.artifact import ArtifactError
     from steersman.engine.ranks import SteeringError
     from steersman.engine.settings import Settings
     from steersman.observe.logs import configure
-    from steersman.profiles import ProfileError
-    from steersman.vectors.vector import VectorError
+    from steersman.opening import EDIT_ROWS, SteeringOptions
+    from steersman.profiles import PROFILES, ProfileError
 
     cli_env_setup()
     configure()
@@ -106,21 +132,36 @@ def serve(
         max_control_tokens=max_control_tokens,
         max_body_bytes=max_body_bytes,
     )
-    steered = None
-    if steering:
-        steered = SteeringOptions(
-            vectors=vectors,
-            admin_key=admin_api_key,
-            max_vector_bytes=max_vector_bytes,
-            rows=steering_rows,
-            wait_seconds=steering_wait,
+    if not steering and (vectors or edits or edit or edit_rows or admin_api_key):
+        fail(
+            "--no-steering leaves nothing to --vectors, --edits, --edit, --edit-rows and "
+            "--admin-api-key"
         )
-    elif vectors or admin_api_key:
-        fail("--no-steering leaves nothing to --vectors and --admin-api-key")
     try:
-        args = parse(context.args, Settings(rows=steering_rows) if steered else None)
-        alive = uvloop.run(run(args, Options(profiles, limits, steered)))
-    except (ArgumentError, ProfileError, SteeringError, VectorError, models.ModelError) as error:
+        args = parse(context.args)
+        shipped = controls_of(args) if model_controls and steering else None
+        presets = [shipped / PROFILES] if shipped and (shipped / PROFILES).exists() else []
+        steered = None
+        if steering:
+            offers = edits or (shipped and (shipped / "edits").is_dir())
+            steered = SteeringOptions(
+                vectors=vectors,
+                edits=edits,
+                live_edits=tuple(edit or ()),
+                shipped=shipped,
+                admin_key=admin_api_key,
+                max_bytes=max_vector_bytes,
+                rows=steering_rows,
+                edit_rows=edit_rows if edit_rows is not None else EDIT_ROWS if offers else 0,
+                wait_seconds=steering_wait,
+            )
+            if edits and not steered.edit_rows:
+                fail("--edit-rows 0 leaves no room for the edits of --edits")
+            steer(args, Settings(rows=steering_rows, edit_rows=steered.engine_edit_rows))
+        if profiles:
+            presets.append(profiles)
+        alive = uvloop.run(run(args, Options(tuple(presets), limits, steered)))
+    except (ArgumentError, ArtifactError, ProfileError, SteeringError, models.ModelError) as error:
         fail(str(error))
     if not alive:
         raise typer.Exit(1)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 from steersman.steering.configuration import CLASSES
 from steersman.steering.plan import Steering
 from steersman.trajectory.line import Line
-from steersman_client import Applied, AppliedSearch, AppliedSteer, Compute, Leader, Receipt
+from steersman_client import (
+    Applied,
+    AppliedEdit,
+    AppliedSearch,
+    AppliedSteer,
+    Compute,
+    Leader,
+    Receipt,
+)
 
 if TYPE_CHECKING:
     from steersman.search.first_finish import Outcome
@@ -101,19 +109,27 @@ class Ledger:
         )
 
     def receipt(
-        self, *, profile: str | None, search: str | None, steering: Steering | None = None
+        self,
+        *,
+        profile: str | None,
+        search: str | None,
+        steering: Steering | None = None,
+        edits: Sequence[AppliedEdit] = (),
     ) -> Receipt:
         """The receipt, as of now.
 
         Args:
             profile: Name of the profile that applied.
             search: Name of the search method; None if there was none.
-            steering: The steering that was asked for; None if there was none.
+            steering: The steering and the edit that were asked for; None if there were none.
+            edits: What the model's weights have.
 
         """
         applied = Applied(
             profile=profile,
             steer=self._steer(steering) if steering else (),
+            thinkedit=steering.edit.applied(self.edited) if steering and steering.edit else None,
+            edits=tuple(edits),
             search=self._search(search) if search else None,
         )
         return Receipt(applied=applied, compute=self.compute())
@@ -125,6 +141,12 @@ class Ledger:
         return {
             kind: sum(line.steered[index] for line in lines) for index, kind in enumerate(CLASSES)
         }
+
+    @property
+    def edited(self) -> int:
+        """Tokens of the returned lines, and their prompts, that went through the request's edit."""
+        lines = [line for run in self.runs for line in run.returned if line.steered]
+        return sum(line.steered[len(CLASSES)] for line in lines)
 
     def _steer(self, steering: Steering) -> tuple[AppliedSteer, ...]:
         counts = self.steered

@@ -108,10 +108,15 @@ class LocalServer:
         assert self._process is not None
         return self._process.wait(seconds)
 
+    @property
+    def process_id(self) -> int:
+        """Of the server itself."""
+        assert self._process is not None
+        return self._process.pid
+
     def children(self) -> list[int]:
         """Process ids of everything that the server has started, its engine among them."""
-        assert self._process is not None
-        return [child.pid for child in psutil.Process(self._process.pid).children(recursive=True)]
+        return [child.pid for child in psutil.Process(self.process_id).children(recursive=True)]
 
     def metric(self, name: str, **labels: str) -> float:
         """Sum of a metric's samples that have these labels; 0 if there are none."""

@@ -13,7 +13,7 @@ from steersman.errors import ControlError
 from steersman.profiles import Profile, ProfileError, merge
 from steersman.request import Endpoint, Request
 from steersman.steering import plan as steering
-from steersman.steering.plan import Steering, Vectors
+from steersman.steering.plan import Edits, Steering, Vectors
 from steersman_client import ControlSpec, FirstFinish
 
 
@@ -54,12 +54,14 @@ class Planner:
         capabilities: What the server can do, and its limits.
         profiles: The presets it keeps.
         vectors: The steering vectors it keeps.
+        edits: The edits that requests can choose; None on a server without rows for them.
 
     """
 
     capabilities: Capabilities
     profiles: Mapping[str, Profile]
     vectors: Vectors
+    edits: Edits | None = None
 
     def plan(self, control: object, request: Request, *, profile_suffix: str | None = None) -> Plan:
         """Check one request.
@@ -79,13 +81,16 @@ class Planner:
         if spec.search is not None:
             assert isinstance(spec.search, FirstFinish)
             self._check_first_finish(spec.search, request)
-        if spec.steer and request.embeddings:
+        if (spec.steer or spec.thinkedit) and request.embeddings:
             raise ControlError(
-                "steering needs prompts of tokens, not of embeddings", param="prompt_embeds"
+                "steering and edits need prompts of tokens, not of embeddings",
+                param="prompt_embeds",
             )
         plan = Plan(
             profile=spec.profile,
-            steering=steering.plan(spec.steer, self.vectors, self.capabilities),
+            steering=steering.plan(
+                spec.steer, self.vectors, self.capabilities, spec.thinkedit, self.edits
+            ),
             search=spec.search,
             prompts=request.prompts,
             max_tokens=self.capabilities.limits.max_control_tokens,
@@ -128,6 +133,7 @@ class Planner:
         methods = self.capabilities.methods
         asked = {
             "steer": spec.steer,
+            "thinkedit": spec.thinkedit,
             "thinking": spec.thinking,
             "monitor": spec.monitor,
             "sampler": spec.sampler,

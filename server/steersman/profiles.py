@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from steersman import schema
 from steersman.errors import ControlError
 
+PROFILES = "profiles.yaml"
+"""What a model directory calls the file of its own profiles."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
 
 

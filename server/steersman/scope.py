@@ -1,19 +1,28 @@
 """What one controlled HTTP request carries from the middleware to the engine, and back."""
 
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from steersman.ledger import Ledger
 from steersman.plan import Plan
-from steersman_client import Leader, Receipt
+from steersman_client import AppliedEdit, Leader, Receipt
 
 
 @dataclass(frozen=True, slots=True)
 class ControlScope:
-    """One HTTP request: its plan, and the books that the engine keeps for it."""
+    """One HTTP request: its plan, and the books that the engine keeps for it.
+
+    Attributes:
+        plan: What it will do.
+        ledger: What it did.
+        edits: What the model's weights have, asked when the receipt is made.
+
+    """
 
     plan: Plan
     ledger: Ledger = field(default_factory=Ledger)
+    edits: Callable[[], Sequence[AppliedEdit]] = tuple
 
     def receipt(self) -> Receipt:
         search = self.plan.search
@@ -21,6 +30,7 @@ class ControlScope:
             profile=self.plan.profile,
             search=search.method if search else None,
             steering=self.plan.steering,
+            edits=self.edits(),
         )
 
     def progress(self) -> dict[str, int]:

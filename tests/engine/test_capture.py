@@ -74,7 +74,7 @@ def reference(contrast: Contrast) -> dict[str, np.ndarray]:
             with torch.no_grad():
                 model(torch.tensor([one.tokens]))
             rows = torch.stack(streams[site])[:, list(one.positions)]
-            total += rows.double().mean(dim=1).numpy()
+            total += one.share * rows.double().mean(dim=1).numpy()
         return total / len(side)
 
     return {
@@ -90,6 +90,7 @@ def contrasts() -> dict[str, Contrast]:
         "thinkedit": thinkedit.contrast(samples, by="percentiles"),
         "efficiency": efficiency.contrast(samples, least=5),
         "segments": segments.contrast(samples, texts, least=5),
+        "within problems": segments.contrast(samples, texts, within_problems=True, least=5),
     }
 
 
@@ -106,7 +107,7 @@ def means(
     return dict(zip(contrasts, from_engine[0], strict=True))
 
 
-@pytest.mark.parametrize("method", ["thinkedit", "efficiency", "segments"])
+@pytest.mark.parametrize("method", ["thinkedit", "efficiency", "segments", "within problems"])
 def test_directions_equal_those_of_transformers(
     contrasts: dict[str, Contrast], means: dict[str, dict[str, Means]], method: str
 ) -> None:

@@ -18,12 +18,14 @@ SMOLLM2 = (
     "--tool-call-parser=hermes",
 )
 STEERING_ROWS = 3
+EDIT_ROWS = 2
 REASONER = (
     "reasoner",
     "--max-num-seqs=64",
     f"--admin-api-key={ADMIN_KEY}",
     f"--steering-rows={STEERING_ROWS}",
     "--steering-wait=0.2",
+    f"--edit-rows={EDIT_ROWS}",
 )
 TWO_ENGINES = (*REASONER, "--data-parallel-size=2")
 

@@ -1,11 +1,14 @@
 """Client of a Steersman server: the OpenAI SDK with reasoning controls."""
 
 from steersman_client.client import AsyncSteersman, Steersman
+from steersman_client.edits import ControlEdit, ControlEditMetadata, DeletedControlEdit
 from steersman_client.params import control_body
 from steersman_client.receipt import (
     Applied,
+    AppliedEdit,
     AppliedSearch,
     AppliedSteer,
+    AppliedThinkEdit,
     Compute,
     Leader,
     Receipt,
@@ -31,6 +34,7 @@ from steersman_client.spec import (
     Majority,
     Monitor,
     Steer,
+    ThinkEdit,
     Thinking,
 )
 from steersman_client.vectors import ControlVector, ControlVectorMetadata, DeletedControlVector
@@ -38,14 +42,18 @@ from steersman_client.vectors import ControlVector, ControlVectorMetadata, Delet
 __all__ = [
     "Align",
     "Applied",
+    "AppliedEdit",
     "AppliedSearch",
     "AppliedSteer",
+    "AppliedThinkEdit",
     "AsyncSteersman",
     "Balance",
     "BestOf",
     "BestOfMajority",
     "CautiousSampler",
     "Compute",
+    "ControlEdit",
+    "ControlEditMetadata",
     "ControlSpec",
     "ControlVector",
     "ControlVectorMetadata",
@@ -55,6 +63,7 @@ __all__ = [
     "ControlledResponse",
     "ControlledResponseCompletedEvent",
     "ControlledResponseIncompleteEvent",
+    "DeletedControlEdit",
     "DeletedControlVector",
     "EntropyExit",
     "FirstFinish",
@@ -64,6 +73,7 @@ __all__ = [
     "Receipt",
     "Steer",
     "Steersman",
+    "ThinkEdit",
     "Thinking",
     "control_body",
     "receipt_of",

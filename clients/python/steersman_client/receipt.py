@@ -49,11 +49,37 @@ class AppliedSteer(_Part):
     warning: str | None = None
 
 
+class AppliedThinkEdit(_Part):
+    """The edit that the request chose."""
+
+    edit: str
+    digest: str
+    """Of the edit's content."""
+    strength: float
+    heads: int
+    """Attention heads that it edits."""
+    tokens: int
+    """Tokens of the returned choices and their prompts that went through it, counted in the engine.
+    Tokens read from the prefix cache count."""
+
+
+class AppliedEdit(_Part):
+    """An edit that the model's weights had when the request ended."""
+
+    edit: str
+    digest: str
+    """Of the edit's content."""
+    heads: int
+    """Attention heads that it edits."""
+
+
 class Applied(_Part):
     """The controls that took effect."""
 
     profile: str | None = None
     steer: tuple[AppliedSteer, ...] = ()
+    thinkedit: AppliedThinkEdit | None = None
+    edits: tuple[AppliedEdit, ...] = ()
     search: AppliedSearch | None = None
 
 

@@ -8,6 +8,7 @@ from openai.resources import responses
 from openai.resources.chat import completions as chat_completions
 from openai.types.responses import ResponseStreamEvent
 
+from steersman_client.edits import AsyncEdits, Edits
 from steersman_client.params import (
     ChatEitherParams,
     ChatParams,
@@ -165,6 +166,11 @@ class Control:
         self._client = client
 
     @cached_property
+    def edits(self) -> Edits:
+        """The edits of the model's weights."""
+        return Edits(self._client)
+
+    @cached_property
     def vectors(self) -> Vectors:
         """The steering vectors."""
         return Vectors(self._client)
@@ -183,6 +189,11 @@ class AsyncControl:
 
     def __init__(self, client: AsyncOpenAI) -> None:
         self._client = client
+
+    @cached_property
+    def edits(self) -> AsyncEdits:
+        """The edits of the model's weights."""
+        return AsyncEdits(self._client)
 
     @cached_property
     def vectors(self) -> AsyncVectors:

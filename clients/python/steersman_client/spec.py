@@ -39,6 +39,13 @@ class Steer(_Part):
     prompt: bool = Field(default=False, description="Whether prompt tokens are steered too.")
 
 
+class ThinkEdit(_Part):
+    """An edit of the model's output projections (arXiv 2503.22048), for this request alone."""
+
+    edit: Annotated[str, Field(min_length=1, description="Name of an edit on offer.")]
+    strength: float = Field(default=1.0, description="Multiplier of the edit's own weight.")
+
+
 class EntropyExit(_Part):
     """Leave the thinking phase once the mean entropy of a window stays low."""
 
@@ -149,6 +156,7 @@ class ControlSpec(_Part):
         str | None, Field(min_length=1, description="A named preset; explicit fields win over it.")
     ] = None
     steer: Annotated[tuple[Steer, ...], Field(strict=False)] = ()
+    thinkedit: ThinkEdit | None = None
     thinking: Thinking | None = None
     monitor: Monitor | None = None
     sampler: CautiousSampler | None = None

@@ -1,25 +1,19 @@
 """`client.control.vectors`: the steering vectors of a server."""
 
-import os
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
 import anyio
-from openai import AsyncOpenAI, HttpxBinaryResponseContent, OpenAI, RequestOptions
-from pydantic import BaseModel, ConfigDict
+from openai import AsyncOpenAI, HttpxBinaryResponseContent, OpenAI
+
+from steersman_client.admin import Stored, as_admin, path, upload_options
 
 VectorFormat = Literal["safetensors", "gguf"]
 
 _PATH = "/control/vectors"
 
 
-class _Part(BaseModel):
-    # A newer server may say more than this client knows: keep it, do not refuse it.
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
-
-
-class ControlVectorMetadata(_Part):
+class ControlVectorMetadata(Stored):
     """What the file of a vector says besides its values."""
 
     site: str
@@ -51,7 +45,7 @@ class ControlVectorMetadata(_Part):
     """How layers, strength and range were found."""
 
 
-class ControlVector(_Part):
+class ControlVector(Stored):
     """A vector that `control.steer` can name."""
 
     id: str
@@ -68,7 +62,7 @@ class ControlVector(_Part):
     """Bytes of its safetensors file."""
 
 
-class DeletedControlVector(_Part):
+class DeletedControlVector(Stored):
     """What is left of a deleted vector."""
 
     id: str
@@ -91,7 +85,7 @@ class Vectors:
 
     def retrieve(self, name: str) -> ControlVector:
         """GET /control/vectors/{name}: one vector, without its values."""
-        answer = self._client.get(_path(name), cast_to=dict[str, Any])
+        answer = self._client.get(path(_PATH, name), cast_to=dict[str, Any])
         return ControlVector.model_validate(answer)
 
     def upload(
@@ -107,21 +101,26 @@ class Vectors:
         """
         content = file if isinstance(file, bytes) else file.read_bytes()
         answer = self._client.put(
-            _path(name), content=content, cast_to=dict[str, Any], options=_upload(admin_key)
+            path(_PATH, name),
+            content=content,
+            cast_to=dict[str, Any],
+            options=upload_options(admin_key),
         )
         return ControlVector.model_validate(answer)
 
     def delete(self, name: str, *, admin_key: str | None = None) -> DeletedControlVector:
         """DELETE /control/vectors/{name}. Requests that use the vector go on with it."""
         answer = self._client.delete(
-            _path(name), cast_to=dict[str, Any], options=_as_admin(admin_key)
+            path(_PATH, name), cast_to=dict[str, Any], options=as_admin(admin_key)
         )
         return DeletedControlVector.model_validate(answer)
 
     def download(self, name: str, *, format: VectorFormat = "safetensors") -> bytes:
         """GET /control/vectors/{name}?format=...: the file of a vector."""
         return self._client.get(
-            _path(name), cast_to=HttpxBinaryResponseContent, options={"params": {"format": format}}
+            path(_PATH, name),
+            cast_to=HttpxBinaryResponseContent,
+            options={"params": {"format": format}},
         ).content
 
 
@@ -137,7 +136,7 @@ class AsyncVectors:
 
     async def retrieve(self, name: str) -> ControlVector:
         """GET /control/vectors/{name}: one vector, without its values."""
-        answer = await self._client.get(_path(name), cast_to=dict[str, Any])
+        answer = await self._client.get(path(_PATH, name), cast_to=dict[str, Any])
         return ControlVector.model_validate(answer)
 
     async def upload(
@@ -153,41 +152,29 @@ class AsyncVectors:
         """
         content = file if isinstance(file, bytes) else await anyio.Path(file).read_bytes()
         answer = await self._client.put(
-            _path(name), content=content, cast_to=dict[str, Any], options=_upload(admin_key)
+            path(_PATH, name),
+            content=content,
+            cast_to=dict[str, Any],
+            options=upload_options(admin_key),
         )
         return ControlVector.model_validate(answer)
 
     async def delete(self, name: str, *, admin_key: str | None = None) -> DeletedControlVector:
         """DELETE /control/vectors/{name}. Requests that use the vector go on with it."""
         answer = await self._client.delete(
-            _path(name), cast_to=dict[str, Any], options=_as_admin(admin_key)
+            path(_PATH, name), cast_to=dict[str, Any], options=as_admin(admin_key)
         )
         return DeletedControlVector.model_validate(answer)
 
     async def download(self, name: str, *, format: VectorFormat = "safetensors") -> bytes:
         """GET /control/vectors/{name}?format=...: the file of a vector."""
         answer = await self._client.get(
-            _path(name), cast_to=HttpxBinaryResponseContent, options={"params": {"format": format}}
+            path(_PATH, name),
+            cast_to=HttpxBinaryResponseContent,
+            options={"params": {"format": format}},
         )
         return answer.content
 
 
 def _listed(answer: dict[str, Any]) -> tuple[ControlVector, ...]:
     return tuple(ControlVector.model_validate(vector) for vector in answer["data"])
-
-
-def _path(name: str) -> str:
-    if name in ("", ".", ".."):
-        # HTTP clients resolve these: the request would go somewhere else.
-        raise ValueError(f"{name!r} cannot be the name of a vector")
-    return f"{_PATH}/{quote(name, safe='')}"
-
-
-def _as_admin(admin_key: str | None) -> RequestOptions:
-    key = admin_key or os.environ.get("STEERSMAN_ADMIN_API_KEY")
-    return {"headers": {"Authorization": f"Bearer {key}"}} if key else {}
-
-
-def _upload(admin_key: str | None) -> RequestOptions:
-    options = _as_admin(admin_key)
-    return {"headers": {**options.get("headers", {}), "Content-Type": "application/octet-stream"}}

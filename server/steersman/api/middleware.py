@@ -87,6 +87,8 @@ class ControlMiddleware:
         headers["content-length"] = str(len(content))
         request_id = headers.setdefault("x-request-id", uuid.uuid4().hex)
         control = ControlScope(plan)
+        if self._desk is not None:
+            control = ControlScope(plan, edits=self._desk.applied_edits)
         answer = Answer(control, receive, send)
         token = CONTROL.set(control)
         try:

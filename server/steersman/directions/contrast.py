@@ -1,7 +1,8 @@
 """A contrast: the tokens whose residual stream is averaged on either side of a direction."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Self
 
@@ -20,11 +21,13 @@ class Weighted:
         sample: The sample.
         positions: Positions in prompt + response, ascending and at least one. The residual stream
             is averaged where their tokens are read.
+        share: What the sample counts, 1 on average over its side.
 
     """
 
     sample: Sample
     positions: tuple[int, ...]
+    share: float = 1.0
 
     @classmethod
     def at(cls, sample: Sample, positions: Sequence[int]) -> Self:
@@ -44,8 +47,8 @@ class Weighted:
 
     @property
     def weight(self) -> float:
-        """Weight of each of the positions; they sum to 1."""
-        return 1 / len(self.positions)
+        """Weight of each of the positions; they sum to the sample's share."""
+        return self.share / len(self.positions)
 
     @property
     def weights(self) -> NDArray[np.float32]:
@@ -79,6 +82,25 @@ class Contrast:
         """The contrast, with the counts and mean lengths of both sides added to its facts."""
         sides = {"plus": _side(plus), "minus": _side(minus)}
         return cls(tuple(plus), tuple(minus), {**facts, **sides})
+
+
+def paired(
+    plus: Sequence[Weighted], minus: Sequence[Weighted]
+) -> tuple[list[Weighted], list[Weighted]]:
+    """The samples of problems that are on both sides, in shares that make each problem count once.
+
+    Their contrast is the mean, over problems, of the difference of the problem's own means: what
+    tells one problem from another falls out of it.
+    """
+    sides = (plus, minus)
+    counts = [Counter(one.sample.problem for one in side) for side in sides]
+    both = counts[0].keys() & counts[1].keys()
+    kept = [[one for one in side if one.sample.problem in both] for side in sides]
+    first, second = (
+        [replace(one, share=len(side) / (len(both) * count[one.sample.problem])) for one in side]
+        for side, count in zip(kept, counts, strict=True)
+    )
+    return first, second
 
 
 def check_least(least: int) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
-from steersman.directions.contrast import Contrast, Weighted, check_least
+from steersman.directions.contrast import Contrast, Weighted, check_least, paired
 from steersman.directions.error import DirectionError
 from steersman.directions.sample import Sample, closed
 from steersman.trajectory.boundaries import ends_segment
@@ -69,6 +69,7 @@ def contrast(
     *,
     recheck: Sequence[str] = RECHECK,
     closing_only: bool = False,
+    within_problems: bool = False,
     least: int = 10,
 ) -> Contrast:
     """Ends of segments before work or the end of thinking (plus) against those before re-checks.
@@ -82,7 +83,9 @@ def contrast(
         texts: Text of each token of the vocabulary, in the order of the ids.
         recheck: What the segments begin with that re-check or begin anew. Case does not matter.
         closing_only: Take only ends before the end of thinking on the plus side.
-        least: Fewest samples that make a side.
+        within_problems: Compare ends of the same problem alone, each problem counting once. Hard
+            problems have more re-checks; else what makes them hard is part of the direction.
+        least: Fewest samples that make a side; within problems, fewest of these.
 
     Raises:
         DirectionError: A marker is blank, a token is not in the vocabulary, or too few samples have
@@ -106,11 +109,20 @@ def contrast(
                 side.append(Weighted.at(trace, positions))
     if min(len(plus), len(minus)) < least:
         raise _too_few(len(traces), len(plus), len(minus), least, closing_only)
+    if within_problems:
+        plus, minus = paired(plus, minus)
+        if (problems := len({one.sample.problem for one in plus})) < least:
+            raise DirectionError(
+                f"{problems} problems have such ends on both sides, {least} are needed: take more "
+                "samples of each problem",
+                field="within_problems",
+            )
     return Contrast.of(
         plus,
         minus,
         recheck=list(recheck),
         closing_only=closing_only,
+        within_problems=within_problems,
         closed=len(traces),
         ends=dict(counts),
     )

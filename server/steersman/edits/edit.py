@@ -24,6 +24,7 @@ from pydantic import (
     ValidationError,
 )
 
+from steersman.artifacts.artifact import ArtifactError
 from steersman.capabilities import Model
 from steersman.vectors.vector import invalid_metadata, model_digest
 
@@ -33,19 +34,8 @@ Values = NDArray[np.float32]
 _UNIT_WITHIN = 1e-3
 
 
-class EditError(Exception):
-    """An edit that cannot be used as asked.
-
-    Args:
-        message: What is wrong and what would be allowed, in one line.
-        field: What it is about: `edit`, `layers[3]`, `metadata.weight`, `name`, `body`.
-
-    """
-
-    def __init__(self, message: str, *, field: str | None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.field = field
+class EditError(ArtifactError):
+    """An edit that cannot be used as asked."""
 
 
 def _by_layer(values: dict[int, Any]) -> dict[int, Any]:

@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any
 
-from steersman import artifact
+from steersman.artifacts import file as artifact
 from steersman.edits.edit import Edit, EditError, EditMetadata
 
 if TYPE_CHECKING:

@@ -58,6 +58,12 @@ class Metrics:
             ["segment", "boundary"],
             registry=registry,
         )
+        self._edited = Counter(
+            "steersman_edited_tokens",
+            "Tokens of returned choices and their prompts that went through the edit that their "
+            "request chose, counted in the engine.",
+            registry=registry,
+        )
         if desk is not None:
             self._watch(desk, registry)
 
@@ -79,6 +85,14 @@ class Metrics:
             "steersman_vectors": (
                 "Steering vectors that requests can name.",
                 lambda: len(desk.store.names),
+            ),
+            "steersman_edits_live": (
+                "Edits that the model's weights have.",
+                lambda: len(desk.live.entries),
+            ),
+            "steersman_edits_offered": (
+                "Edits that requests can choose.",
+                lambda: len(desk.edits.names) if desk.edits is not None else 0,
             ),
         }
         for name, (meaning, read) in gauges.items():
@@ -111,3 +125,4 @@ class Metrics:
             self._tokens.labels(method, kind).inc(count)
         for (segment, boundary), count in ledger.steered.items():
             self._steered.labels(segment, str(boundary).lower()).inc(count)
+        self._edited.inc(ledger.edited)

@@ -1,30 +1,36 @@
-"""What a steered request takes of the server for as long as it runs."""
+"""What a steered or edited request takes of the server for as long as it runs."""
 
 import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
+from steersman.edits.store import EditStore, LiveEdits
 from steersman.steering.admission import Admission
 from steersman.steering.plan import Steering
 from steersman.vectors.store import VectorStore
+from steersman_client import AppliedEdit
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Hands out what steering needs.
+    """Hands out what steering and edits need.
 
     Attributes:
         store: The vectors.
         admission: The rows of the engine's bank.
+        live: The edits that the weights have.
+        edits: The edits that requests can choose; None on a server without rows for them.
 
     """
 
     store: VectorStore
     admission: Admission
+    live: LiveEdits
+    edits: EditStore | None = None
 
     @contextlib.asynccontextmanager
     async def taken(self, steering: Steering | None) -> AsyncGenerator[None]:
-        """Keep a request's vectors loaded, and its rows, for the body of the `async with`.
+        """Keep a request's vectors and edit loaded, and its rows, for the body of the `async with`.
 
         Raises:
             ControlError: No rows came free in time.
@@ -33,6 +39,18 @@ class Desk:
         if steering is None:
             yield
             return
-        with self.store.holding(steering.vectors):
+        with contextlib.ExitStack() as held:
+            held.enter_context(self.store.holding(steering.vectors))
+            if self.edits is not None:
+                held.enter_context(self.edits.holding(steering.edits))
             async with self.admission.admitted(steering.rows):
                 yield
+
+    def applied_edits(self) -> tuple[AppliedEdit, ...]:
+        """The live edits, for a receipt."""
+        return tuple(
+            AppliedEdit(
+                edit=entry.name, digest=entry.artifact.digest[:16], heads=entry.artifact.heads
+            )
+            for entry in self.live.entries
+        )

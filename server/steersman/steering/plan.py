@@ -4,12 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from steersman.artifacts.artifact import ArtifactError
 from steersman.capabilities import Capabilities
+from steersman.edits.edit import Edit
 from steersman.errors import ControlError
-from steersman.steering.configuration import Configuration, Term
+from steersman.steering.configuration import Configuration, EditTerm, Term
 from steersman.trajectory.phases import Markers
 from steersman.vectors.vector import Vector, VectorError
-from steersman_client import AppliedSteer, Steer
+from steersman_client import AppliedSteer, AppliedThinkEdit, Steer, ThinkEdit
 
 
 class Vectors(Protocol):
@@ -19,7 +21,7 @@ class Vectors(Protocol):
         """The vector of a name.
 
         Raises:
-            VectorError: There is none; the message says which there are.
+            ArtifactError: There is none; the message says which there are.
 
         """
         ...
@@ -30,6 +32,38 @@ class NoVectors:
 
     def get(self, name: str) -> Vector:
         raise VectorError(f"unknown vector {name!r}; this server has none", field="vector")
+
+
+class Edits(Protocol):
+    """Where the edits that a request can choose are found by name."""
+
+    def get(self, name: str) -> Edit:
+        """The edit of a name.
+
+        Raises:
+            ArtifactError: There is none; the message says which there are.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedEdit:
+    """What the client called an edit, the edit, and how strongly it is asked for."""
+
+    name: str
+    edit: Edit
+    strength: float
+
+    def applied(self, tokens: int) -> AppliedThinkEdit:
+        """Its entry in the receipt, once the engine has counted."""
+        return AppliedThinkEdit(
+            edit=self.name,
+            digest=self.edit.digest[:16],
+            strength=self.strength,
+            heads=self.edit.heads,
+            tokens=tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +101,26 @@ class PlannedTerm:
 
 @dataclass(frozen=True, slots=True)
 class Steering:
-    """The steering of a request.
+    """The steering of a request, and its edit.
 
     Attributes:
         terms: In the order of the request.
         configuration: What the engine is told.
+        edit: The edit; None for none.
 
     """
 
     terms: tuple[PlannedTerm, ...]
     configuration: Configuration
+    edit: PlannedEdit | None = None
 
     @property
     def vectors(self) -> tuple[Vector, ...]:
         return tuple(planned.vector for planned in self.terms)
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        return (self.edit.edit,) if self.edit else ()
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -88,14 +128,20 @@ class Steering:
         return tuple(item.digest for item in self.configuration.sums)
 
 
-def plan(terms: Sequence[Steer], vectors: Vectors, capabilities: Capabilities) -> Steering | None:
-    """The steering that a request asks for; None if it asks for none.
+def plan(
+    terms: Sequence[Steer],
+    vectors: Vectors,
+    capabilities: Capabilities,
+    thinkedit: ThinkEdit | None = None,
+    edits: Edits | None = None,
+) -> Steering | None:
+    """The steering that a request asks for, and its edit; None if it asks for neither.
 
     Raises:
-        ControlError: A term that cannot be applied.
+        ControlError: A term or an edit that cannot be applied.
 
     """
-    if not terms:
+    if not terms and thinkedit is None:
         return None
     limit = capabilities.limits.max_steer_terms
     if len(terms) > limit:
@@ -106,7 +152,9 @@ def plan(terms: Sequence[Steer], vectors: Vectors, capabilities: Capabilities) -
         _term(steer, vectors, capabilities.thinking_tokens, f"control.steer[{index}]")
         for index, steer in enumerate(terms)
     )
-    configuration = Configuration.of(tuple(item.term for item in planned))
+    edit = _edit(thinkedit, edits) if thinkedit else None
+    edit_term = EditTerm(edit.edit.digest, edit.strength) if edit else None
+    configuration = Configuration.of(tuple(item.term for item in planned), edit_term)
     assert capabilities.steering is not None
     if len(configuration.sums) > capabilities.steering.rows:
         raise ControlError(
@@ -114,13 +162,26 @@ def plan(terms: Sequence[Steer], vectors: Vectors, capabilities: Capabilities) -
             f"{capabilities.steering.rows}",
             param="control.steer",
         )
-    return Steering(planned, configuration)
+    return Steering(planned, configuration, edit)
+
+
+def _edit(thinkedit: ThinkEdit, edits: Edits | None) -> PlannedEdit:
+    if edits is None:
+        raise ControlError(
+            "this server has no rows for edits: start it with --edit-rows",
+            param="control.thinkedit",
+        )
+    try:
+        edit = edits.get(thinkedit.edit)
+    except ArtifactError as error:
+        raise ControlError(error.message, param="control.thinkedit.edit") from error
+    return PlannedEdit(thinkedit.edit, edit, thinkedit.strength)
 
 
 def _term(steer: Steer, vectors: Vectors, markers: Markers | None, param: str) -> PlannedTerm:
     try:
         vector = vectors.get(steer.vector)
-    except VectorError as error:
+    except ArtifactError as error:
         raise ControlError(error.message, param=f"{param}.vector") from error
     defaults = vector.metadata
     term = Term(

@@ -2,7 +2,7 @@
 
 import re
 
-from steersman import artifact
+from steersman.artifacts import file as artifact
 from steersman.vectors.vector import Vector, VectorError, VectorMetadata
 
 _NAME = re.compile(r"layer\.(0|[1-9][0-9]{0,5})\Z")

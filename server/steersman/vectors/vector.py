@@ -17,25 +17,15 @@ from pydantic import (
     ValidationError,
 )
 
+from steersman.artifacts.artifact import ArtifactError
 from steersman.capabilities import Model
 
 Values = NDArray[np.float32]
 """One layer of a vector: float32, [hidden_size]."""
 
 
-class VectorError(Exception):
-    """A vector that cannot be used as asked.
-
-    Args:
-        message: What is wrong and what would be allowed, in one line.
-        field: What it is about: `vector`, `layers[3]`, `metadata.strength`, `name`, `body`.
-
-    """
-
-    def __init__(self, message: str, *, field: str | None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.field = field
+class VectorError(ArtifactError):
+    """A vector that cannot be used as asked."""
 
 
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from steersman.api import vectors
+from steersman.api.admin import Admin
 from steersman.vectors import file, gguf
 from steersman.vectors.store import VectorStore
 from tests.unit.servers import MODEL
@@ -36,7 +37,9 @@ class Server:
         self.host = ScriptedHost()
         self.store = VectorStore(MODEL, self.host, directory)
         self.app = FastAPI()
-        self.app.include_router(vectors.router(self.store, admin_key, [ORDINARY, "other"], LIMIT))
+        self.app.include_router(
+            vectors.router(self.store, Admin(admin_key, [ORDINARY, "other"], LIMIT))
+        )
         self.sent: list[Message] = []
 
     async def ask(
@@ -127,9 +130,11 @@ async def test_put_then_get(server: Server) -> None:
             "strength": 1.0,
             "phase": "all",
             "at": "all",
+            "layers": None,
             "strength_range": None,
             "residual_norms": {"1": 2.0},
             "provenance": None,
+            "calibration": None,
         },
         "layers": [0, 1],
         "hidden_size": 8,

@@ -96,7 +96,10 @@ def test_without_a_closed_trace_the_responses_are_kept(tmp_path: Path) -> None:
             ("--thresholds", "percentiles", "--short", 101),
             "--short: short_percentile=101: must be between 0 and 100",
         ),
-        (("--recheck", "Wait"), "--closing-only and --recheck are for segments, not for thinkedit"),
+        (
+            ("--recheck", "Wait"),
+            "--closing-only, --within-problems and --recheck are for segments, not for thinkedit",
+        ),
         (("--sampels", 5), "unrecognized arguments: --sampels 5"),
         (("--max-num-seqs", "many"), "argument --max-num-seqs: "),
         (("--speculative-config", '{"method": "ngram"}'), "--speculative-config cannot be used"),

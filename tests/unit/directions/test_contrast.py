@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.directions.contrast import Contrast, Weighted, check_least
+from steersman.directions.contrast import Contrast, Weighted, check_least, paired
 from steersman.directions.error import DirectionError
 from tests.unit.directions.made_up import sample
 
@@ -40,6 +40,33 @@ def test_weighted_sums_are_the_means_of_means() -> None:
     sums = [one.weights @ rows[: len(one.tokens)] for one, rows in zip(side, values, strict=True)]
     expected = (values[0, 3:5].mean(axis=0) + values[1, 3:12].mean(axis=0)) / 2
     assert sum(sums) / len(side) == pytest.approx(expected, rel=1e-5)
+
+
+def test_paired_sides_are_the_mean_of_the_differences_within_problems() -> None:
+    random = np.random.default_rng(0)
+    values: dict[int, float] = {}
+
+    def side(*problems: str) -> list[Weighted]:
+        found = [Weighted.over_thinking(sample(3, problem=problem)) for problem in problems]
+        values.update({id(one.sample): random.normal() for one in found})
+        return found
+
+    def mean(weighted: list[Weighted], problem: str | None = None) -> float:
+        """Of the values of a side; of one problem, as if there were no shares."""
+        if problem is None:
+            return sum(values[id(w.sample)] * w.share for w in weighted) / len(weighted)
+        own = [values[id(w.sample)] for w in weighted if w.sample.problem == problem]
+        return sum(own) / len(own)
+
+    plus, minus = side("a", "b", "a", "c"), side("b", "a", "b", "b", "d")
+
+    first, second = paired(plus, minus)
+
+    assert [one.sample.problem for one in first] == ["a", "b", "a"]
+    assert [one.sample.problem for one in second] == ["b", "a", "b", "b"]
+    wanted = sum(mean(plus, name) - mean(minus, name) for name in "ab") / 2
+    assert mean(first) - mean(second) == pytest.approx(wanted)
+    assert first[0].weights.sum() == pytest.approx(first[0].share)
 
 
 def test_facts_are_json_and_count_both_sides() -> None:

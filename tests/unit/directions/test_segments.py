@@ -1,6 +1,7 @@
 """Ends of segments: where they are, and what follows them."""
 
 import json
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -171,6 +172,26 @@ def test_closing_only() -> None:
     made = contrast([*both(), trace(TEXTS, "3", "\n", "x")], TEXTS, closing_only=True, least=1)
     assert [one.positions for one in made.plus] == [(10,)]
     assert [one.positions for one in made.minus] == [(6,)]
+
+
+def test_within_problems() -> None:
+    checked, straight = (
+        trace(TEXTS, "3", "\n", "Wait", "3", "\n"),
+        trace(TEXTS, "3", "\n", "3", "\n"),
+    )
+    other = replace(straight, problem="q")
+
+    made = contrast([checked, straight, other], TEXTS, within_problems=True, least=1)
+
+    assert [one.sample for one in made.plus] == [checked, straight]
+    assert [one.sample for one in made.minus] == [checked]
+    assert made.facts["within_problems"] is True
+    error = refusal([checked, straight, other], within_problems=True, least=2)
+    assert error.message.startswith("of 3 closed traces")
+    many = [replace(one, problem=str(i)) for i, one in enumerate([checked] * 2 + [straight] * 2)]
+    assert contrast(many, TEXTS, within_problems=True, least=2).facts["minus"]["problems"] == 2
+    apart = [replace(checked, problem=str(i)) for i in range(2)]
+    assert refusal(apart[:1] * 2, within_problems=True, least=2).field == "within_problems"
 
 
 def test_other_markers() -> None:

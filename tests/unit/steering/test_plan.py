@@ -2,11 +2,13 @@ import numpy as np
 import pytest
 
 from steersman.capabilities import Capabilities, Limits, Steering
+from steersman.edits.edit import Edit, EditError, EditMetadata
 from steersman.errors import ControlError
+from steersman.steering.configuration import EditTerm
 from steersman.steering.plan import plan
 from steersman.trajectory.phases import Markers
 from steersman.vectors.vector import Vector, VectorError, VectorMetadata
-from steersman_client import Steer
+from steersman_client import Steer, ThinkEdit
 from tests.unit.servers import MARKERS, MODEL
 
 METADATA = VectorMetadata(
@@ -18,6 +20,13 @@ METADATA = VectorMetadata(
     strength_range=(0.5, 1.0),
 )
 VECTOR = Vector({i: np.full(8, i, np.float32) for i in (0, 1, 2, 5)}, METADATA)
+
+
+EDIT = Edit(
+    {1: np.eye(1, 8, dtype=np.float32)[0]},
+    {1: np.ones((1, 4), np.float32)},
+    EditMetadata(weight=1.0, heads={1: (0,)}, head_dim=4, dtype="float32", weights={1: "0" * 64}),
+)
 
 
 class Shelf:
@@ -119,3 +128,46 @@ def test_a_request_that_would_never_fit_is_refused_at_once() -> None:
         plan([t.model_copy(update={"at": "all"}) for t in terms], Shelf(), capabilities(rows=1))
 
     assert e.value.param == "control.steer"
+
+
+class Drawer:
+    def get(self, name: str) -> Edit:
+        if name != "known":
+            raise EditError(f"unknown edit {name!r}", field="name")
+        return EDIT
+
+
+def test_an_edit_is_planned_beside_the_terms() -> None:
+    chosen = ThinkEdit(edit="known", strength=0.5)
+
+    both = plan([Steer(vector="known")], Shelf(), capabilities(), chosen, Drawer())
+    alone = plan([], Shelf(), capabilities(), chosen, Drawer())
+
+    assert both is not None
+    assert alone is not None
+    for planned in (both, alone):
+        assert planned.configuration.edit == EditTerm(EDIT.digest, 0.5)
+        assert planned.configuration.wire("k", 7, opened=False)["first"] == 0
+        assert planned.edits == (EDIT,)
+    assert alone.rows == ()
+    assert both.edit is not None
+    assert both.edit.applied(9).model_dump() == {
+        "edit": "known",
+        "digest": EDIT.digest[:16],
+        "strength": 0.5,
+        "heads": 1,
+        "tokens": 9,
+    }
+    other = plan([], Shelf(), capabilities(), ThinkEdit(edit="known"), Drawer())
+    assert other is not None
+    assert other.configuration.digest != alone.configuration.digest
+
+
+def test_an_edit_that_cannot_be_chosen_is_refused() -> None:
+    with pytest.raises(ControlError, match="unknown edit 'other'") as unknown:
+        plan([], Shelf(), capabilities(), ThinkEdit(edit="other"), Drawer())
+    with pytest.raises(ControlError, match="start it with --edit-rows") as without:
+        plan([], Shelf(), capabilities(), ThinkEdit(edit="known"), None)
+
+    assert unknown.value.param == "control.thinkedit.edit"
+    assert without.value.param == "control.thinkedit"

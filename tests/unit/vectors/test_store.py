@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from steersman.artifacts.artifact import ArtifactError, UnknownArtifactError
+from steersman.artifacts.directory import DirectoryError
 from steersman.vectors import file, gguf
-from steersman.vectors.directory import DirectoryError
-from steersman.vectors.store import UnknownVectorError, VectorStore
-from steersman.vectors.vector import VectorError
+from steersman.vectors.store import VectorStore
 from tests.unit.servers import MODEL
 
 from .made_up import content, vector
@@ -44,7 +44,7 @@ def files(directory: Path) -> list[str]:
 
 async def test_put_and_get(store: VectorStore, host: ScriptedHost) -> None:
     entry = await store.put("calm", FILE_A)
-    assert (entry.name, entry.vector, entry.size, entry.new) == ("calm", A, len(FILE_A), True)
+    assert (entry.name, entry.artifact, entry.size, entry.new) == ("calm", A, len(FILE_A), True)
     assert store.get("calm") == A
     assert store.names == ("calm",)
     assert [each.name for each in store] == ["calm"]
@@ -58,14 +58,14 @@ async def test_a_gguf_file_is_told_by_its_content(store: VectorStore) -> None:
 
 
 async def test_an_unknown_name(store: VectorStore) -> None:
-    with pytest.raises(UnknownVectorError, match="unknown vector 'x'; this server has: none"):
+    with pytest.raises(UnknownArtifactError, match="unknown vector 'x'; this server has: none"):
         store.get("x")
     await store.put("b", FILE_A)
     await store.put("a", FILE_B)
-    with pytest.raises(UnknownVectorError, match="this server has: a, b") as error:
+    with pytest.raises(UnknownArtifactError, match="this server has: a, b") as error:
         store.get("x")
     assert error.value.field == "name"
-    with pytest.raises(UnknownVectorError):
+    with pytest.raises(UnknownArtifactError):
         await store.delete("x")
 
 
@@ -74,7 +74,7 @@ async def test_an_unknown_name(store: VectorStore) -> None:
     ["", ".", "..", ".a", "-a", "a/b", "../a", "a..b", "a b", "a\n", "a\0", "é", "a" * 65, "a\\b"],
 )
 async def test_what_is_no_name(store: VectorStore, host: ScriptedHost, name: str) -> None:
-    with pytest.raises(VectorError, match="cannot be the name of a vector") as error:
+    with pytest.raises(ArtifactError, match="cannot be the name of a vector") as error:
         await store.put(name, FILE_A)
     assert error.value.field == "name"
     assert host.calls == []
@@ -84,14 +84,14 @@ async def test_what_is_no_name(store: VectorStore, host: ScriptedHost, name: str
 async def test_what_is_a_name(host: ScriptedHost, tmp_path: Path, name: str) -> None:
     await VectorStore(MODEL, host, tmp_path).put(name, FILE_A)
     again = VectorStore(MODEL, ScriptedHost(), tmp_path)
-    await again.load_directory()
+    await again.load_directories()
     assert again.names == (name,)
 
 
 async def test_bad_content_changes_nothing(store: VectorStore, host: ScriptedHost) -> None:
     await store.put("calm", FILE_A)
     for data in (b"", b"GGUF", FILE_B[:-1], content(layers=(2,)), content(model_digest="x")):
-        with pytest.raises(VectorError):
+        with pytest.raises(ArtifactError):
             await store.put("calm", data)
     assert store.get("calm") == A
     assert host.calls == [LOAD_A]
@@ -100,10 +100,10 @@ async def test_bad_content_changes_nothing(store: VectorStore, host: ScriptedHos
 async def test_limits(host: ScriptedHost) -> None:
     store = VectorStore(MODEL, host, max_bytes=len(FILE_A), max_vectors=1)
     await store.put("a", FILE_A)
-    with pytest.raises(VectorError, match=f"limit of {len(FILE_A)} bytes") as error:
+    with pytest.raises(ArtifactError, match=f"limit of {len(FILE_A)} bytes") as error:
         await store.put("a", content(description="longer"))
     assert error.value.field == "body"
-    with pytest.raises(VectorError, match="keeps 1 vectors at most"):
+    with pytest.raises(ArtifactError, match="keeps 1 vectors at most"):
         await store.put("b", FILE_B)
     await store.put("a", FILE_B)
     assert host.digests == {B.digest}
@@ -175,7 +175,7 @@ async def test_a_failed_unload_is_logged(
     await store.put("calm", FILE_A)
     host.refuses = True
     await store.delete("calm")
-    assert f"Vector {A.digest[:16]} could not be unloaded" in caplog.text
+    assert f"vector {A.digest[:16]} could not be unloaded" in caplog.text
     assert store.names == ()
 
 
@@ -229,7 +229,7 @@ async def test_what_has_left_cannot_be_held(store: VectorStore) -> None:
     await store.put("calm", FILE_A)
     await store.put("b", FILE_B)
     await store.delete("calm")
-    with pytest.raises(VectorError, match=f"{A.digest[:16]} was deleted"), store.holding([A, B]):
+    with pytest.raises(ArtifactError, match=f"{A.digest[:16]} was deleted"), store.holding([A, B]):
         pass
     await store.delete("b")
 
@@ -240,7 +240,7 @@ async def test_what_is_leaving_cannot_be_held(store: VectorStore, host: Scripted
     leaving = asyncio.create_task(store.delete("calm"))
     while host.calls != [LOAD_A, UNLOAD_A]:
         await asyncio.sleep(0)
-    with pytest.raises(VectorError, match="was deleted"), store.holding([A]):
+    with pytest.raises(ArtifactError, match="was deleted"), store.holding([A]):
         pass
     host.goes_on.set()
     await leaving
@@ -264,9 +264,9 @@ async def test_changes_wait_for_each_other(store: VectorStore, host: ScriptedHos
     host.goes_on.set()
     entries = await asyncio.gather(*changes)
     assert sorted(entry.new for entry in entries) == [False, True, True]
-    assert host.digests == {entry.vector.digest for entry in store}
+    assert host.digests == {entry.artifact.digest for entry in store}
     await asyncio.gather(store.delete("calm"), store.put("calm", FILE_B), store.delete("other"))
-    assert host.digests == {entry.vector.digest for entry in store}
+    assert host.digests == {entry.artifact.digest for entry in store}
 
 
 async def test_a_cancelled_put_changes_nothing(host: ScriptedHost, tmp_path: Path) -> None:
@@ -293,8 +293,8 @@ async def test_the_directory_keeps_the_vectors(host: ScriptedHost, tmp_path: Pat
     assert files(tmp_path) == ["calm.safetensors", "two.safetensors"]
     again_host = ScriptedHost()
     again = VectorStore(MODEL, again_host, tmp_path)
-    await again.load_directory()
-    assert {entry.name: entry.vector for entry in again} == {"calm": A, "two": A}
+    await again.load_directories()
+    assert {entry.name: entry.artifact for entry in again} == {"calm": A, "two": A}
     assert again_host.calls == [LOAD_A]
 
 
@@ -303,7 +303,7 @@ async def test_a_gguf_file_in_the_directory_is_replaced(host: ScriptedHost, tmp_
     (tmp_path / "other.gguf").write_bytes(gguf.write(vector(layers=(1,))))
     (tmp_path / "README.md").write_text("not a vector")
     store = VectorStore(MODEL, host, tmp_path)
-    await store.load_directory()
+    await store.load_directories()
     assert store.names == ("calm", "other")
     await store.put("calm", FILE_A)
     await store.delete("other")
@@ -317,9 +317,9 @@ async def test_a_gguf_file_in_the_directory_is_replaced(host: ScriptedHost, tmp_
         ("bad.gguf", b"GGUF", "bad.gguf: the GGUF file ends early"),
         ("bad.safetensors", content(layers=(5,)), "bad.safetensors: the vector has a layer 5"),
         ("bad name.safetensors", FILE_A, "bad name.safetensors: 'bad name' cannot be the name"),
-        ("good.gguf", FILE_A, "good.safetensors: good.gguf is a vector of the same name"),
+        ("good.gguf", FILE_A, "good.safetensors: good.gguf has the same name"),
         ("large.gguf", FILE_A + b"\0", "large.gguf: the file is over this server's limit"),
-        ("second.gguf", FILE_A, "has 2 vectors, this server keeps 1 at most"),
+        ("second.gguf", FILE_A, "there are 2 vectors, this server keeps 1 at most"),
     ],
 )
 async def test_a_bad_file_in_the_directory(
@@ -329,16 +329,16 @@ async def test_a_bad_file_in_the_directory(
     (tmp_path / name).write_bytes(data)
     limit = 1 if name.startswith("second") else 2
     store = VectorStore(MODEL, host, tmp_path, max_bytes=len(FILE_A), max_vectors=limit)
-    with pytest.raises(VectorError, match=message):
-        await store.load_directory()
+    with pytest.raises(ArtifactError, match=message):
+        await store.load_directories()
     assert host.calls == []
 
 
 async def test_a_directory_that_is_not_there(host: ScriptedHost, tmp_path: Path) -> None:
     store = VectorStore(MODEL, host, tmp_path / "none")
     with pytest.raises(DirectoryError, match="none: No such file"):
-        await store.load_directory()
-    await VectorStore(MODEL, host).load_directory()
+        await store.load_directories()
+    await VectorStore(MODEL, host).load_directories()
 
 
 async def test_a_directory_that_cannot_be_written(host: ScriptedHost, tmp_path: Path) -> None:

@@ -66,6 +66,9 @@ def extract(
     closing_only: Annotated[
         bool, typer.Option(help="segments: of the ends before work, only those of thinking itself.")
     ] = False,
+    within_problems: Annotated[
+        bool, typer.Option(help="segments: compare ends of the same problem alone.")
+    ] = False,
     recheck: Annotated[
         list[str] | None,
         typer.Option(help="segments: what a re-check begins with; may be given several times."),
@@ -84,10 +87,10 @@ def extract(
     elif long is not None or short is not None or thresholds is not Thresholds.TOKENS:
         fail(f"--thresholds, --long and --short are for thinkedit, not for {method}")
     if method is Method.SEGMENTS:
-        options["closing_only"] = closing_only
+        options |= {"closing_only": closing_only, "within_problems": within_problems}
         options |= {"recheck": recheck} if recheck else {}
-    elif closing_only or recheck:
-        fail(f"--closing-only and --recheck are for segments, not for {method}")
+    elif closing_only or within_problems or recheck:
+        fail(f"--closing-only, --within-problems and --recheck are for segments, not for {method}")
     log = samples_file or out.with_suffix(".jsonl")
     _check_files(out, log)
 

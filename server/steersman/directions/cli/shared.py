@@ -22,6 +22,7 @@ _OPTIONS = {
     "short_percentile": "--short",
     "recheck": "--recheck",
     "closing_only": "--closing-only",
+    "within_problems": "--within-problems",
     "layers": "--layers",
     "strengths": "--strengths",
 }

@@ -1,4 +1,4 @@
-"""The directory in which a server keeps its vectors: a file each, there whole or not at all."""
+"""The directory in which a server keeps artifacts: a file each, there whole or not at all."""
 
 import asyncio
 import contextlib
@@ -8,12 +8,10 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from steersman.vectors.vector import VectorError
-
-_SUFFIXES = (".safetensors", ".gguf")
+from steersman.artifacts.artifact import ArtifactError
 
 
-class DirectoryError(VectorError):
+class DirectoryError(ArtifactError):
     """The directory does not do what is needed: it is not there, not writable, or full."""
 
     def __init__(self, directory: Path, error: OSError) -> None:
@@ -22,27 +20,34 @@ class DirectoryError(VectorError):
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Vector files; a file's stem is the vector's name."""
+    """Files of one kind of artifact; a file's stem is its name.
+
+    Attributes:
+        path: The directory.
+        suffixes: Of the files; the first is of those that are written.
+
+    """
 
     path: Path
+    suffixes: tuple[str, ...]
 
     def files(self) -> dict[str, Path]:
-        """The vector files by name, sorted. Files with other suffixes are none.
+        """The files by name, sorted. Those with other suffixes are left alone.
 
         Raises:
-            VectorError: Two files have one name.
+            ArtifactError: Two files have one name.
             DirectoryError: It cannot be listed.
 
         """
         found: dict[str, Path] = {}
         try:
-            paths = sorted(path for path in self.path.iterdir() if path.suffix in _SUFFIXES)
+            paths = sorted(path for path in self.path.iterdir() if path.suffix in self.suffixes)
         except OSError as error:
             raise DirectoryError(self.path, error) from error
         for path in paths:
             if path.stem in found:
-                raise VectorError(
-                    f"{path}: {found[path.stem].name} is a vector of the same name", field="name"
+                raise ArtifactError(
+                    f"{path}: {found[path.stem].name} has the same name", field="name"
                 )
             found[path.stem] = path
         return found
@@ -71,7 +76,7 @@ class Directory:
 
         """
         try:
-            for suffix in _SUFFIXES:
+            for suffix in self.suffixes:
                 (self.path / f"{name}{suffix}").unlink(missing_ok=True)
         except OSError as error:
             raise DirectoryError(self.path, error) from error
@@ -96,7 +101,9 @@ class Directory:
 
     def _commit(self, name: str, partial: Path) -> None:
         try:
-            partial.replace(self.path / f"{name}.safetensors")
-            (self.path / f"{name}.gguf").unlink(missing_ok=True)
+            written, *others = (self.path / f"{name}{suffix}" for suffix in self.suffixes)
+            partial.replace(written)
+            for other in others:
+                other.unlink(missing_ok=True)
         except OSError as error:
             raise DirectoryError(self.path, error) from error

@@ -1,59 +1,49 @@
-"""Which vectors the engine has, by digest, and who needs each: names of the store, and requests."""
+"""Which artifacts the engine has, by digest, and who needs each: names of a store, and requests."""
 
 import asyncio
 import contextlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Generic
 
-from steersman.vectors.vector import Vector, VectorError
+from steersman.artifacts.artifact import A, ArtifactError, Host
 
 logger = logging.getLogger(__name__)
 
 
-class VectorHost(Protocol):
-    """Where vectors must be before a request can use them: all ranks of the engine."""
-
-    async def load(self, vector: Vector) -> None:
-        """Put a vector on every rank."""
-        ...
-
-    async def unload(self, digest: str) -> None:
-        """Remove a vector from every rank."""
-        ...
-
-
-class Loaded:
-    """Vectors on the engine, each loaded once and unloaded when nobody needs it any more.
+class Loaded(Generic[A]):
+    """Artifacts on the engine, each loaded once and unloaded when nobody needs it any more.
 
     Args:
+        noun: What one is called.
         host: The engine. It gets one call at a time.
 
     """
 
-    def __init__(self, host: VectorHost) -> None:
+    def __init__(self, noun: str, host: Host[A]) -> None:
+        self._noun = noun
         self._host = host
         self._there: set[str] = set()
         self._needed: Counter[str] = Counter()
         self._calling = asyncio.Lock()
         self._unloading: set[asyncio.Task[None]] = set()
 
-    async def take(self, vector: Vector) -> None:
-        """Need a vector, and load it if it is not there.
+    async def take(self, artifact: A) -> None:
+        """Need an artifact, and load it if it is not there.
 
         Raises:
-            Exception: Whatever the host raises; the vector is then not needed.
+            Exception: Whatever the host raises; the artifact is then not needed.
 
         """
         async with self._calling:
-            if vector.digest not in self._there:
-                await self._host.load(vector)
-                self._there.add(vector.digest)
-            self._needed[vector.digest] += 1
+            if artifact.digest not in self._there:
+                await self._host.load(artifact)
+                self._there.add(artifact.digest)
+            self._needed[artifact.digest] += 1
 
     def drop(self, digest: str) -> None:
-        """Undo one `take`. The vector leaves if that was the last, soon: `settle` waits for it."""
+        """Undo one `take`. The artifact leaves if that was the last, soon: see `settle`."""
         self._needed[digest] -= 1
         if not self._needed[digest]:
             task = asyncio.get_running_loop().create_task(self._unload(digest))
@@ -61,18 +51,19 @@ class Loaded:
             task.add_done_callback(self._unloading.discard)
 
     @contextlib.contextmanager
-    def holding(self, vectors: Iterable[Vector]) -> Iterator[None]:
-        """Need vectors that are there for the body of the `with`.
+    def holding(self, artifacts: Iterable[A]) -> Iterator[None]:
+        """Need artifacts that are there for the body of the `with`.
 
         Raises:
-            VectorError: One is not there any more.
+            ArtifactError: One is not there any more.
 
         """
-        digests = {vector.digest for vector in vectors}
+        digests = {artifact.digest for artifact in artifacts}
         gone = digests - self._there
         if gone:
-            raise VectorError(
-                f"vector {min(gone)[:16]} was deleted while this request came in", field="vector"
+            raise ArtifactError(
+                f"{self._noun} {min(gone)[:16]} was deleted while this request came in",
+                field=self._noun,
             )
         self._needed.update(digests)
         try:
@@ -96,4 +87,6 @@ class Loaded:
             try:
                 await self._host.unload(digest)
             except Exception:
-                logger.exception("Vector %s could not be unloaded from the engine", digest[:16])
+                logger.exception(
+                    "%s %s could not be unloaded from the engine", self._noun, digest[:16]
+                )

@@ -1,0 +1,110 @@
+"""What changes a server while it runs: who may, what is taken, and how a refusal is answered."""
+
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+
+from steersman.api import body
+from steersman.artifacts.artifact import ArtifactError, UnknownArtifactError
+from steersman.artifacts.directory import DirectoryError
+from steersman.errors import ControlError
+
+
+class ArtifactRoute(APIRoute):
+    """A route whose errors are answered in OpenAI's format."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except ArtifactError as error:
+                refusal = ControlError(error.message, param=error.field, status=_status(error))
+            except ControlError as error:
+                refusal = error
+            return JSONResponse(refusal.body(), refusal.status, refusal.headers)
+
+        return answer
+
+
+def _status(error: ArtifactError) -> int:
+    if isinstance(error, UnknownArtifactError):
+        return 404
+    return 500 if isinstance(error, DirectoryError) else 400
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """Who may change a server, and how much one may upload.
+
+    Attributes:
+        key: Who has it may; without one, nobody may.
+        api_keys: Ordinary keys of the server, which may not.
+        max_bytes: Size of an upload.
+
+    """
+
+    key: str | None
+    api_keys: Sequence[str]
+    max_bytes: int
+
+    def authorize(self, request: Request, noun: str) -> None:
+        """Let a request through that has the key.
+
+        Args:
+            request: The request.
+            noun: What it would change one of.
+
+        Raises:
+            ControlError: It has not: HTTP 401, or 403.
+
+        """
+        if not self.key:
+            raise ControlError(
+                f"the {noun}s of this server are read-only: start it with --admin-api-key to "
+                "change them",
+                param=None,
+                status=403,
+            )
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and given:
+            if _same(given, self.key):
+                return
+            if any(_same(given, key) for key in self.api_keys):
+                raise ControlError(
+                    f"this is an ordinary API key: changing {noun}s needs the admin key",
+                    param=None,
+                    status=403,
+                )
+            reason = "the admin key is wrong"
+        else:
+            reason = f"changing {noun}s needs the admin key: Authorization: Bearer KEY"
+        raise ControlError(reason, param=None, status=401, headers={"WWW-Authenticate": "Bearer"})
+
+    async def upload(self, request: Request) -> bytes | None:
+        """The body of an upload; None if the client hung up before its end.
+
+        Raises:
+            ControlError: It is too large.
+
+        """
+        declared = request.headers.get("content-length", "")
+        try:
+            if declared.isdecimal() and int(declared[:20]) > self.max_bytes:
+                raise body.BodyTooLargeError(self.max_bytes)
+            return await body.read(request.receive, self.max_bytes)
+        except body.BodyTooLargeError:
+            raise ControlError(
+                f"the file is over this server's limit of {self.max_bytes} bytes", param="body"
+            ) from None
+
+
+def _same(given: str, key: str) -> bool:
+    # Headers come decoded as Latin-1, whatever the client wrote.
+    return secrets.compare_digest(given.encode("latin-1"), key.encode())

@@ -1,0 +1,1 @@
+"""What vectors and edits have in common: their files, and the store that a server keeps them in."""

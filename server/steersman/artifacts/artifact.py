@@ -1,0 +1,69 @@
+"""What a server keeps under a name and puts on its engine, and what can be wrong with it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+
+class ArtifactError(Exception):
+    """An artifact that cannot be used as asked.
+
+    Args:
+        message: What is wrong and what would be allowed, in one line.
+        field: What it is about: `vector`, `layers[3]`, `metadata.strength`, `name`, `body`.
+
+    """
+
+    def __init__(self, message: str, *, field: str | None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class UnknownArtifactError(ArtifactError):
+    """A name that the store does not have."""
+
+
+class Artifact(Protocol):
+    """A vector or an edit."""
+
+    @property
+    def digest(self) -> str:
+        """Identifies what it does."""
+        ...
+
+
+A = TypeVar("A", bound=Artifact)
+A_contra = TypeVar("A_contra", bound=Artifact, contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[A]):
+    """What a store must know of the artifacts that it keeps.
+
+    Attributes:
+        noun: What one is called.
+        suffixes: Of its files; the first is of those that the store writes.
+        parse: Reads a file; raises `ArtifactError`.
+        write: Its file.
+        check: Raises `ArtifactError` for one that the served model cannot use.
+
+    """
+
+    noun: str
+    suffixes: tuple[str, ...]
+    parse: Callable[[bytes], A]
+    write: Callable[[A], bytes]
+    check: Callable[[A], None]
+
+
+class Host(Protocol[A_contra]):
+    """Where artifacts must be before a request can use them: all ranks of the engine."""
+
+    async def load(self, artifact: A_contra, /) -> None:
+        """Put an artifact on every rank."""
+        ...
+
+    async def unload(self, digest: str, /) -> None:
+        """Remove an artifact from every rank."""
+        ...

@@ -1,0 +1,126 @@
+"""The edits of a server: those on offer to requests, and those that are live for all of them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from steersman.artifacts.artifact import ArtifactError, Host, Kind, UnknownArtifactError
+from steersman.artifacts.store import MAX_BYTES, Entry, Store, check_name
+from steersman.capabilities import Model
+from steersman.edits import file
+from steersman.edits.edit import Edit, EditError, check
+
+NOUN = "edit"
+
+Apply = Callable[[Sequence[Edit]], Awaitable[None]]
+"""Gives the engine's weights exactly these edits; raises `EditError`, and changes nothing then."""
+
+
+class EditStore(Store[Edit]):
+    """Edits that requests can choose, by name.
+
+    Args:
+        model: The served model, which every edit must fit.
+        host: The engine.
+        directory: Where edits are kept over a restart; None keeps them in memory alone.
+        shipped: A directory of edits to begin with, which is never written.
+        max_bytes: Size of one file.
+        max_edits: Edits that can be on offer.
+
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        host: Host[Edit],
+        directory: Path | None = None,
+        shipped: Path | None = None,
+        *,
+        max_bytes: int = MAX_BYTES,
+        max_edits: int,
+    ) -> None:
+        kind = Kind(NOUN, (".safetensors",), file.read, file.write, partial(_check, model))
+        super().__init__(kind, host, directory, shipped, max_bytes=max_bytes, max_entries=max_edits)
+
+
+class LiveEdits:
+    """Edits that the model's weights have, by name, in the order in which they were put there.
+
+    Args:
+        model: The served model, which every edit must fit.
+        apply: The engine.
+
+    """
+
+    noun = NOUN
+
+    def __init__(self, model: Model, apply: Apply) -> None:
+        self._model = model
+        self._apply = apply
+        self._entries: dict[str, Entry[Edit]] = {}
+        self._changing = asyncio.Lock()
+
+    @property
+    def entries(self) -> tuple[Entry[Edit], ...]:
+        """What is live."""
+        return tuple(self._entries.values())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    async def put(self, name: str, data: bytes) -> Entry[Edit]:
+        """Apply an edit to the weights, in place of what has its name.
+
+        Raises:
+            steersman.artifacts.artifact.ArtifactError: The name or the edit is refused; all is as
+                it was before.
+
+        """
+        check_name(name, NOUN)
+        edit = await asyncio.to_thread(file.read, data)
+        check(edit, self._model)
+        async with self._changing:
+            new = name not in self._entries
+            entry = Entry(name, edit, len(file.write(edit)), new)
+            await self._change({**self._entries, name: entry})
+            return entry
+
+    async def delete(self, name: str) -> None:
+        """Take an edit back: the weights are as they were without it, bit by bit.
+
+        Raises:
+            UnknownArtifactError: No live edit has this name.
+
+        """
+        async with self._changing:
+            if name not in self._entries:
+                raise UnknownArtifactError(f"unknown edit {name[:80]!r}", field="name")
+            await self._change(
+                {other: entry for other, entry in self._entries.items() if other != name}
+            )
+
+    async def load(self, files: Sequence[Path]) -> None:
+        """Apply files, at the start; an edit's name is its file's stem.
+
+        Raises:
+            EditError: A file that cannot be applied, which the message names.
+
+        """
+        for path in files:
+            if path.stem in self._entries:
+                raise EditError(f"{path}: another edit is named {path.stem} too", field="name")
+            try:
+                await self.put(path.stem, await asyncio.to_thread(path.read_bytes))
+            except OSError as error:
+                raise EditError(f"{path}: {error.strerror}", field=None) from error
+            except ArtifactError as error:
+                raise EditError(f"{path}: {error.message}", field=error.field) from error
+
+    async def _change(self, entries: dict[str, Entry[Edit]]) -> None:
+        await self._apply([entry.artifact for entry in entries.values()])
+        self._entries = entries
+
+
+def _check(model: Model, edit: Edit) -> None:
+    check(edit, model)

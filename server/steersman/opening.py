@@ -1,0 +1,146 @@
+"""Steering at the start of a server: proven on the engine, its vectors and edits in place."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from vllm.engine.protocol import EngineClient
+
+from steersman.capabilities import Capabilities, Methods, Steering
+from steersman.edits.edit import Edit, EditError
+from steersman.edits.store import EditStore, LiveEdits
+from steersman.engine.ranks import Ranks
+from steersman.steering.admission import Admission
+from steersman.steering.desk import Desk
+from steersman.vectors.store import VectorStore
+from steersman.vectors.vector import model_digest
+
+EDIT_ROWS = 8
+"""Edits that requests can choose, where there are any and nobody says how many."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SteeringOptions:
+    """How steering and edits are served.
+
+    Attributes:
+        vectors: Directory of vector files.
+        edits: Directory of edit files that requests can choose.
+        live_edits: Edit files that are applied to the weights.
+        shipped: The model's own vectors and edits, in directories of these names; never written.
+        admin_key: Who may change vectors and edits; None for nobody.
+        max_bytes: Size of an uploaded file.
+        rows: Distinct sums of vectors that can be in use at a time.
+        edit_rows: Edits that can be on offer at a time; without any, their op is not installed.
+        wait_seconds: How long a request waits for a row.
+
+    """
+
+    vectors: Path | None = None
+    edits: Path | None = None
+    live_edits: tuple[Path, ...] = ()
+    shipped: Path | None = None
+    admin_key: str | None = None
+    max_bytes: int = 64 * 2**20
+    rows: int = 256
+    edit_rows: int = 0
+    wait_seconds: float = 10.0
+
+    @property
+    def engine_edit_rows(self) -> int:
+        """Rows for edits on the engine: what was replaced stays until its requests have ended."""
+        return 2 * self.edit_rows
+
+
+async def open_desk(
+    engine: EngineClient, capabilities: Capabilities, options: SteeringOptions
+) -> tuple[Capabilities, Desk]:
+    """Prove that steering works, and put vectors and edits in their places.
+
+    Returns:
+        The capabilities with steering in them, and what requests take of it.
+
+    Raises:
+        steersman.engine.ranks.SteeringError: Steering does not work on this engine.
+        steersman.artifacts.artifact.ArtifactError: A file that this server cannot use.
+
+    """
+    ranks = Ranks(engine)
+    facts = await ranks.arm(capabilities.thinking_tokens)
+    steering = Steering(
+        rows=options.rows,
+        bytes=max(rank.bytes for rank in facts),
+        runner=facts[0].runner,
+        model_digest=model_digest(capabilities.model),
+        edit_rows=options.edit_rows,
+    )
+    logger.info(
+        "Steering is proven: %d rows, %.1f MiB a rank, model runner %s",
+        steering.rows,
+        steering.bytes / 2**20,
+        steering.runner,
+    )
+    model = capabilities.model
+    vectors = VectorStore(
+        model, ranks, options.vectors, _shipped(options, "vectors"), max_bytes=options.max_bytes
+    )
+    await vectors.load_directories()
+    live = LiveEdits(model, ranks.apply_edits)
+    await live.load(options.live_edits)
+    edits = None
+    if options.edit_rows:
+        edits = EditStore(
+            model,
+            _Rows(ranks, options.engine_edit_rows),
+            options.edits,
+            _shipped(options, "edits"),
+            max_bytes=options.max_bytes,
+            max_edits=options.edit_rows,
+        )
+        await edits.load_directories()
+        for entry in live.entries:
+            if entry.name in edits.names:
+                raise EditError(
+                    f"edit {entry.name!r} is both live and on offer to requests", field="name"
+                )
+    methods = Methods(steer=("add",), thinkedit=("project",) if edits is not None else ())
+    known = capabilities.model_copy(update={"steering": steering, "methods": methods})
+    admission = Admission(options.rows, wait_seconds=options.wait_seconds)
+    return known, Desk(vectors, admission, live, edits)
+
+
+def _shipped(options: SteeringOptions, kind: str) -> Path | None:
+    if options.shipped is None or not (options.shipped / kind).is_dir():
+        return None
+    return options.shipped / kind
+
+
+class _Rows:
+    """The rows for edits of all ranks, as a store puts edits there.
+
+    Args:
+        ranks: All ranks.
+        rows: Edits that fit there.
+
+    """
+
+    def __init__(self, ranks: Ranks, rows: int) -> None:
+        self._ranks = ranks
+        self._rows = rows
+        self._taken = 0
+
+    async def load(self, edit: Edit) -> None:
+        if self._taken == self._rows:
+            raise EditError(
+                "edits that were replaced or deleted are still used by requests: try again when "
+                "these have ended",
+                field="name",
+            )
+        await self._ranks.load_edit(edit)
+        self._taken += 1
+
+    async def unload(self, digest: str) -> None:
+        await self._ranks.unload_edit(digest)
+        self._taken -= 1
