@@ -29,9 +29,9 @@ SWEEP = ("--max-tokens", "448", "--concurrency", "128", "--max-num-seqs", "128")
 THRESHOLDS = ("--thresholds", "percentiles")
 
 
-def run(*arguments: str | Path) -> None:
-    """Run a command of `steersman directions`."""
-    command = [sys.executable, "-m", "steersman", "directions", *map(str, arguments)]
+def run(*arguments: str | Path, group: str = "directions") -> None:
+    """Run a command of `steersman directions`, or of another group."""
+    command = [sys.executable, "-m", "steersman", group, *map(str, arguments)]
     print(" ".join(command[2:]), flush=True)
     subprocess.run(command, check=True)
 
@@ -101,9 +101,18 @@ def main() -> None:
     closing = directions(work, "closing", "--closing-only")
     onward = directions(work, "onward")
     random_direction(closing)
+    run(
+        *("extract", MODEL, "--method", "efficiency", *SAMPLING),
+        *("--problems", work / "drawn.yaml", "--samples-file", work / "responses.jsonl"),
+        *("--out", EVIDENCE / "efficiency.safetensors"),
+    )
     calibrate(work, "closing", closing, "-0.5,-0.25,0.25,0.5,0.75", "0.05")
     calibrate(work, "onward", onward, "-0.25,0.1,0.25,0.5", "0.05")
-    edit(work, "steady", heads=1, weight=1.0)
+    concise = work / "concise.safetensors"
+    terms = f"{closing}=1.2", f"{onward}=0.5"  # by the sweep of profiles.yaml
+    run("combine", *terms, "--out", concise, group="vectors")
+    calibrate(work, "concise", concise, "0.25,0.5,0.75,1,1.25", "0.03")
+    edit(work, "steady", heads=2, weight=1.0)
 
 
 if __name__ == "__main__":

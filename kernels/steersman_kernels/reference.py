@@ -31,6 +31,12 @@ EDITED = COUNTS + CLASSES
 WIDTH = 16
 NEVER = 2**31 - 1
 
+# Columns of what `entropy` returns.
+LSE = 0
+ENTROPY = 1
+TOP = 2
+STATISTICS = 3
+
 # Temporaries of this many elements stay in the cache; much larger ones cost a page fault a page.
 _CHUNK = 2**18
 
@@ -181,3 +187,25 @@ def gate_reference(
     slot.index_copy_(0, rows, chosen)
     steered = (chosen >= 0).to(requests.dtype)
     requests.index_put_((seat, COUNTS + kind), steered, accumulate=True)
+
+
+def entropy_reference(logits: Tensor, rows: Tensor) -> Tensor:
+    """What `entropy` does, on any device."""
+    step = max(1, _CHUNK // logits.shape[1])
+    found = [
+        _entropy(logits.index_select(0, rows[begin : begin + step]))
+        for begin in range(0, len(rows), step)
+    ]
+    return torch.cat(found) if found else logits.new_empty(0, STATISTICS, dtype=torch.float32)
+
+
+def _entropy(logits: Tensor) -> Tensor:
+    top, place = logits.float().max(dim=1, keepdim=True)
+    gaps = logits.float() - top
+    # The largest stays out of the sum: nothing is lost where it has nearly all the mass.
+    gaps.scatter_(1, place, -torch.inf)
+    weights = gaps.exp()
+    rest = weights.sum(dim=1, keepdim=True)
+    spread = weights.mul_(gaps.clamp_(min=torch.finfo(torch.float32).min)).sum(dim=1, keepdim=True)
+    log = rest.log1p()
+    return torch.cat([top + log, log - spread / (1 + rest), 1 / (1 + rest)], dim=1)

@@ -20,7 +20,7 @@ from vllm.v1.metrics.prometheus import get_prometheus_registry
 
 from steersman import profiles
 from steersman.api import edits, openapi, status, vectors
-from steersman.api.admin import Admin
+from steersman.api.admin import Admin, closed
 from steersman.api.middleware import ControlMiddleware
 from steersman.arguments import ArgumentError
 from steersman.capabilities import Limits
@@ -111,7 +111,7 @@ async def assemble(
         capabilities, desk = await open_desk(engine, capabilities, options.steering)
         reports.listen(engine)
     planner = Planner(
-        capabilities, presets, desk.store if desk else NoVectors(), desk.edits if desk else None
+        capabilities, presets, desk.store if desk else NoVectors(), desk.choosable if desk else None
     )
     planner.check_profiles()
     args.served_model_name = [*names, *(f"{name}:{preset}" for name in names for preset in presets)]
@@ -127,6 +127,9 @@ async def assemble(
         admin = Admin(options.steering.admin_key, api_keys, options.steering.max_bytes)
         app.include_router(vectors.router(desk.store, admin))
         app.include_router(edits.router(desk.live, desk.edits, admin))
+    else:
+        app.include_router(closed("vector"))
+        app.include_router(closed("edit"))
     openapi.describe_control(app)
     controlled = ControlledEngine(engine, capabilities.thinking_tokens, reports)
     await init_app_state(controlled, app.state, args, tasks)

@@ -14,6 +14,7 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from steersman import models
 from steersman.engine.settings import Settings
+from steersman.models.catalog import CONTROLS
 
 DEFAULT_MODEL = "smollm2"
 _CPU_DEFAULTS = {
@@ -78,7 +79,7 @@ def steer(args: Namespace, engine: Settings) -> None:
 
 def controls_of(args: Namespace) -> Path | None:
     """What a model directory ships for its control: `vectors`, `edits` and `profiles.yaml`."""
-    directory = Path(args.model) / "control"
+    directory = Path(args.model) / CONTROLS
     return directory if directory.is_dir() else None
 
 

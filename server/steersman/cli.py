@@ -80,6 +80,7 @@ def serve(
         int | None,
         typer.Option(
             min=0,
+            max=256,
             help="Edits that requests can choose from; 0 leaves their op out, as if there is none.",
         ),
     ] = None,

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from vllm.engine.protocol import EngineClient
 
@@ -93,7 +94,7 @@ async def open_desk(
     if options.edit_rows:
         edits = EditStore(
             model,
-            _Rows(ranks, options.engine_edit_rows),
+            EditRows(ranks, options.engine_edit_rows),
             options.edits,
             _shipped(options, "edits"),
             max_bytes=options.max_bytes,
@@ -117,7 +118,19 @@ def _shipped(options: SteeringOptions, kind: str) -> Path | None:
     return options.shipped / kind
 
 
-class _Rows:
+class RowHost(Protocol):
+    """The ranks, as far as edits on offer go."""
+
+    async def load_edit(self, edit: Edit) -> None:
+        """Put an edit into a row on every rank."""
+        ...
+
+    async def unload_edit(self, digest: str) -> None:
+        """Free an edit's row on every rank."""
+        ...
+
+
+class EditRows:
     """The rows for edits of all ranks, as a store puts edits there.
 
     Args:
@@ -126,12 +139,18 @@ class _Rows:
 
     """
 
-    def __init__(self, ranks: Ranks, rows: int) -> None:
+    def __init__(self, ranks: RowHost, rows: int) -> None:
         self._ranks = ranks
         self._rows = rows
         self._taken = 0
 
     async def load(self, edit: Edit) -> None:
+        """Put an edit on every rank.
+
+        Raises:
+            EditError: Requests still use what was replaced or deleted, and no row is free.
+
+        """
         if self._taken == self._rows:
             raise EditError(
                 "edits that were replaced or deleted are still used by requests: try again when "
@@ -142,5 +161,6 @@ class _Rows:
         self._taken += 1
 
     async def unload(self, digest: str) -> None:
+        """Remove an edit from every rank."""
         await self._ranks.unload_edit(digest)
         self._taken -= 1

@@ -16,6 +16,9 @@ from steersman.steering import plan as steering
 from steersman.steering.plan import Edits, Steering, Vectors
 from steersman_client import ControlSpec, FirstFinish
 
+_HOW_TO_START = {"thinkedit": ": start it with --edits or --edit-rows"}
+"""Parts of a control that a server can do if it is started for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -141,7 +144,8 @@ class Planner:
         for part, value in asked.items():
             if value and not getattr(methods, part):
                 raise ControlError(
-                    f"{part} is not supported by this server", param=f"control.{part}"
+                    f"{part} is not supported by this server{_HOW_TO_START.get(part, '')}",
+                    param=f"control.{part}",
                 )
         if spec.search is not None and spec.search.method not in methods.search:
             raise ControlError(

@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen3ForCausalLM
+from transformers import AutoConfig, Qwen3ForCausalLM
 
 from steersman.directions import efficiency, segments, thinkedit
 from steersman.directions.contrast import Contrast, Weighted
@@ -86,6 +86,7 @@ def reference(contrast: Contrast) -> dict[str, np.ndarray]:
 def contrasts() -> dict[str, Contrast]:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         samples, texts = pool.submit(draw).result(300)
+    assert len(texts) == AutoConfig.from_pretrained(REASONER).vocab_size
     return {
         "thinkedit": thinkedit.contrast(samples, by="percentiles"),
         "efficiency": efficiency.contrast(samples, least=5),

@@ -16,6 +16,7 @@ from steersman.edits.edit import Edit
 from steersman_client import (
     ControlSpec,
     FirstFinish,
+    Steer,
     Steersman,
     ThinkEdit,
     receipt_of,
@@ -142,6 +143,64 @@ def test_streams_and_searches_are_edited_too(thinker: Steersman, offered: str) -
     assert applied.thinkedit.tokens > searched.usage.prompt_tokens
 
 
+def test_every_endpoint_is_edited(thinker: Steersman, offered: str) -> None:
+    control = ControlSpec(thinkedit=ThinkEdit(edit=offered))
+    completion = thinker.completions.create(
+        model=MODEL, prompt="6+9*3-8=?", max_tokens=24, temperature=0, control=control
+    )
+    response = thinker.responses.create(
+        model=MODEL, input="6+9*3-8=?", max_output_tokens=24, temperature=0, control=control
+    )
+
+    for answer in (completion, response):
+        applied = receipt_of(answer).applied.thinkedit
+        assert applied is not None
+        assert answer.usage is not None
+        assert applied.tokens == answer.usage.total_tokens - 1
+
+
+def test_an_edit_and_a_vector_in_one_request(thinker: Steersman, offered: str) -> None:
+    chosen = ThinkEdit(edit=offered)
+    vector = Steer(vector="closing", strength=0.5, at="all", phase="all")
+    answers = {
+        name: thinker.chat.completions.create(
+            model=MODEL,
+            messages=ASK,
+            max_tokens=24,
+            temperature=0,
+            control=control,
+            logprobs=True,
+            extra_body={"ignore_eos": True},
+        )
+        for name, control in {
+            "both": ControlSpec(thinkedit=chosen, steer=(vector,)),
+            "edit": ControlSpec(thinkedit=chosen),
+            "vector": ControlSpec(steer=(vector,)),
+        }.items()
+    }
+
+    logprobs = {
+        name: tuple(token.logprob for token in answer.choices[0].logprobs.content)
+        for name, answer in answers.items()
+    }
+    assert len(set(logprobs.values())) == 3
+    applied = receipt_of(answers["both"]).applied
+    assert applied.thinkedit is not None
+    assert applied.thinkedit.tokens == answers["both"].usage.prompt_tokens + 23
+    assert applied.steer[0].tokens == 23
+
+
+def test_a_live_edit_cannot_be_chosen(thinker: Steersman, offered: str) -> None:
+    with uploaded(thinker, "live", apply=True) as live:
+        for name, message in (
+            (live, "edit 'live' is live: every request has it"),
+            (offered, "edit 'offered' is live as 'live': every request has it"),
+        ):
+            with pytest.raises(openai.BadRequestError, match=message) as caught:
+                ask(thinker, name)
+            assert caught.value.param == "control.thinkedit.edit"
+
+
 def test_a_running_request_outlives_edits_of_the_weights(thinker: Steersman) -> None:
     """It is computed anew with the new weights, and goes on."""
     with ask(thinker, stream=True, max_tokens=600) as stream:
@@ -155,6 +214,7 @@ def test_a_running_request_outlives_edits_of_the_weights(thinker: Steersman) -> 
 
 
 def test_an_edit_in_use_can_be_deleted(thinker: Steersman, reasoner: Server) -> None:
+    offers = reasoner.metric("steersman_edits_offered")
     with uploaded(thinker, "brief", apply=False):
         stream = ask(thinker, "brief", stream=True, max_tokens=300)
         next(iter(stream))
@@ -165,7 +225,7 @@ def test_an_edit_in_use_can_be_deleted(thinker: Steersman, reasoner: Server) -> 
     assert applied.tokens > 300
     with pytest.raises(openai.BadRequestError, match="unknown edit 'brief'"):
         ask(thinker, "brief")
-    assert reasoner.metric("steersman_edits_offered") == 0
+    assert reasoner.metric("steersman_edits_offered") == offers
 
 
 def test_metrics(thinker: Steersman, reasoner: Server, offered: str) -> None:
@@ -174,7 +234,7 @@ def test_metrics(thinker: Steersman, reasoner: Server, offered: str) -> None:
 
     edited = reasoner.metric("steersman_edited_tokens_total") - before
     assert edited == answer.usage.prompt_tokens + 23
-    assert reasoner.metric("steersman_edits_offered") == 1
+    assert reasoner.metric("steersman_edits_offered") == len(thinker.control.edits.list())
     assert reasoner.metric("steersman_edits_live") == 0
 
 

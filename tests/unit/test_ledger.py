@@ -1,8 +1,14 @@
 """The books: everything in a receipt is derived from the lines."""
 
+import numpy as np
+
+from steersman.edits.edit import Edit, EditMetadata
 from steersman.ledger import Ledger
 from steersman.search.first_finish import Outcome
+from steersman.steering.configuration import CLASSES, Configuration, EditTerm
+from steersman.steering.plan import PlannedEdit, Steering
 from steersman.trajectory.line import Line, Piece
+from steersman_client import AppliedEdit
 
 
 def grow(line: Line[object], text: str, finish_reason: str | None = None) -> None:
@@ -68,3 +74,40 @@ def test_the_furthest_line_leads_as_long_as_it_runs() -> None:
     assert (leader.branch, leader.tokens, leader.text) == (0, 3, "aaa")
     grow(run.lines[0], "b", "stop")
     assert run.leader() is None
+
+
+def test_an_edits_tokens_are_those_of_the_returned_lines() -> None:
+    edit = Edit(
+        {0: np.eye(1, 8, dtype=np.float32)[0]},
+        {0: np.ones((2, 4), np.float32)},
+        EditMetadata(
+            weight=1.0, heads={0: (0, 3)}, head_dim=4, dtype="float32", weights={0: "0" * 64}
+        ),
+    )
+    chosen = Steering(
+        (), Configuration.of((), EditTerm(edit.digest, 0.5)), PlannedEdit("calm", edit, 0.5)
+    )
+    ledger = Ledger()
+    for _ in range(2):
+        run = ledger.open(2)
+        for line, edited in zip(run.lines, (40, 7), strict=True):
+            line.steered = (*(0 for _ in CLASSES), edited)
+        run.outcome = Outcome((run.lines[1],), "first")
+    ledger.open(1)  # broke off before anything was reported
+
+    live = AppliedEdit(edit="steady", digest="0123456789abcdef", heads=3)
+    applied = ledger.receipt(
+        profile=None, search="first_finish", steering=chosen, edits=[live]
+    ).applied
+
+    assert applied.steer == ()
+    assert applied.edits == (live,)
+    assert applied.thinkedit is not None
+    assert applied.thinkedit.model_dump() == {
+        "edit": "calm",
+        "digest": edit.digest[:16],
+        "strength": 0.5,
+        "heads": 2,
+        "tokens": 14,
+    }
+    assert ledger.receipt(profile=None, search=None).applied.thinkedit is None

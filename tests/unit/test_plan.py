@@ -1,14 +1,18 @@
 """Every control that cannot be served is refused with the field that is wrong."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steersman.capabilities import Methods, Steering
+from steersman.edits.edit import Edit, EditError, EditMetadata
 from steersman.errors import ControlError
-from steersman.plan import Plan
+from steersman.plan import Plan, Planner
 from steersman.profiles import Profile, ProfileError
 from steersman.request import Endpoint, Request
 from tests.unit.servers import planner
@@ -164,6 +168,88 @@ def test_profiles_are_checked_at_start_up() -> None:
     bad = {"deep": Profile(control={"thinking": {"budget": 3}})}
     with pytest.raises(ProfileError, match=r"'deep': control\.thinking: .*not supported"):
         planner(profiles=bad).check_profiles()
+
+
+EDIT = Edit(
+    {1: np.eye(1, 8, dtype=np.float32)[0]},
+    {1: np.ones((1, 4), np.float32)},
+    EditMetadata(weight=1.0, heads={1: (0,)}, head_dim=4, dtype="float32", weights={1: "0" * 64}),
+)
+CALM = Profile(control={"thinkedit": {"edit": "calm", "strength": 0.5}})
+
+
+class Drawer:
+    def get(self, name: str) -> Edit:
+        if name != "calm":
+            raise EditError(f"unknown edit {name!r}; this server has: calm", field="name")
+        return EDIT
+
+
+def editing() -> Planner:
+    """A planner for a server with an edit on offer, and a profile that chooses it."""
+    bare = planner(
+        profiles={"calm": CALM},
+        methods=Methods(thinkedit=("project",)),
+    )
+    steered = Steering(rows=1, bytes=0, runner="V1", model_digest="", edit_rows=1)
+    capabilities = bare.capabilities.model_copy(update={"steering": steered})
+    return replace(bare, capabilities=capabilities, edits=Drawer())
+
+
+@pytest.mark.parametrize(
+    ("control", "param", "message"),
+    [
+        ({"edit": "x"}, "control.thinkedit.edit", "unknown edit 'x'; this server has: calm"),
+        ({}, "control.thinkedit.edit", "required"),
+        ({"edit": ""}, "control.thinkedit.edit", "at least 1 character"),
+        ({"edit": "calm", "strength": math.inf}, "control.thinkedit.strength", "finite"),
+        ({"edit": "calm", "strength": math.nan}, "control.thinkedit.strength", "finite"),
+        ({"edit": "calm", "strength": "1"}, "control.thinkedit.strength", "number"),
+        ({"edit": "calm", "weight": 1}, "control.thinkedit.weight", "unknown field"),
+        ("calm", "control.thinkedit", "valid dictionary"),
+    ],
+)
+def test_a_wrong_choice_of_an_edit(control: object, param: str, message: str) -> None:
+    with pytest.raises(ControlError, match=message) as caught:
+        editing().plan({"thinkedit": control}, CHAT)
+    assert (caught.value.status, caught.value.param) == (400, param)
+
+
+def test_a_server_without_rows_for_edits_says_how_to_have_them() -> None:
+    error = refusal({"thinkedit": {"edit": "calm"}})
+    assert error.param == "control.thinkedit"
+    assert error.message == (
+        "thinkedit is not supported by this server: start it with --edits or --edit-rows"
+    )
+
+
+def test_an_edit_needs_prompts_of_tokens() -> None:
+    request = Request(Endpoint.COMPLETIONS, embeddings=True)
+    with pytest.raises(ControlError) as caught:
+        editing().plan({"thinkedit": {"edit": "calm"}}, request)
+    assert caught.value.param == "prompt_embeds"
+    assert editing().plan({}, request).steering is None
+
+
+def test_an_edit_goes_with_a_search_on_every_endpoint() -> None:
+    for endpoint in Endpoint:
+        control = {"thinkedit": {"edit": "calm"}, **first_finish(n=2)}
+        plan = editing().plan(control, Request(endpoint, temperature=1.0))
+        assert plan.search is not None
+        assert plan.steering is not None
+        assert plan.steering.edits == (EDIT,)
+
+
+def test_a_profiles_edit_is_merged_under_the_request() -> None:
+    editing().check_profiles()
+    for control, strength in (
+        ({}, 0.5),
+        ({"thinkedit": {"strength": -2.0}}, -2.0),
+        ({"thinkedit": None}, None),
+    ):
+        steering = editing().plan({"profile": "calm", **control}, CHAT).steering
+        chosen = steering.edit if steering else None
+        assert (chosen.strength if chosen else None) == strength
 
 
 json_values = st.recursive(

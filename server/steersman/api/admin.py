@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
@@ -31,6 +31,29 @@ class ArtifactRoute(APIRoute):
             return JSONResponse(refusal.body(), refusal.status, refusal.headers)
 
         return answer
+
+
+def closed(noun: str) -> APIRouter:
+    """The routes of what a server without steering does not keep; each answers with the reason.
+
+    Args:
+        noun: What one is called.
+
+    """
+    routes = APIRouter(
+        prefix=f"/v1/control/{noun}s", route_class=ArtifactRoute, include_in_schema=False
+    )
+
+    @routes.api_route("", methods=["GET"])
+    @routes.api_route("/{name:path}", methods=["GET", "PUT", "DELETE"])
+    async def refuse() -> None:
+        raise ControlError(
+            f"this server has no {noun}s: it was started with --no-steering",
+            param=None,
+            status=403,
+        )
+
+    return routes
 
 
 def _status(error: ArtifactError) -> int:

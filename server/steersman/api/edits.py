@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from steersman.api.admin import Admin, ArtifactRoute
 from steersman.artifacts.artifact import UnknownArtifactError
-from steersman.artifacts.store import Entry
+from steersman.artifacts.store import Entry, check_name
 from steersman.edits import file
 from steersman.edits.edit import Edit
 from steersman.edits.store import NOUN, EditStore, LiveEdits
@@ -29,17 +29,18 @@ def router(live: LiveEdits, offered: EditStore | None, admin: Admin) -> APIRoute
 
     """
     routes = APIRouter(prefix="/v1/control/edits", tags=["control"], route_class=ArtifactRoute)
+    # One change at a time, so that a name stays either live or on offer.
+    changing = asyncio.Lock()
 
     def find(name: str) -> tuple[Entry[Edit], bool]:
-        for entry in live.entries:
-            if entry.name == name:
-                return entry, True
-        if offered is not None:
-            return offered.entry(name), False
-        known = ", ".join(entry.name for entry in live.entries) or "none"
-        raise UnknownArtifactError(
-            f"unknown edit {name[:80]!r}; this server has: {known}", field="name"
-        )
+        entries = {entry.name: (entry, False) for entry in offered or ()}
+        entries |= {entry.name: (entry, True) for entry in live.entries}
+        if name not in entries:
+            known = ", ".join(sorted(entries)) or "none"
+            raise UnknownArtifactError(
+                f"unknown edit {name[:80]!r}; this server has: {known}", field="name"
+            )
+        return entries[name]
 
     @routes.get("")
     async def list_edits() -> dict[str, Any]:
@@ -78,6 +79,7 @@ def router(live: LiveEdits, offered: EditStore | None, admin: Admin) -> APIRoute
     ) -> Response:
         """Apply an edit's file to the weights of all ranks, or offer it. Needs the admin key."""
         admin.authorize(request, NOUN)
+        check_name(name, NOUN)
         if apply not in ("true", "false"):
             raise ControlError(f"{apply[:80]!r} is neither true nor false", param="apply")
         if apply == "false" and offered is None:
@@ -85,15 +87,16 @@ def router(live: LiveEdits, offered: EditStore | None, admin: Admin) -> APIRoute
                 "this server has no rows for edits on offer: start it with --edit-rows",
                 param="apply",
             )
-        _refuse_both(name, live, offered, apply=apply == "true")
         content = await admin.upload(request)
         if content is None:
             return Response(status_code=400)  # for nobody: the client has hung up
-        if apply == "true":
-            entry = await live.put(name, content)
-        else:
-            assert offered is not None
-            entry = await offered.put(name, content)
+        async with changing:
+            _refuse_both(name, live, offered, apply=apply == "true")
+            if apply == "true":
+                entry = await live.put(name, content)
+            else:
+                assert offered is not None
+                entry = await offered.put(name, content)
         described = _describe(entry, live=apply == "true")
         return JSONResponse(described, 201 if entry.new else 200)
 
@@ -101,12 +104,13 @@ def router(live: LiveEdits, offered: EditStore | None, admin: Admin) -> APIRoute
     async def delete_edit(name: str, request: Request) -> dict[str, Any]:
         """Take an edit back, from the weights or from offer. Needs the admin key."""
         admin.authorize(request, NOUN)
-        _, is_live = find(name)
-        if is_live:
-            await live.delete(name)
-        else:
-            assert offered is not None
-            await offered.delete(name)
+        async with changing:
+            _, is_live = find(name)
+            if is_live:
+                await live.delete(name)
+            else:
+                assert offered is not None
+                await offered.delete(name)
         return {"id": name, "object": "control.edit", "deleted": True}
 
     return routes

@@ -168,16 +168,20 @@ def run(
         console: For the progress bar.
 
     Raises:
+        DirectionError: The directory has the sweep of another vector.
         steersman.evaluate.error.EvaluationError: It cannot be done, or not be finished now.
 
     """
     kept = directory / "vectors"
     kept.mkdir(parents=True, exist_ok=True)
-    (kept / f"{_NAME}.safetensors").write_bytes(file.write(vector))
+    copy, content = kept / f"{_NAME}.safetensors", file.write(vector)
+    if copy.exists() and copy.read_bytes() != content:
+        raise DirectionError(f"{directory} has responses of another vector", field="directory")
+    copy.write_bytes(content)
     spec = RunSpec(
         name="calibration",
         model=model,
-        server=(*arguments, "--vectors", str(kept.resolve())),
+        server=(*arguments, "--no-model-controls", "--vectors", str(kept.resolve())),
         problems=tuple(problems),
         controls={PLAIN: None, **{one.name: _control(one, sweep) for one in sweep.settings}},
         baseline=PLAIN,

@@ -18,6 +18,7 @@ from steersman.edits import projection
 from steersman.edits.checkpoint import CONSOLIDATED, Checkpoint
 from steersman.edits.edit import Edit, EditError, EditMetadata
 from steersman.models.cache import MANIFEST
+from steersman.models.catalog import CONTROLS
 from steersman.vectors.vector import Vector
 
 
@@ -110,8 +111,8 @@ def apply(edit: Edit, checkpoint: Checkpoint, out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        # The manifest of a built-in model speaks of the weights as they were.
-        left_out = shutil.ignore_patterns(MANIFEST)
+        # These speak of the weights as they were.
+        left_out = shutil.ignore_patterns(MANIFEST, CONTROLS)
         shutil.copytree(checkpoint.directory, partial, ignore=left_out, dirs_exist_ok=True)
         for layer, weight in weights.items():
             stored = checkpoint.stored(layer)

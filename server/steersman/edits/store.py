@@ -1,7 +1,8 @@
 """The edits of a server: those on offer to requests, and those that are live for all of them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -118,8 +119,46 @@ class LiveEdits:
                 raise EditError(f"{path}: {error.message}", field=error.field) from error
 
     async def _change(self, entries: dict[str, Entry[Edit]]) -> None:
-        await self._apply([entry.artifact for entry in entries.values()])
+        # With other words about the same edits, no request need be computed anew.
+        if _digests(entries) != _digests(self._entries):
+            await self._apply([entry.artifact for entry in entries.values()])
         self._entries = entries
+
+
+@dataclass(frozen=True, slots=True)
+class ChoosableEdits:
+    """The edits that a request can choose: those on offer that it does not have anyway.
+
+    Attributes:
+        offered: The edits on offer.
+        live: The edits that every request has.
+
+    """
+
+    offered: EditStore
+    live: LiveEdits
+
+    def get(self, name: str) -> Edit:
+        """The edit of a name.
+
+        Raises:
+            UnknownArtifactError: There is none; the message says which names there are.
+            EditError: It is live, under this name or another one.
+
+        """
+        if name in self.live:
+            raise EditError(f"edit {name!r} is live: every request has it", field="name")
+        edit = self.offered.get(name)
+        for entry in self.live.entries:
+            if entry.artifact.digest == edit.digest:
+                raise EditError(
+                    f"edit {name!r} is live as {entry.name!r}: every request has it", field="name"
+                )
+        return edit
+
+
+def _digests(entries: Mapping[str, Entry[Edit]]) -> list[str]:
+    return [entry.artifact.digest for entry in entries.values()]
 
 
 def _check(model: Model, edit: Edit) -> None:

@@ -88,9 +88,13 @@ class OfflineEngine:
         return markers_of(self._llm.llm_engine.vllm_config, self._llm.get_tokenizer())
 
     def texts(self) -> list[str]:
-        """The text of every token."""
+        """The text of every token; empty for those that only the model has.
+
+        Weights are padded to more tokens than the tokenizer has, and a model can sample these.
+        """
         tokenizer = self._llm.get_tokenizer()
-        return list(tokenizer.batch_decode([[i] for i in range(len(tokenizer))]))
+        known = list(tokenizer.batch_decode([[i] for i in range(len(tokenizer))]))
+        return known + [""] * (self.model.vocabulary - len(known))
 
     def prompt(self, question: str) -> list[int]:
         """A chat with one user message, as tokens."""

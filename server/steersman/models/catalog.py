@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+CONTROLS = "control"
+"""Where a model directory has vectors, edits and profiles of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class GgufWheel:
@@ -65,7 +68,7 @@ class Packaged(BuiltIn):
     @property
     def size_bytes(self) -> int:
         """Bytes of its files."""
-        return sum(file.stat().st_size for file in self.path.iterdir())
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
 
 _SMOLLM2 = Fetched(

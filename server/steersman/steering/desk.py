@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from steersman.edits.store import EditStore, LiveEdits
+from steersman.edits.store import ChoosableEdits, EditStore, LiveEdits
 from steersman.steering.admission import Admission
 from steersman.steering.plan import Steering
 from steersman.vectors.store import VectorStore
@@ -27,6 +27,11 @@ class Desk:
     admission: Admission
     live: LiveEdits
     edits: EditStore | None = None
+
+    @property
+    def choosable(self) -> ChoosableEdits | None:
+        """The edits that a request can choose; None on a server without rows for them."""
+        return None if self.edits is None else ChoosableEdits(self.edits, self.live)
 
     @contextlib.asynccontextmanager
     async def taken(self, steering: Steering | None) -> AsyncGenerator[None]:

@@ -41,7 +41,7 @@ class Edits(Protocol):
         """The edit of a name.
 
         Raises:
-            ArtifactError: There is none; the message says which there are.
+            ArtifactError: There is none, and the message says which there are; or it is live.
 
         """
         ...
@@ -166,11 +166,7 @@ def plan(
 
 
 def _edit(thinkedit: ThinkEdit, edits: Edits | None) -> PlannedEdit:
-    if edits is None:
-        raise ControlError(
-            "this server has no rows for edits: start it with --edit-rows",
-            param="control.thinkedit",
-        )
+    assert edits is not None
     try:
         edit = edits.get(thinkedit.edit)
     except ArtifactError as error:

@@ -1,4 +1,4 @@
-"""`steersman vectors`: look into vector files, and convert them."""
+"""`steersman vectors`: look into vector files, convert and combine them."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,13 +9,14 @@ from rich.table import Table
 
 from steersman.console import fail, output
 from steersman.vectors import FORMATS, parse
+from steersman.vectors.combine import combine as combine_vectors
 from steersman.vectors.vector import Vector, VectorError, VectorMetadata, invalid_metadata
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Look into files of steering vectors, and convert them.",
+    help="Look into files of steering vectors, convert and combine them.",
 )
 
 VectorFile = Annotated[
@@ -65,9 +66,6 @@ def convert(
     ] = None,
 ) -> None:
     """Convert a vector file; options take the place of what its metadata say."""
-    write = FORMATS.get(out.suffix.removeprefix("."))
-    if write is None:
-        fail(f"{out}: the suffix must be .{' or .'.join(FORMATS)}")
     given = {
         "model": model,
         "model_digest": model_digest,
@@ -80,7 +78,40 @@ def convert(
     }
     vector = _read(file)
     try:
-        content = write(_with(vector, {k: v for k, v in given.items() if v is not None}))
+        changed = _with(vector, {k: v for k, v in given.items() if v is not None})
+    except VectorError as error:
+        fail(error.message)
+    _write(changed, out)
+
+
+@app.command()
+def combine(
+    terms: Annotated[
+        list[str], typer.Argument(metavar="FILE=FACTOR...", help="Vector files and factors.")
+    ],
+    out: Annotated[Path, typer.Option(help="Where to: a .safetensors or .gguf file.")],
+) -> None:
+    """Add vectors up, each times its factor, to one that can be calibrated and steered by name."""
+    files = []
+    for term in terms:
+        path, _, factor = term.rpartition("=")
+        try:
+            files.append((Path(path), float(factor)))
+        except ValueError:
+            fail(f"{term}: must be FILE=FACTOR")
+    try:
+        made = combine_vectors([(_read(path), factor) for path, factor in files])
+    except VectorError as error:
+        fail(error.message)
+    _write(made, out)
+
+
+def _write(vector: Vector, out: Path) -> None:
+    write = FORMATS.get(out.suffix.removeprefix("."))
+    if write is None:
+        fail(f"{out}: the suffix must be .{' or .'.join(FORMATS)}")
+    try:
+        content = write(vector)
         out.write_bytes(content)
     except VectorError as error:
         fail(error.message)

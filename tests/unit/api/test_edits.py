@@ -1,6 +1,7 @@
 """The routes of the edits over stores with a scripted engine."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,52 +10,23 @@ import pytest
 from fastapi import FastAPI
 
 from steersman.api import edits
-from steersman.api.admin import Admin
-from steersman.capabilities import Model
+from steersman.api.admin import Admin, closed
 from steersman.edits import file
-from steersman.edits.edit import Edit, EditError
+from steersman.edits.edit import Edit
 from steersman.edits.store import EditStore, LiveEdits
 from tests.unit.edits import made_up
+from tests.unit.edits.scripted import MODEL, REFUSED, ScriptedEngine
 
 pytestmark = pytest.mark.anyio
 
-MODEL = Model(
-    names=("m",),
-    architecture="A",
-    hidden_size=made_up.HIDDEN,
-    layers=made_up.LAYERS,
-    vocabulary=50,
-    max_model_len=64,
-)
 ADMIN, ORDINARY = "admin-key", "ordinary-key"
-REFUSED = "two edits change a head"
-
-
-class Host:
-    """Rows that hold edits, and weights that have them."""
-
-    def __init__(self) -> None:
-        self.rows: set[str] = set()
-        self.weights: list[str] = []
-        self.refuses = False
-
-    async def load(self, edit: Edit) -> None:
-        self.rows.add(edit.digest)
-
-    async def unload(self, digest: str) -> None:
-        self.rows.remove(digest)
-
-    async def apply(self, given: Sequence[Edit]) -> None:
-        if self.refuses:
-            raise EditError(REFUSED, field="edit")
-        self.weights = [edit.digest for edit in given]
 
 
 class Server:
     """The routes, what they keep and the engine below."""
 
     def __init__(self, *, rows: int = 2, admin_key: str | None = ADMIN) -> None:
-        self.host = Host()
+        self.host = ScriptedEngine()
         self.live = LiveEdits(MODEL, self.host.apply)
         self.offered = EditStore(MODEL, self.host, max_edits=rows) if rows else None
         self.app = FastAPI()
@@ -62,7 +34,12 @@ class Server:
         self.app.include_router(edits.router(self.live, self.offered, admin))
 
     async def ask(
-        self, method: str, path: str, *, body: bytes | None = None, key: str | None = ADMIN
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | AsyncIterator[bytes] | None = None,
+        key: str | None = ADMIN,
     ) -> httpx.Response:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}
         transport = httpx.ASGITransport(app=self.app)
@@ -202,19 +179,60 @@ async def test_without_rows_only_live_edits_are_there(made: Edit) -> None:
     assert refusal(await server.ask("GET", "/other"))[0] == 404
 
 
-async def test_files_that_are_applied_at_the_start(made: Edit, tmp_path: Path) -> None:
-    (tmp_path / "calm.safetensors").write_bytes(file.write(made))
-    (tmp_path / "bad.safetensors").write_bytes(b"no")
+async def test_a_name_that_is_taken_during_an_upload(server: Server, made: Edit) -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        assert (await server.ask("PUT", "/calm", body=file.write(made))).status_code == 201
+        yield file.write(made)
+
+    late = await server.ask("PUT", "/calm?apply=false", body=slowly())
+
+    assert refusal(late)[1:] == ("name", "edit 'calm' is live: delete it first")
+    assert server.host.rows == set()
+
+
+async def test_a_name_that_is_taken_while_the_engine_works(server: Server, made: Edit) -> None:
+    server.host.goes_on.clear()
+    uploaded = asyncio.Event()
+
+    async def at_once() -> AsyncIterator[bytes]:
+        yield file.write(made)
+        uploaded.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(server.ask("PUT", "/calm", body=file.write(made)))
+        while not server.host.waiting:
+            await asyncio.sleep(0)
+        second = tasks.create_task(server.ask("PUT", "/calm?apply=false", body=at_once()))
+        await uploaded.wait()
+        server.host.goes_on.set()
+
+    assert first.result().status_code == 201
+    assert refusal(second.result())[1:] == ("name", "edit 'calm' is live: delete it first")
+
+
+async def test_an_unknown_name_is_answered_with_all_names(server: Server, made: Edit) -> None:
+    await server.ask("PUT", "/live", body=file.write(made))
+    await server.ask("PUT", "/brief?apply=false", body=file.write(made))
+
+    for method in ("GET", "DELETE"):
+        assert refusal(await server.ask(method, "/x")) == (
+            404,
+            "name",
+            "unknown edit 'x'; this server has: brief, live",
+        )
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", ""), ("GET", "/calm"), ("PUT", "/calm?apply=true"), ("DELETE", "/calm")],
+)
+async def test_a_server_without_steering_says_why_it_has_no_edits(method: str, path: str) -> None:
     server = Server()
+    server.app = FastAPI()
+    server.app.include_router(closed("edit"))
 
-    await server.live.load([tmp_path / "calm.safetensors"])
-
-    assert "calm" in server.live
-    assert server.host.weights == [made.digest]
-    for name, message in (
-        ("calm", "another edit is named calm"),
-        ("bad", "bad.safetensors: not a safetensors file"),
-        ("none", "none.safetensors: No such file"),
-    ):
-        with pytest.raises(EditError, match=message):
-            await server.live.load([tmp_path / f"{name}.safetensors"])
+    assert refusal(await server.ask(method, path, body=b"")) == (
+        403,
+        None,
+        "this server has no edits: it was started with --no-steering",
+    )

@@ -166,8 +166,5 @@ def test_an_edit_is_planned_beside_the_terms() -> None:
 def test_an_edit_that_cannot_be_chosen_is_refused() -> None:
     with pytest.raises(ControlError, match="unknown edit 'other'") as unknown:
         plan([], Shelf(), capabilities(), ThinkEdit(edit="other"), Drawer())
-    with pytest.raises(ControlError, match="start it with --edit-rows") as without:
-        plan([], Shelf(), capabilities(), ThinkEdit(edit="known"), None)
 
     assert unknown.value.param == "control.thinkedit.edit"
-    assert without.value.param == "control.thinkedit"

@@ -82,6 +82,10 @@ def test_convert_to_gguf_and_back(tmp_path: Path) -> None:
         (("convert", "good", "none/x.safetensors"), "none/x.safetensors: No such file"),
         (("convert", "good", "x.safetensors", "--method", ""), "metadata.method: "),
         (("convert", "good", "x.safetensors", "--strength", "nan"), "metadata.strength: "),
+        (("combine", "good", "--out", "x.gguf"), "good: must be FILE=FACTOR"),
+        (("combine", "good=much", "--out", "x.gguf"), "good=much: must be FILE=FACTOR"),
+        (("combine", "good=inf", "--out", "x.safetensors"), "layer 0 has a NaN or infinite"),
+        (("combine", "none=1", "--out", "x.safetensors"), "none: No such file"),
     ],
 )
 def test_refusals_are_one_line(
@@ -96,3 +100,15 @@ def test_refusals_are_one_line(
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good"]
+
+
+def test_combine(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.safetensors", content(1.0))
+    other = write(tmp_path / "other=2.gguf", gguf.write(vector(3.0, layers=(1,))))
+    out = tmp_path / "sum.safetensors"
+
+    result = run("combine", f"{one}=0.5", f"{other}=-1", "--out", out)
+
+    assert result.exit_code == 0, result.output
+    made = file.read(out.read_bytes())
+    assert {layer: values[0] for layer, values in made.layers.items()} == {0: 0.5, 1: -2.5}

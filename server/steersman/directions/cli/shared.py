@@ -24,6 +24,7 @@ _OPTIONS = {
     "closing_only": "--closing-only",
     "within_problems": "--within-problems",
     "layers": "--layers",
+    "directory": "--directory",
     "strengths": "--strengths",
 }
 

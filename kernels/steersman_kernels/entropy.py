@@ -1,0 +1,129 @@
+"""What a row of logits says of the model's certainty, in one pass over the vocabulary."""
+
+import torch
+import triton  # type: ignore[import-untyped]
+import triton.language as tl  # type: ignore[import-untyped]
+from torch import Tensor
+
+from steersman_kernels.reference import ENTROPY, LSE, STATISTICS, TOP, entropy_reference
+
+__all__ = ["ENTROPY", "LSE", "STATISTICS", "TOP", "entropy", "entropy_triton"]
+
+_BLOCK = 1024
+_WARPS = 4
+_PROGRAMS = 1024
+"""Programs that keep a large GPU busy: few rows are split into as many parts."""
+
+
+# A distribution, or a part of one, is three numbers: the largest logit m, and over all logits but
+# that one r = sum(exp(x - m)) and u = sum(exp(x - m) (x - m)). Since the largest stays out of r,
+# nothing is lost where it has nearly all the mass. Then lse = m + log1p(r), the entropy is
+# log1p(r) - u / (1 + r), and the top probability 1 / (1 + r). A masked logit counts as -1e38, and
+# so does what has not been read: beside any other it has no weight.
+
+
+@triton.jit
+def _join(m, r, u, n, s, v):  # type: ignore[no-untyped-def]
+    """Two parts of a distribution as one."""
+    first = m >= n
+    gap = tl.where(first, n - m, m - n)
+    gap = tl.where(gap < -1e4, -1e4, gap)  # 0 times infinity is no number
+    scale = tl.exp(gap)
+    weight = 1.0 + tl.where(first, s, r)
+    moved = (tl.where(first, v, u) + weight * gap) * scale
+    top = tl.where(first, m, n)
+    return top, tl.where(first, r, s) + weight * scale, tl.where(first, u, v) + moved
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _parts_kernel(  # type: ignore[no-untyped-def]
+    logits_ptr,
+    stride,
+    rows_ptr,
+    parts_ptr,
+    size,
+    width,
+    BLOCK: tl.constexpr,  # noqa: N803
+):
+    place = tl.program_id(0).to(tl.int64)
+    part = tl.program_id(1)
+    row = logits_ptr + tl.load(rows_ptr + place).to(tl.int64) * stride
+    offset = tl.arange(0, BLOCK)
+    m = tl.full([BLOCK], -1e38, tl.float32)
+    r = tl.full([BLOCK], 0.0, tl.float32)
+    u = tl.full([BLOCK], 0.0, tl.float32)
+    end = tl.minimum((part + 1) * width, size)
+    for begin in range(part * width, end, BLOCK):
+        column = begin + offset
+        x = tl.load(row + column, mask=column < end, other=float("-inf")).to(tl.float32)
+        x = tl.where(x < -1e38, -1e38, x)
+        m, r, u = _join(m, r, u, x, 0.0, 0.0)
+    m, r, u = tl.reduce((m, r, u), 0, _join)
+    target = parts_ptr + (place * tl.num_programs(1) + part) * 3
+    tl.store(target, m)
+    tl.store(target + 1, r)
+    tl.store(target + 2, u)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _whole_kernel(  # type: ignore[no-untyped-def]
+    parts_ptr,
+    out_ptr,
+    parts,
+    BLOCK: tl.constexpr,  # noqa: N803
+):
+    row = tl.program_id(0).to(tl.int64)
+    offset = tl.arange(0, BLOCK)
+    source = parts_ptr + (row * parts + offset) * 3
+    inside = offset < parts
+    m = tl.load(source, mask=inside, other=-1e38)
+    r = tl.load(source + 1, mask=inside, other=0.0)
+    u = tl.load(source + 2, mask=inside, other=0.0)
+    m, r, u = tl.reduce((m, r, u), 0, _join)
+    total = 1.0 + r
+    # log1p(r): the logarithm, with the rounding of 1 + r taken out again.
+    excess = total - 1.0
+    lost = excess == 0.0
+    log = tl.where(lost, r, tl.log(total) * (r / tl.where(lost, 1.0, excess)))
+    tl.store(out_ptr + row * 3, m + log)
+    tl.store(out_ptr + row * 3 + 1, log - u / total)
+    tl.store(out_ptr + row * 3 + 2, 1.0 / total)
+
+
+def entropy(logits: Tensor, rows: Tensor) -> Tensor:
+    """Log-sum-exp, entropy and top probability of some rows of logits.
+
+    With p = softmax(x): the entropy is `-sum(p log p)` over the full vocabulary, in nats
+    ([PEAR](https://arxiv.org/abs/2510.08026), section 3.1). The log-probability of a token is its
+    logit less the log-sum-exp.
+
+    Args:
+        logits: `[batch, vocabulary]`, bfloat16, float16 or float32; the last dimension contiguous.
+            -inf masks a token; at least one token of a row must be finite.
+        rows: `[rows]`, int32 or int64, on the same device: which rows.
+
+    Returns:
+        `[rows, STATISTICS]`, float32: the columns `LSE`, `ENTROPY` and `TOP`. Computed in float32.
+        NaN where a logit is.
+
+    """
+    if logits.is_cuda:
+        return entropy_triton(logits, rows)
+    return entropy_reference(logits, rows)
+
+
+def entropy_triton(logits: Tensor, rows: Tensor) -> Tensor:
+    """`entropy` by the kernel, whatever the device of its tensors."""
+    out = torch.empty(len(rows), STATISTICS, dtype=torch.float32, device=logits.device)
+    if not len(rows):
+        return out
+    size = logits.shape[1]
+    blocks = triton.cdiv(size, _BLOCK)
+    width = triton.cdiv(blocks, min(blocks, triton.cdiv(_PROGRAMS, len(rows)))) * _BLOCK
+    count = triton.cdiv(size, width)
+    parts = torch.empty(len(rows), count, 3, dtype=torch.float32, device=logits.device)
+    _parts_kernel[(len(rows), count)](
+        logits, logits.stride(0), rows, parts, size, width, BLOCK=_BLOCK, num_warps=_WARPS
+    )
+    _whole_kernel[(len(rows),)](parts, out, count, BLOCK=triton.next_power_of_2(count), num_warps=1)
+    return out

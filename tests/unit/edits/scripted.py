@@ -1,0 +1,61 @@
+"""A scripted engine for edits: rows that hold them, and weights that have them."""
+
+import asyncio
+from collections.abc import Sequence
+
+from steersman.capabilities import Model
+from steersman.edits.edit import Edit, EditError
+from tests.unit.edits import made_up
+
+MODEL = Model(
+    names=("m",),
+    architecture="A",
+    hidden_size=made_up.HIDDEN,
+    layers=made_up.LAYERS,
+    vocabulary=50,
+    max_model_len=64,
+)
+REFUSED = "two edits change a head"
+
+
+class ScriptedEngine:
+    """Remembers what it was told, can refuse and can wait.
+
+    Attributes:
+        rows: Digests of the edits on offer.
+        weights: Digests of the edits that the weights have.
+        applied: How often the weights were changed.
+        waiting: Calls that wait.
+        refuses: Calls fail while this is set.
+        goes_on: Calls wait until this is set; it is at first.
+
+    """
+
+    def __init__(self) -> None:
+        self.rows: set[str] = set()
+        self.weights: list[str] = []
+        self.applied = 0
+        self.waiting = 0
+        self.refuses = False
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+
+    async def load(self, edit: Edit) -> None:
+        await self._called()
+        assert edit.digest not in self.rows
+        self.rows.add(edit.digest)
+
+    async def unload(self, digest: str) -> None:
+        self.rows.remove(digest)
+
+    async def apply(self, edits: Sequence[Edit]) -> None:
+        await self._called()
+        self.applied += 1
+        self.weights = [edit.digest for edit in edits]
+
+    async def _called(self) -> None:
+        self.waiting += 1
+        await self.goes_on.wait()
+        self.waiting -= 1
+        if self.refuses:
+            raise EditError(REFUSED, field="edit")

@@ -1,0 +1,162 @@
+"""The entropy of logits: the reference and the kernel against float64."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from steersman_kernels import entropy as module
+from steersman_kernels.entropy import ENTROPY, LSE, STATISTICS, TOP, entropy
+from steersman_kernels.reference import entropy_reference
+from tests.unit.kernels import compiled, interpreted
+
+Entropy = Callable[[Tensor, Tensor], Tensor]
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+INTERPRETED = interpreted(module)
+BOTH = pytest.mark.parametrize("function", [entropy_reference, INTERPRETED.entropy_triton])
+
+
+def exact(logits: Tensor) -> Tensor:
+    """The statistics of every row in float64.
+
+    `-sum(p log p)` as it is written loses what is far below 1 even in float64; here log p is
+    `x - max - log1p(rest)`, with the rest of the mass summed by itself.
+    """
+    values = logits.double()
+    top, place = values.max(dim=1, keepdim=True)
+    gap = values - top
+    rest = gap.exp().scatter(1, place, 0.0).sum(dim=1, keepdim=True)
+    log = gap - rest.log1p()
+    entropy = -(log.exp() * log.clamp(min=-1e300)).sum(dim=1)
+    return torch.stack([(top + rest.log1p())[:, 0], entropy, 1 / (1 + rest[:, 0])], dim=1)
+
+
+def check(function: Entropy, logits: Tensor, rows: Tensor | None = None) -> None:
+    """Every number is right to 1e-5 of itself, or to the rounding of the logits' own size."""
+    before = logits.clone()
+    rows = torch.arange(len(logits)) if rows is None else rows
+    found = function(logits, rows).double()
+    assert torch.equal(logits.view(torch.uint8), before.view(torch.uint8))
+    assert found.shape == (len(rows), STATISTICS)
+    wanted = exact(logits[rows.long()])
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-30)
+
+
+@st.composite
+def some_logits(draw: st.DrawFn) -> Tensor:
+    random = torch.Generator().manual_seed(draw(st.integers(0, 999)))
+    rows, size, gap = draw(st.integers(0, 4)), draw(st.integers(1, 90)), draw(st.integers(0, 3))
+    scale = draw(st.sampled_from([0.0, 1e-3, 1.0, 10.0]))
+    values = torch.randn(rows, size + gap, generator=random) * scale + draw(st.integers(-9, 9))
+    share = draw(st.sampled_from([0.0, 0.5, 0.95]))
+    masked = torch.rand(rows, size + gap, generator=random) < share
+    masked[:, draw(st.integers(0, size - 1))] = False
+    return values.masked_fill(masked, -torch.inf).to(draw(st.sampled_from(DTYPES)))[:, :size]
+
+
+@given(some_logits())
+@settings(deadline=None)
+def test_the_reference(logits: Tensor) -> None:
+    check_loosely(entropy_reference, logits)
+
+
+@given(some_logits())
+@settings(deadline=None, max_examples=50)
+def test_the_kernel(logits: Tensor) -> None:
+    check_loosely(INTERPRETED.entropy_triton, logits)
+
+
+def check_loosely(function: Entropy, logits: Tensor) -> None:
+    """As `check`, where cancellation can leave a log-sum-exp that is small by chance."""
+    found = function(logits, torch.arange(len(logits))).double()
+    torch.testing.assert_close(found, exact(logits), rtol=1e-5, atol=1e-5)
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_several_parts(function: Entropy, dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(0)
+    check(function, (torch.randn(3, 20_011, generator=random) * 4).to(dtype))
+
+
+@BOTH
+@pytest.mark.parametrize("rows", [[], [2], [4, 0, 0, 3]])
+def test_some_rows(function: Entropy, rows: list[int]) -> None:
+    logits = torch.randn(5, 300, generator=torch.Generator().manual_seed(1)) * 3
+    logits[1] = torch.nan
+    check(function, logits, torch.tensor(rows, dtype=torch.int32))
+
+
+@BOTH
+@pytest.mark.parametrize("size", [1, 7, 1024, 5000])
+def test_uniform(function: Entropy, size: int) -> None:
+    found = function(torch.full((1, size), -2.5), torch.zeros(1, dtype=torch.int64))[0]
+
+    assert found[ENTROPY] == pytest.approx(math.log(size), rel=1e-6, abs=0)
+    assert found[LSE] == pytest.approx(math.log(size) - 2.5, rel=1e-6)
+    assert found[TOP] == pytest.approx(1 / size, rel=1e-6)
+
+
+@BOTH
+@pytest.mark.parametrize("gap", [5.0, 20.0, 60.0, 85.0, math.inf])
+def test_nearly_all_the_mass_on_one_token(function: Entropy, gap: float) -> None:
+    """Where naive float32 sums see an entropy of 0."""
+    logits = torch.full((2, 3000), -gap)
+    logits[0, 0] = logits[1, 2999] = 0.0
+    check(function, logits)
+
+
+@BOTH
+@pytest.mark.parametrize("offset", [-3e4, 3e4, 1e30])
+def test_huge_magnitudes(function: Entropy, offset: float) -> None:
+    random = torch.Generator().manual_seed(2)
+    check(function, torch.randn(2, 2000, generator=random) * 5 + offset)
+    logits = torch.tensor([[offset, -abs(offset), 0.0, -torch.inf]])
+    check(function, logits)
+
+
+@BOTH
+def test_masked_from_the_start(function: Entropy) -> None:
+    logits = torch.full((1, 4000), -torch.inf)
+    logits[0, 3990:] = torch.arange(10.0)
+    check(function, logits)
+
+
+@BOTH
+def test_no_number_gives_no_number(function: Entropy) -> None:
+    logits = torch.zeros(2, 50)
+    logits[0, 20] = torch.nan
+
+    found = function(logits, torch.arange(2))
+
+    assert found[0].isnan().all()
+    assert found[1].isfinite().all()
+
+
+def test_on_a_cpu_it_is_the_reference() -> None:
+    logits, rows = torch.randn(3, 40), torch.arange(3)
+    assert torch.equal(entropy(logits, rows), entropy_reference(logits, rows))
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
+def test_the_kernels_compile_for_a_gpu(
+    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+    types = {
+        "logits_ptr": f"*{dtype}",
+        "stride": "i32",
+        "rows_ptr": "*i32",
+        "parts_ptr": "*fp32",
+        "size": "i32",
+        "width": "i32",
+    }
+    assert "ex2.approx" in compiled(module._parts_kernel, types, {"BLOCK": 1024})["ptx"]
+    types = {"parts_ptr": "*fp32", "out_ptr": "*fp32", "parts": "i32"}
+    assert "ex2.approx" in compiled(module._whole_kernel, types, {"BLOCK": 64})["ptx"]

@@ -1,0 +1,60 @@
+"""The rows for edits, as a store puts edits there."""
+
+from pathlib import Path
+
+import pytest
+
+from steersman.edits.edit import Edit, EditError
+from steersman.opening import EditRows
+from tests.unit.edits import made_up
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Ranks:
+    """Ranks that hold edits, and can refuse one.
+
+    Attributes:
+        edits: Digests of those that they hold.
+        refuses: Whether the next ones are refused.
+
+    """
+
+    def __init__(self) -> None:
+        self.edits: set[str] = set()
+        self.refuses = False
+
+    async def load_edit(self, edit: Edit) -> None:
+        if self.refuses:
+            raise RuntimeError("refused")
+        self.edits.add(edit.digest)
+
+    async def unload_edit(self, digest: str) -> None:
+        self.edits.remove(digest)
+
+
+async def test_rows_that_requests_still_use_are_not_given_away(tmp_path: Path) -> None:
+    checkpoint = made_up.checkpoint(made_up.directory(tmp_path / "model"))
+    first, second, third = (made_up.edit(checkpoint, seed=seed) for seed in range(3))
+    ranks = Ranks()
+    rows = EditRows(ranks, 2)
+
+    await rows.load(first)
+    ranks.refuses = True
+    with pytest.raises(RuntimeError):
+        await rows.load(second)
+    ranks.refuses = False
+    await rows.load(second)  # the refused one took no row
+    with pytest.raises(EditError, match="still used by requests: try again") as error:
+        await rows.load(third)
+
+    assert error.value.field == "name"
+    assert ranks.edits == {first.digest, second.digest}
+    await rows.unload(first.digest)
+    await rows.load(third)
+    assert ranks.edits == {second.digest, third.digest}
