@@ -11,6 +11,11 @@ too small for that says `"cold": false`: there the time is that of a launch.
 - `floor`: the bytes that must move over the bandwidth of a copy: steered rows read and written,
   each bank row in use read once, slots and coefficients
 
+- `log_softmax`: of `entropy`, the same three numbers by `torch.log_softmax`; its floor is that of
+  reading the logits once, and the aim is to come within 1.25 times of it
+- `govern`: a step of requests that all think, with loops, exits and a law in use, and for
+  comparison the reference's tensor code on the GPU, which waits for the host
+
 Needs torch and triton alone:
 
     PYTHONPATH=kernels python benchmarks/kernels.py [--out FILE]
@@ -21,6 +26,7 @@ import itertools
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -31,6 +37,8 @@ import torch
 import triton
 from torch import Tensor
 
+from steersman_kernels import governed as at
+from steersman_kernels.entropy import STATISTICS, entropy
 from steersman_kernels.gate import (
     CLASSES,
     CLOSED,
@@ -42,6 +50,9 @@ from steersman_kernels.gate import (
     Markers,
     gate,
 )
+from steersman_kernels.governed import State, Vocabulary
+from steersman_kernels.governor import coefficients, govern
+from steersman_kernels.governor_reference import govern_reference
 from steersman_kernels.project import project
 from steersman_kernels.steer import steer
 
@@ -198,6 +209,87 @@ def measure_project(tokens: int, size: int, edited: int) -> dict[str, Any]:
     return {"rows": tokens, "hidden": size, "edited": edited, "us": taken}
 
 
+def log_softmax(logits: Tensor, rows: Tensor) -> Tensor:
+    """What `entropy` returns, as one would write it."""
+    chosen = logits[rows].float()
+    log = torch.log_softmax(chosen, dim=1)
+    weights = log.exp()
+    nats = -(weights * log).sum(dim=1)
+    return torch.stack([chosen[:, 0] - log[:, 0], nats, weights.amax(dim=1)], dim=1)
+
+
+def measure_entropy(rows: int, dtype: torch.dtype, copied: float) -> dict[str, Any]:
+    # Half a gigabyte a copy at the least: none is in the cache when its turn comes again.
+    copies = max(2, 2**29 // (rows * VOCABULARY * dtype.itemsize))
+    logits = [torch.randn(rows, VOCABULARY, device="cuda").to(dtype) for _ in range(copies)]
+    chosen = numbers(rows)
+    error = (entropy(logits[0], chosen) - log_softmax(logits[0], chosen)).abs().max().item()
+    if not error < 1e-3:
+        raise SystemExit(f"wrong entropy at {rows} rows: off by {error:.3g}")
+
+    def every(run: Callable[[Tensor, Tensor], Tensor]) -> float:
+        return seconds(lambda: [run(each, chosen) for each in logits], copies)
+
+    row: dict[str, Any] = {"rows": rows, "vocabulary": VOCABULARY}
+    row["dtype"] = str(dtype).removeprefix("torch.")
+    # A copy's bandwidth counts what it reads and what it writes.
+    row["floor_us"] = microseconds(logits[0].nbytes / copied)
+    row["entropy_us"] = microseconds(every(entropy))
+    row["log_softmax_us"] = microseconds(every(log_softmax))
+    row["of_floor"] = round(row["floor_us"] / row["entropy_us"], 3)
+    return row
+
+
+def measure_govern(count: int) -> dict[str, Any]:
+    """Steps of requests that all think, with loops, exits and a law in use."""
+    state = State.empty(count, "cuda")
+    state.ints[:, [at.BUDGET, at.LATEST]] = NEVER
+    state.ints[:, [at.LOOP, at.GOVERNED]] = 1
+    state.ints[:, at.LAW] = at.PROPORTIONAL
+    state.ints[:, at.WINDOW] = 48
+    state.ints[:, at.PHASE] = at.THINKING
+    state.ints[:, [at.THOUGHT, at.SEEN]] = 500
+    state.floats[:, [at.GAIN, at.HIGH]] = 1.0
+    marker = torch.tensor([5], dtype=torch.int32, device="cuda")
+    boundary = torch.rand(VOCABULARY, device="cuda") < 0.1
+    vocabulary = Vocabulary(marker, marker + 1, marker + 1, marker + 2, boundary)
+    rows, positions = numbers(count), torch.full((count,), 600, device="cuda")
+    seats = rows.int()
+    arguments = {
+        "seats": seats,
+        "positions": positions,
+        "rows": rows,
+        "sampled": torch.randint(10, VOCABULARY, (count,), device="cuda"),
+        "logits": torch.randn(count, VOCABULARY, device="cuda"),
+        "logit_rows": rows,
+        "statistics": torch.rand(count, STATISTICS, device="cuda"),
+        "track": torch.empty(count, at.TRACK, device="cuda"),
+    }
+    coef = torch.empty(8192, device="cuda")
+    start = torch.arange(count + 1, dtype=torch.int32, device="cuda")
+
+    def step() -> None:
+        for _ in range(LAUNCHES[0]):
+            govern(state, vocabulary, **arguments)
+
+    def factors() -> None:
+        for _ in range(LAUNCHES[0]):
+            coefficients(coef, state, seats, start, positions)
+
+    row = {"requests": count, "us": microseconds(seconds(step, LAUNCHES[0]))}
+    row["coefficients_us"] = microseconds(seconds(factors, LAUNCHES[0]))
+    # It reads on the host, so no graph holds it.
+    times = []
+    for _ in range(REPLAYS):
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        govern_reference(state, vocabulary, **arguments)
+        torch.cuda.synchronize()
+        times.append(time.perf_counter() - begin)
+    row["reference_us"] = microseconds(statistics.median(times[5:]))
+    return row
+
+
 def microseconds(value: float) -> float:
     return round(value * 1e6, 3)
 
@@ -218,7 +310,7 @@ def measure() -> dict[str, Any]:
                 rows.append(measure_steer(runs, tokens, size, *case, copied))
                 print(json.dumps(rows[-1]), flush=True)
     return {
-        "what": "steer, gate and project on a GPU: microseconds a launch, in CUDA graphs, medians",
+        "what": "the kernels on a GPU: microseconds a call, in CUDA graphs, medians",
         "dtype": str(DTYPE).removeprefix("torch."),
         "error_over_allowed": errors,
         "copy_bytes_per_second": round(copied),
@@ -233,6 +325,11 @@ def measure() -> dict[str, Any]:
             for tokens, size in itertools.product(TOKENS, SIZES)
             for edited in dict.fromkeys((tokens, 0))
         ],
+        "entropy": [
+            measure_entropy(count, dtype, copied)
+            for count, dtype in itertools.product((1024, 256), (torch.float32, torch.bfloat16))
+        ],
+        "govern": [measure_govern(count) for count in (1, 32, 256)],
     }
 
 

@@ -72,6 +72,7 @@ def rates(
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     from vllm import LLM, SamplingParams
 
+    from steersman.engine.carrier import Carrier
     from steersman.engine.plugin import RPC, register
     from steersman.engine.settings import Settings
     from steersman.steering.configuration import KEY, Configuration, Term
@@ -91,7 +92,7 @@ def rates(
     terms: dict[str, list[tuple[Term, ...]]] = {"none steered": [()] * BATCH}
     facts: list[Any] = []
     if steering:
-        facts = llm.collective_rpc(RPC, args=("arm", -1, -1, bytes(COMMON["vocab_size"])))
+        facts = llm.collective_rpc(RPC, args=("arm", [], [], [], [], bytes(COMMON["vocab_size"])))
         llm.collective_rpc(RPC, args=("self_test",))
         generator = torch.Generator().manual_seed(0)
         for name in "abcd":
@@ -108,25 +109,23 @@ def rates(
     generator = torch.Generator().manual_seed(1)
 
     def run(kind: str) -> float:
-        params = [
-            SamplingParams(
-                max_tokens=TOKENS,
-                ignore_eos=True,
-                temperature=1.0,
-                detokenize=False,
-                extra_args={KEY: Configuration.of(t).wire(str(i), PROMPT, opened=False)}
-                if t
-                else None,
+        params = []
+        for number, steering in enumerate(terms[kind]):
+            one = SamplingParams(
+                max_tokens=TOKENS, ignore_eos=True, temperature=1.0, detokenize=False
             )
-            for i, t in enumerate(terms[kind])
-        ]
+            if steering:
+                carrier = Carrier(configuration=Configuration.of(steering), origin=PROMPT)
+                one.extra_args = {KEY: carrier.wire(str(number), one)}
+            params.append(one)
         ids = torch.randint(10, 150000, (BATCH, PROMPT), generator=generator).tolist()
         prompts = [{"prompt_token_ids": row} for row in ids]
         started = time.perf_counter()
         outputs = llm.generate(prompts, params, use_tqdm=False)
         seconds = time.perf_counter() - started
         for output, wanted in zip(outputs, terms[kind], strict=True):
-            steered = sum((output.kv_transfer_params or {}).get(KEY, [""])[1:])
+            said = (output.kv_transfer_params or {}).get(KEY, ["", (), None])
+            steered = sum(said[1])
             assert steered == (TOKENS - 1 if wanted else 0), steered
         return BATCH * TOKENS / seconds
 

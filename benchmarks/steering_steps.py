@@ -25,6 +25,7 @@ from safetensors.torch import save
 from vllm import LLM, SamplingParams
 
 from steersman import models
+from steersman.engine.carrier import Carrier
 from steersman.engine.compat.layers import decoder_layers
 from steersman.engine.plugin import RPC
 from steersman.engine.settings import Settings
@@ -75,15 +76,15 @@ def step_seconds(
     """Seconds of steps without steering, and of those with it, in pairs."""
     engine = llm.llm_engine
     for number in range(REQUESTS):
-        steering = terms(number)
-        wire = Configuration.of(steering).wire(str(number), PROMPT, opened=False)
         params = SamplingParams(
             max_tokens=steps + 16,
             ignore_eos=True,
             temperature=0,
             detokenize=False,
-            extra_args={KEY: wire} if steering else None,
         )
+        if steering := terms(number):
+            carrier = Carrier(configuration=Configuration.of(steering), origin=PROMPT)
+            params.extra_args = {KEY: carrier.wire(str(number), params)}
         ids = [(100 + number * 7 + i) % 4000 + 10 for i in range(PROMPT)]
         engine.add_request(str(number), {"prompt_token_ids": ids}, params)
     for _ in range(8):  # the prompts, and the first tokens
@@ -122,9 +123,8 @@ def main() -> None:
         additional_config=Settings(rows=64).added_to({}),
     )
     config = llm.llm_engine.model_config
-    llm.collective_rpc(
-        RPC, args=("arm", -1, -1, bytes(i % 16 == 0 for i in range(config.get_vocab_size())))
-    )
+    boundary = bytes(i % 16 == 0 for i in range(config.get_vocab_size()))
+    llm.collective_rpc(RPC, args=("arm", [], [], [], [], boundary))
     llm.collective_rpc(RPC, args=("self_test",))
     generator = torch.Generator().manual_seed(0)
     for name in "abcd":

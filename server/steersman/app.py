@@ -110,8 +110,13 @@ async def assemble(
     if options.steering is not None:
         capabilities, desk = await open_desk(engine, capabilities, options.steering)
         reports.listen(engine)
+    tokenizer = engine.renderer.get_tokenizer()
     planner = Planner(
-        capabilities, presets, desk.store if desk else NoVectors(), desk.choosable if desk else None
+        capabilities,
+        presets,
+        desk.store if desk else NoVectors(),
+        desk.choosable if desk else None,
+        encode=lambda text: tokenizer.encode(text, add_special_tokens=False),
     )
     planner.check_profiles()
     args.served_model_name = [*names, *(f"{name}:{preset}" for name in names for preset in presets)]

@@ -5,15 +5,21 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from steersman.steering.configuration import CLASSES
-from steersman.steering.plan import Steering
+from steersman.steering.plan import PlannedTerm, Steering
+from steersman.thinking import report
+from steersman.thinking.plan import Governing
 from steersman.trajectory.line import Line
+from steersman.trajectory.phases import Markers
 from steersman_client import (
     Applied,
     AppliedEdit,
     AppliedSearch,
     AppliedSteer,
+    AppliedThinking,
     Compute,
+    Entropy,
     Leader,
+    Monitor,
     Receipt,
 )
 
@@ -22,10 +28,17 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """One call of the engine within the request: one prompt, or one turn of a tool loop."""
+    """One call of the engine within the request: one prompt, or one turn of a tool loop.
 
-    def __init__(self, branches: int) -> None:
+    Args:
+        branches: Its lines.
+        opened: Whether the prompt leaves the thinking phase open.
+
+    """
+
+    def __init__(self, branches: int, opened: bool = False) -> None:
         self.lines: list[Line[Any]] = [Line(branch) for branch in range(branches)]
+        self.opened = opened
         self.outcome: Outcome[Any] | None = None
         self.branch_max_tokens: int | None = None
         self._leader: Line[Any] | None = None
@@ -68,9 +81,15 @@ class Ledger:
         self._clock = clock
         self._started = clock()
 
-    def open(self, branches: int) -> Run:
-        """Start the books of an engine call with this many lines."""
-        run = Run(branches)
+    def open(self, branches: int, opened: bool = False) -> Run:
+        """Start the books of an engine call with this many lines.
+
+        Args:
+            branches: Its lines.
+            opened: Whether its prompt leaves the thinking phase open.
+
+        """
+        run = Run(branches, opened)
         self.runs.append(run)
         return run
 
@@ -115,6 +134,9 @@ class Ledger:
         search: str | None,
         steering: Steering | None = None,
         edits: Sequence[AppliedEdit] = (),
+        governing: Governing | None = None,
+        monitor: Monitor | None = None,
+        markers: Markers | None = None,
     ) -> Receipt:
         """The receipt, as of now.
 
@@ -123,16 +145,62 @@ class Ledger:
             search: Name of the search method; None if there was none.
             steering: The steering and the edit that were asked for; None if there were none.
             edits: What the model's weights have.
+            governing: What was asked of the governor; None if nothing was.
+            monitor: What was asked of the monitor; None if nothing was.
+            markers: The model's thinking markers; None for a model without a thinking phase.
 
         """
+        balance = steering.balance if steering else None
+        thinking = self.thinking(governing, markers, balance) if governing and markers else ()
+        entropies = self._entropies(monitor, markers) if monitor else ()
         applied = Applied(
             profile=profile,
             steer=self._steer(steering) if steering else (),
             thinkedit=steering.edit.applied(self.edited) if steering and steering.edit else None,
             edits=tuple(edits),
+            thinking=thinking[0] if thinking else None,
+            thinking_by_choice=thinking if len(thinking) > 1 else None,
             search=self._search(search) if search else None,
         )
-        return Receipt(applied=applied, compute=self.compute())
+        return Receipt(
+            applied=applied,
+            compute=self.compute(),
+            entropy=entropies[0] if entropies else None,
+            entropy_by_choice=entropies if len(entropies) > 1 else None,
+        )
+
+    def thinking(
+        self, governing: Governing, markers: Markers, balance: PlannedTerm | None
+    ) -> tuple[AppliedThinking, ...]:
+        """What became of the thinking phase of each returned line.
+
+        Args:
+            governing: What was asked of the governor.
+            markers: The model's thinking markers.
+            balance: The vector whose strength it moved; None without one.
+
+        """
+        return tuple(
+            report.applied(
+                line.track,
+                markers,
+                governing,
+                opened=run.opened,
+                balance=balance,
+                steered=line.steered,
+            )
+            for run in self.runs
+            for line in run.returned
+            if line.track is not None
+        )
+
+    def _entropies(self, monitor: Monitor, markers: Markers | None) -> tuple[Entropy, ...]:
+        return tuple(
+            report.entropy(line.track, markers, opened=run.opened, tokens=monitor.tokens)
+            for run in self.runs
+            for line in run.returned
+            if line.track is not None
+        )
 
     @property
     def steered(self) -> dict[tuple[str, bool], int]:

@@ -106,7 +106,12 @@ async def open_desk(
                 raise EditError(
                     f"edit {entry.name!r} is both live and on offer to requests", field="name"
                 )
-    methods = Methods(steer=("add",), thinkedit=("project",) if edits is not None else ())
+    methods = Methods(
+        steer=("add",),
+        thinkedit=("project",) if edits is not None else (),
+        thinking=_thinking_methods(engine),
+        monitor=("entropy",),
+    )
     known = capabilities.model_copy(update={"steering": steering, "methods": methods})
     admission = Admission(options.rows, wait_seconds=options.wait_seconds)
     return known, Desk(vectors, admission, live, edits)
@@ -116,6 +121,12 @@ def _shipped(options: SteeringOptions, kind: str) -> Path | None:
     if options.shipped is None or not (options.shipped / kind).is_dir():
         return None
     return options.shipped / kind
+
+
+def _thinking_methods(engine: EngineClient) -> tuple[str, ...]:
+    """What the governor can do: only the last pipeline stage knows what moves a strength."""
+    stages = engine.vllm_config.parallel_config.pipeline_parallel_size
+    return ("budget", "min", "exit", "loop", *(("balance",) if stages == 1 else ()))
 
 
 class RowHost(Protocol):

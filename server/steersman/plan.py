@@ -4,7 +4,7 @@ Everything here runs before the engine hears of the request. Past this point not
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from steersman import schema
@@ -13,10 +13,17 @@ from steersman.errors import ControlError
 from steersman.profiles import Profile, ProfileError, merge
 from steersman.request import Endpoint, Request
 from steersman.steering import plan as steering
-from steersman.steering.plan import Edits, Steering, Vectors
-from steersman_client import ControlSpec, FirstFinish
+from steersman.steering.plan import Edits, Steering, Vectors, thinking_markers
+from steersman.thinking import plan as thinking
+from steersman.thinking.plan import Encode, Governing
+from steersman.trajectory.phases import Markers
+from steersman_client import ControlSpec, FirstFinish, Monitor, Thinking
 
-_HOW_TO_START = {"thinkedit": ": start it with --edits or --edit-rows"}
+_HOW_TO_START = {
+    "thinkedit": ": start it with --edits or --edit-rows",
+    "thinking": ": it was started with --no-steering",
+    "monitor": ": it was started with --no-steering",
+}
 """Parts of a control that a server can do if it is started for them."""
 
 
@@ -30,6 +37,9 @@ class Plan:
         search: The search to run for each prompt; None for a plain generation.
         prompts: Prompts of the request.
         max_tokens: Tokens that the whole request may sample.
+        governing: How its thinking phase is governed; None for not at all.
+        monitor: What is reported of the entropy; None for nothing.
+        markers: The model's thinking markers; None for a model without a thinking phase.
 
     """
 
@@ -38,6 +48,9 @@ class Plan:
     search: FirstFinish | None
     prompts: int
     max_tokens: int
+    governing: Governing | None = None
+    monitor: Monitor | None = None
+    markers: Markers | None = None
 
     def branches(self, choices: int) -> int:
         """Engine requests for one prompt of which `choices` responses are returned."""
@@ -58,6 +71,7 @@ class Planner:
         profiles: The presets it keeps.
         vectors: The steering vectors it keeps.
         edits: The edits that requests can choose; None on a server without rows for them.
+        encode: The model's tokens of a text, without special tokens around it.
 
     """
 
@@ -65,6 +79,7 @@ class Planner:
     profiles: Mapping[str, Profile]
     vectors: Vectors
     edits: Edits | None = None
+    encode: Encode = field(kw_only=True)
 
     def plan(self, control: object, request: Request, *, profile_suffix: str | None = None) -> Plan:
         """Check one request.
@@ -84,19 +99,30 @@ class Planner:
         if spec.search is not None:
             assert isinstance(spec.search, FirstFinish)
             self._check_first_finish(spec.search, request)
-        if (spec.steer or spec.thinkedit) and request.embeddings:
-            raise ControlError(
-                "steering and edits need prompts of tokens, not of embeddings",
-                param="prompt_embeds",
-            )
+        if spec.thinking is not None:
+            self._check_thinking(spec.thinking, spec.search, request)
+        self._refuse_embeddings(spec, request)
+        governing, balance = thinking.plan(
+            spec.thinking, self.capabilities, self.encode, self.vectors
+        )
+        law = governing.law if governing else None
         plan = Plan(
             profile=spec.profile,
             steering=steering.plan(
-                spec.steer, self.vectors, self.capabilities, spec.thinkedit, self.edits
+                spec.steer,
+                self.vectors,
+                self.capabilities,
+                spec.thinkedit,
+                self.edits,
+                balance,
+                law.digest if law else None,
             ),
             search=spec.search,
             prompts=request.prompts,
             max_tokens=self.capabilities.limits.max_control_tokens,
+            governing=governing,
+            monitor=spec.monitor,
+            markers=self.capabilities.thinking_tokens,
         )
         self._check_limits(plan, request)
         return plan
@@ -186,17 +212,40 @@ class Planner:
                 "first_finish needs sampling: at temperature 0 all siblings are the same",
                 param="temperature",
             )
-        if search.min_thinking and self.capabilities.thinking_tokens is None:
-            raise ControlError(
-                "min_thinking needs a model with a thinking phase; this server knows of none "
-                "(start it with --reasoning-parser if the model has one)",
-                param="control.search.min_thinking",
-            )
+        if search.min_thinking:
+            markers = self.capabilities.thinking_tokens
+            thinking_markers("min_thinking", markers, "control.search.min_thinking")
         chunks_of_one_prompt = request.endpoint is not Endpoint.RESPONSES and request.prompts == 1
         if search.stream_leader and request.stream and not chunks_of_one_prompt:
             raise ControlError(
                 "stream_leader works on chat completions, and on completions of one prompt",
                 param="control.search.stream_leader",
+            )
+
+    def _check_thinking(
+        self, governed: Thinking, search: FirstFinish | None, request: Request
+    ) -> None:
+        if request.thinking_token_budget:
+            raise ControlError(
+                "thinking_token_budget is vLLM's own budget: leave it out, or control.thinking",
+                param="thinking_token_budget",
+            )
+        if search is None or governed.budget is None:
+            return
+        most = governed.budget + governed.grace
+        if search.min_thinking > most:
+            raise ControlError(
+                f"min_thinking ({search.min_thinking}) is above the {most} tokens of "
+                "control.thinking's budget and grace: no sibling could win",
+                param="control.search.min_thinking",
+            )
+
+    def _refuse_embeddings(self, spec: ControlSpec, request: Request) -> None:
+        reads_tokens = spec.steer or spec.thinkedit or spec.thinking or spec.monitor
+        if reads_tokens and request.embeddings:
+            raise ControlError(
+                "steering, edits, thinking and monitor need prompts of tokens, not of embeddings",
+                param="prompt_embeds",
             )
 
     def _check_limits(self, plan: Plan, request: Request) -> None:

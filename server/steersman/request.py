@@ -33,6 +33,7 @@ class Request:
         beam_search: vLLM's own beam search.
         background: The Responses API's background mode.
         embeddings: Whether some prompts are given as embeddings.
+        thinking_token_budget: Whether vLLM's own budget of the thinking phase is set.
 
     """
 
@@ -46,6 +47,7 @@ class Request:
     beam_search: bool = False
     background: bool = False
     embeddings: bool = False
+    thinking_token_budget: bool = False
 
     @classmethod
     def of(cls, endpoint: Endpoint, body: Mapping[str, Any]) -> Self:
@@ -62,6 +64,7 @@ class Request:
             beam_search=body.get("use_beam_search") is True,
             background=body.get("background") is True,
             embeddings=body.get("prompt_embeds") is not None,
+            thinking_token_budget=body.get("thinking_token_budget") is not None,
         )
 
 

@@ -53,7 +53,8 @@ def _explain(error: ValidationError) -> tuple[str, str]:
             path = f"{path}.method"
             message = f"unknown method {context['tag']!r}; known: {context['expected_tags']}"
         case _:
-            message = first["msg"][0].lower() + first["msg"][1:]
+            reason = first["msg"].removeprefix("Value error, ")
+            message = reason[0].lower() + reason[1:]
     return path, message
 
 

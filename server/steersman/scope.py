@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from steersman.ledger import Ledger
+from steersman.ledger import Ledger, Run
 from steersman.plan import Plan
+from steersman.thinking.report import LiveTrack
 from steersman_client import AppliedEdit, Leader, Receipt
 
 
@@ -31,6 +32,9 @@ class ControlScope:
             search=search.method if search else None,
             steering=self.plan.steering,
             edits=self.edits(),
+            governing=self.plan.governing,
+            monitor=self.plan.monitor,
+            markers=self.plan.markers,
         )
 
     def progress(self) -> dict[str, int]:
@@ -44,6 +48,12 @@ class ControlScope:
     def leader(self) -> Leader | None:
         """The leading sibling and its new text, while one runs."""
         return self.ledger.runs[0].leader() if self.ledger.runs else None
+
+    def live(self, index: int, run: Run) -> LiveTrack:
+        """A reader of the values of one choice, which is a line of a run, as they are streamed."""
+        monitor = self.plan.monitor
+        listed = monitor is not None and monitor.tokens
+        return LiveTrack(self.plan.markers, run.opened, index, listed)
 
 
 CONTROL: ContextVar[ControlScope | None] = ContextVar("steersman_control", default=None)

@@ -14,8 +14,11 @@ from safetensors.numpy import save
 
 from steersman.edits import file as edit_file
 from steersman.edits.edit import Edit
+from steersman.engine.reports import Report, Reports
 from steersman.engine.settings import Settings
 from steersman.steering.configuration import CLASSES, KEY, Configuration, EditTerm, Term
+from steersman.thinking.plan import Governing
+from steersman.trajectory.track import Value
 
 REASONER = Path(__file__).parents[2] / "server/steersman/models/reasoner"
 LAYERS, HIDDEN = 4, 192
@@ -39,6 +42,8 @@ class Job:
         origin: Tokens of the prompt proper; all of it if None.
         opened: Whether the prompt leaves the thinking phase open.
         edit: The edit that it chose.
+        governing: The limits of its thinking phase.
+        monitored: Whether the entropy of each token is wanted.
 
     """
 
@@ -48,6 +53,8 @@ class Job:
     origin: int | None = None
     opened: bool = False
     edit: EditTerm | None = None
+    governing: Governing | None = None
+    monitored: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class Result:
         cached: Prompt tokens read from the prefix cache.
         counts: Tokens steered, by class; None if the request was not controlled.
         edited: Tokens that went through its edit.
+        values: What was said of each generated token of the first choice.
 
     """
 
@@ -68,6 +76,7 @@ class Result:
     cached: int
     counts: dict[tuple[str, bool], int] | None
     edited: int
+    values: tuple[Value, ...] = ()
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -217,10 +226,13 @@ class _Engine:
         }
         self.llm = LLM(**{**defaults, **options})
         self.tokenizer = self.llm.get_tokenizer()
-        start, end = self.token("<think>"), self.token("</think>")
-        table = boundary_table(self.texts(None))
-        self.facts = self.rpc(("arm", start, end, table))
+        start, end = [self.token("<think>")], [self.token("</think>")]
+        stops = [self.tokenizer.eos_token_id]
+        self.facts = self.rpc(("arm", start, end, end, stops, boundary_table(self.texts(None))))
         self.rpc(("self_test",))
+        # The reports come one a token; the engine hands on the last.
+        self.reports = Reports()
+        self.reports.listen(self.llm.llm_engine)
 
     def rpc(self, call: tuple[Any, ...]) -> list[Any]:
         return self.llm.collective_rpc("steersman", args=call)
@@ -251,23 +263,35 @@ class _Engine:
     def run(self, jobs: Sequence[Job]) -> list[Result]:
         from vllm import SamplingParams
 
-        params = []
-        for number, job in enumerate(jobs):
-            steering = None
-            if job.terms or job.edit:
-                origin = len(job.prompt) if job.origin is None else job.origin
-                configuration = Configuration.of(job.terms, job.edit)
-                wire = configuration.wire(str(number), origin, opened=job.opened)
-                steering = {KEY: wire}
+        from steersman.engine.carrier import Carrier
+
+        params, reports = [], []
+        for job in jobs:
             options = {"temperature": 0, "max_tokens": 40, **job.options}
-            params.append(SamplingParams(extra_args=steering, **options))
+            plain = SamplingParams(**options)
+            report = self.reports.open(plain.n)
+            reports.append(report)
+            carrier = Carrier(
+                self.reports,
+                Configuration.of(job.terms, job.edit) if job.terms or job.edit else None,
+                job.governing,
+                job.monitored,
+                origin=len(job.prompt) if job.origin is None else job.origin,
+                opened=job.opened,
+                longest=self.llm.llm_engine.model_config.max_model_len,
+            )
+            if carrier.configuration or carrier.watched:
+                plain.extra_args = {KEY: carrier.wire(report.key, plain)}
+            params.append(plain)
         prompts = [{"prompt_token_ids": list(job.prompt)} for job in jobs]
         outputs = self.llm.generate(prompts, params, use_tqdm=False)
-        return [_result(output) for output in outputs]
+        for report in reports:
+            self.reports.close(report)
+        return [_result(output, report) for output, report in zip(outputs, reports, strict=True)]
 
 
-def _result(output: Any) -> Result:
-    report = (output.kv_transfer_params or {}).get(KEY)
+def _result(output: Any, report: Report) -> Result:
+    counts = [sum(column) for column in zip(*filter(None, report.counts), strict=True)]
     return Result(
         token_ids=tuple(tuple(choice.token_ids) for choice in output.outputs),
         logprobs=tuple(
@@ -275,6 +299,7 @@ def _result(output: Any) -> Result:
             for step in output.outputs[0].logprobs or ()
         ),
         cached=output.num_cached_tokens or 0,
-        counts=dict(zip(CLASSES, report[1:-1], strict=True)) if report else None,
-        edited=report[-1] if report else 0,
+        counts=dict(zip(CLASSES, counts[:-1], strict=True)) if counts else None,
+        edited=counts[-1] if counts else 0,
+        values=tuple(report.values[0]),
     )

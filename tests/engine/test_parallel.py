@@ -1,4 +1,4 @@
-"""Steering on several ranks."""
+"""Steering and governing on several ranks."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from steersman.steering.configuration import Term
+from steersman.thinking.plan import Governing
+from steersman.trajectory.track import CLOSED_BY
 from tests.engine.host import HIDDEN, LAYERS, EngineProcess, Job, Result
 
 VECTOR = np.random.default_rng(0).normal(size=(LAYERS, HIDDEN)).astype(np.float32)
@@ -21,7 +23,11 @@ def results(engine: EngineProcess) -> list[Result]:
     engine.load("v", dict(enumerate(VECTOR)))
     prompt = engine.encode("6+9*3-8=?")
     options = {"max_tokens": 24, "ignore_eos": True, "logprobs": 0}
-    return engine.run(*(Job(prompt, terms, options) for terms in TERMS))
+    governed = (
+        Job(prompt, TERMS[1], options, governing=Governing(budget=5, min_answer=4), monitored=True),
+        Job(prompt, options=options, monitored=True),
+    )
+    return engine.run(*(Job(prompt, terms, options) for terms in TERMS), *governed)
 
 
 @pytest.fixture(scope="module")
@@ -46,4 +52,7 @@ def test_two_ranks_give_the_text_of_one(options: dict[str, object], one_rank: li
     for result, wanted in zip(several, one_rank, strict=True):
         assert result.tokens == wanted.tokens
         assert result.counts == wanted.counts
+        np.testing.assert_allclose(result.values, wanted.values, atol=1e-3)
+    assert [len(result.values) for result in several[-2:]] == [24, 24]
+    assert several[-2].values[-1].closed_by == CLOSED_BY.index("budget")
     assert len({result.tokens for result in several}) > 1

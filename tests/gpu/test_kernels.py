@@ -6,11 +6,14 @@ Needs torch, triton, pytest and `steersman_kernels` alone:
 """
 
 from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import pytest
 import torch
 from torch import Tensor
 
+from steersman_kernels import governed as at
+from steersman_kernels.entropy import STATISTICS, entropy
 from steersman_kernels.gate import (
     CLASSES,
     CLOSED,
@@ -22,8 +25,11 @@ from steersman_kernels.gate import (
     Markers,
     gate,
 )
+from steersman_kernels.governed import State, Vocabulary
+from steersman_kernels.governor import coefficients, forbid_stops, govern
+from steersman_kernels.governor_reference import coefficients_reference, govern_reference
 from steersman_kernels.project import project
-from steersman_kernels.reference import gate_reference
+from steersman_kernels.reference import entropy_reference, gate_reference
 from steersman_kernels.steer import steer
 
 pytestmark = [
@@ -277,3 +283,223 @@ def test_gate_in_a_graph() -> None:
         graph.replay()
         gate_reference(*step.arguments())
         assert_same(held, step)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [1, 33, 1024])
+@pytest.mark.parametrize("size", [1, 1000, 49_152, 151_936])
+def test_entropy(size: int, count: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(size + count)
+    logits = (torch.randn(40, size + 8, device="cuda") * 4).to(dtype)[:, :size]
+    logits[::3, 1:] = logits[::3, 1:].masked_fill(
+        torch.rand(14, size - 1, device="cuda") < 0.9, -torch.inf
+    )
+    logits[::5, 0] = 60.0
+    rows = torch.randint(0, 40, (count,), device="cuda")
+    found = entropy(logits, rows)
+    values = logits.double()
+    top, place = values.max(dim=1, keepdim=True)
+    gap = values - top
+    rest = gap.exp().scatter(1, place, 0.0).sum(dim=1, keepdim=True)
+    log = gap - rest.log1p()
+    nats = -(log.exp() * log.clamp(min=-1e300)).sum(dim=1)
+    wanted = torch.stack([(top + rest.log1p())[:, 0], nats, 1 / (1 + rest[:, 0])], dim=1)
+    torch.testing.assert_close(found.double(), wanted[rows], rtol=1e-5, atol=1e-5)
+
+
+def test_entropy_in_a_graph() -> None:
+    logits = torch.randn(16, 50_000, device="cuda", dtype=torch.bfloat16)
+    rows = torch.arange(16, device="cuda")
+    entropy(logits, rows)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = entropy(logits, rows)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        logits.normal_(0, 3)
+        rows.random_(0, 16)
+        graph.replay()
+        wanted = entropy_reference(logits.cpu(), rows.cpu())
+        torch.testing.assert_close(found.cpu(), wanted, rtol=1e-5, atol=1e-5)
+
+
+@dataclass
+class Drawn:
+    """What `govern` gets of one step of a batch."""
+
+    seats: Tensor
+    positions: Tensor
+    rows: Tensor
+    sampled: Tensor
+    logits: Tensor
+    logit_rows: Tensor
+    statistics: Tensor
+    track: Tensor
+
+    def arguments(self) -> dict[str, Tensor]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+
+Tensors = TypeVar("Tensors", State, Vocabulary, Drawn)
+
+
+def moved(tensors: Tensors, device: str) -> Tensors:
+    copies = {
+        each.name: getattr(tensors, each.name).to(device, copy=True) for each in fields(tensors)
+    }
+    return replace(tensors, **copies)
+
+
+WORDS = Vocabulary(
+    start=torch.tensor([1], dtype=torch.int32),
+    end=torch.tensor([2, 3], dtype=torch.int32),
+    closing=torch.tensor([4, 2, 3], dtype=torch.int32),
+    stops=torch.tensor([5, 6, 7], dtype=torch.int32),
+    boundary=torch.arange(VOCABULARY) % 4 == 0,
+)
+
+
+def make_state(capacity: int, *, seed: int) -> State:
+    """Requests on the CPU, each anywhere in its response; every decision is near for some."""
+    random = torch.Generator().manual_seed(seed)
+
+    def draw(low: int, high: int, *shape: int) -> Tensor:
+        return torch.randint(low, high, shape or (capacity,), generator=random, dtype=torch.int32)
+
+    def often(value: Tensor | int, otherwise: Tensor | int) -> Tensor:
+        return torch.where(draw(0, 3) > 0, value, otherwise).int()
+
+    state = State.empty(capacity)
+    ints, floats = state.ints, state.floats
+    ints[:, at.KNOWN] = often(0, 1000)
+    ints[:, at.THOUGHT] = draw(0, 400)
+    ints[:, at.BUDGET] = often(NEVER, ints[:, at.THOUGHT] + draw(0, 5) - 2)
+    ints[:, at.GRACE] = draw(0, 4)
+    ints[:, at.MINIMUM] = often(0, 200)
+    ints[:, at.LATEST] = often(NEVER, draw(400, 600))
+    ints[:, at.LOOP] = draw(0, 2)
+    ints[:, at.WINDOW] = often(draw(0, at.WINDOW_TOKENS + 1), 0)
+    ints[:, at.NUDGES] = draw(0, at.NUDGE_TOKENS + 1)
+    ints[:, at.LAW] = draw(0, 3)
+    ints[:, at.GOVERNED] = often(1, 0)
+    ints[:, at.PHASE] = often(at.THINKING, draw(0, 3))
+    forced = (ints[:, at.PHASE] == at.THINKING) & (draw(0, 4) == 0)
+    ints[:, at.SEQUENCE] = torch.where(forced, at.CLOSING, 0)
+    ints[:, at.FORCED] = torch.where(forced, draw(1, 3), 0)
+    ints[:, at.MIN_ANSWER] = 2
+    ints[:, at.ANSWERED] = draw(0, 4)
+    ints[:, at.ENDED] = draw(0, 2)
+    ints[:, at.SEEN] = ints[:, at.THOUGHT] + draw(0, 9)
+    ints[:, at.SEGMENT] = draw(0, 3)
+    ints[:, at.SEGMENTS] = often(draw(0, 9), draw(at.SEGMENT_ENDS - 2, at.SEGMENT_ENDS + 1))
+    floats.copy_(torch.rand(capacity, at.FLOATS, generator=random))
+    floats[:, at.LOW], floats[:, at.CONFIDENCE_LOW] = -0.3, 0.4
+    floats[:, at.HIGH], floats[:, at.CONFIDENCE_HIGH] = 0.9, 0.7
+    floats[::2, at.CONFIDENCE] = torch.nan
+    # Sums of such entropies are exact in any order, and no mean of them is the bound.
+    floats[:, at.EXIT_BELOW] = 0.5137
+    state.window.copy_(draw(0, 9, capacity, at.WINDOW_TOKENS) / 8)
+    state.window[::2].clamp_(max=0.5)
+    state.recent.copy_(draw(0, 8, capacity, at.HISTORY))
+    state.runs.copy_(draw(0, 40, capacity, at.HISTORY) * (draw(0, 4, capacity, 1) == 0))
+    state.nudge.copy_(draw(8, VOCABULARY, capacity, at.NUDGE_TOKENS))
+    state.ends.copy_(draw(0, 500, capacity, at.SEGMENT_ENDS).sort(dim=1).values)
+    state.strengths.copy_(torch.rand(capacity, at.SEGMENT_ENDS, generator=random))
+    return state
+
+
+def make_drawn(
+    count: int, *, seed: int, capacity: int, token_type: torch.dtype, dtype: torch.dtype
+) -> Drawn:
+    """The watched requests of a step on the CPU, markers and stops frequent."""
+    random = torch.Generator().manual_seed(seed)
+
+    def draw(low: int, high: int, *shape: int) -> Tensor:
+        return torch.randint(low, high, shape, generator=random)
+
+    sampled = torch.where(
+        draw(0, 2, count + 9) > 0, draw(0, 9, count + 9), draw(0, 2000, count + 9)
+    )
+    sampled[::17] = VOCABULARY + 5
+    return Drawn(
+        seats=torch.randperm(capacity, generator=random)[:count].int(),
+        positions=draw(400, 600, count),
+        rows=torch.randperm(count + 9, generator=random)[:count],
+        sampled=sampled.to(token_type),
+        logits=torch.randn(8, VOCABULARY, generator=random).to(dtype),
+        logit_rows=draw(0, 8, count),
+        statistics=torch.rand(count, STATISTICS, generator=random),
+        track=torch.full((count, at.TRACK), 9.0),
+    )
+
+
+def assert_close(on_gpu: State | Drawn, on_cpu: State | Drawn) -> None:
+    for each in fields(on_cpu):
+        found, wanted = getattr(on_gpu, each.name).cpu(), getattr(on_cpu, each.name)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("token_type", [torch.int32, torch.int64])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [0, 1, 256])
+def test_govern(count: int, dtype: torch.dtype, token_type: torch.dtype) -> None:
+    words = moved(WORDS, "cuda")
+    for seed in range(8):
+        state = make_state(300, seed=seed)
+        on_gpu = moved(state, "cuda")
+        # Three steps in a row, so that what one leaves is what the next takes up.
+        for more in range(3):
+            drawn = make_drawn(
+                count, seed=seed + 99 * more, capacity=300, token_type=token_type, dtype=dtype
+            )
+            there = moved(drawn, "cuda")
+            govern(on_gpu, words, **there.arguments())
+            govern_reference(state, WORDS, **drawn.arguments())
+            assert_close(there, drawn)
+            assert_close(on_gpu, state)
+
+
+def test_govern_in_a_graph() -> None:
+    types = {"token_type": torch.int64, "dtype": torch.bfloat16}
+    words, state = moved(WORDS, "cuda"), moved(make_state(64, seed=0), "cuda")
+    drawn = moved(make_drawn(32, seed=0, capacity=64, **types), "cuda")
+    govern(state, words, **drawn.arguments())
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        govern(state, words, **drawn.arguments())
+    for seed in range(1, 6):
+        table, batch = make_state(64, seed=seed), make_drawn(32, seed=seed, capacity=64, **types)
+        for held, fresh in ((state, table), (drawn, batch)):
+            for each in fields(fresh):
+                getattr(held, each.name).copy_(getattr(fresh, each.name))
+        graph.replay()
+        govern_reference(table, WORDS, **batch.arguments())
+        assert_close(drawn, batch)
+        assert_close(state, table)
+
+
+def test_coefficients() -> None:
+    lengths = [1, 0, 700, 1, 129, 128, 1, 1]
+    for seed in range(6):
+        random = torch.Generator().manual_seed(seed)
+        state = make_state(16, seed=seed)
+        seats = torch.randperm(16, generator=random)[: len(lengths)].int()
+        seats[::4] = -1
+        first = torch.randint(0, 500, (len(lengths),), generator=random)
+        positions = torch.cat([first[i] + torch.arange(n) for i, n in enumerate(lengths)])
+        start = torch.tensor([0, *lengths]).cumsum(0).int()
+        coef = torch.full((sum(lengths) + 5,), 9.0)
+        there = coef.cuda()
+        coefficients(there, moved(state, "cuda"), seats.cuda(), start.cuda(), positions.cuda())
+        coefficients_reference(coef, state, seats, start, positions)
+        assert torch.equal(there.cpu(), coef)
+
+
+def test_forbid_stops() -> None:
+    state, seats = make_state(64, seed=3), torch.arange(0, 64, 2, dtype=torch.int32)
+    rows, logits = torch.randperm(40)[:32], torch.randn(40, VOCABULARY)
+    there = logits.cuda()
+    forbid_stops(there, moved(state, "cuda"), moved(WORDS, "cuda"), seats.cuda(), rows.cuda())
+    forbid_stops(logits, state, WORDS, seats, rows)
+    assert logits.isinf().any()
+    assert torch.equal(there.cpu(), logits)

@@ -37,4 +37,10 @@ def planner(
         methods=methods or Methods(),
         limits=limits or Limits(max_branches=8, max_control_tokens=1000),
     )
-    return Planner(capabilities, PROFILES if profiles is None else profiles, NoVectors())
+    presets = PROFILES if profiles is None else profiles
+    return Planner(capabilities, presets, NoVectors(), encode=encode)
+
+
+def encode(text: str) -> list[int]:
+    """The made-up server's tokenizer: a token a character."""
+    return [ord(character) for character in text]

@@ -7,8 +7,11 @@ from steersman.ledger import Ledger
 from steersman.search.first_finish import Outcome
 from steersman.steering.configuration import CLASSES, Configuration, EditTerm
 from steersman.steering.plan import PlannedEdit, Steering
+from steersman.thinking.plan import Governing
 from steersman.trajectory.line import Line, Piece
-from steersman_client import AppliedEdit
+from steersman.trajectory.track import Track, Value
+from steersman_client import AppliedEdit, Monitor, Receipt
+from tests.unit.servers import MARKERS
 
 
 def grow(line: Line[object], text: str, finish_reason: str | None = None) -> None:
@@ -111,3 +114,50 @@ def test_an_edits_tokens_are_those_of_the_returned_lines() -> None:
         "tokens": 14,
     }
     assert ledger.receipt(profile=None, search=None).applied.thinkedit is None
+
+
+def watched(*token_ids: int) -> Track:
+    return Track([*token_ids], [Value(1.0, -1.0, 0.5, 0.0, 1, 0) for _ in token_ids])
+
+
+def test_governed_and_monitored_choices_in_the_order_of_the_response() -> None:
+    ledger = Ledger()
+    first, second = ledger.open(2, opened=True), ledger.open(1)
+    first.lines[0].track = watched(7, 7, 2, 9)
+    first.lines[1].track = watched(7, 2, 9)
+    first.outcome = Outcome((first.lines[1],), "first")
+
+    def receipt() -> Receipt:
+        return ledger.receipt(
+            profile=None,
+            search=None,
+            governing=Governing(),
+            monitor=Monitor(tokens=True),
+            markers=MARKERS,
+        )
+
+    # The second run's line broke off before it was watched.
+    single = receipt()
+    assert single.applied.thinking is not None
+    assert single.applied.thinking.tokens == 1
+    assert single.entropy is not None
+    assert single.entropy.tokens is not None
+    assert [token_id for token_id, _, _ in single.entropy.tokens] == [7, 2, 9]
+    assert single.applied.thinking_by_choice is None
+    assert single.entropy_by_choice is None
+
+    second.lines[0].track = watched(1, 7, 7, 7)
+    several = receipt()
+    assert several.applied.thinking == single.applied.thinking
+    assert [choice.tokens for choice in several.applied.thinking_by_choice or ()] == [1, 3]
+    assert [choice.answer is None for choice in several.entropy_by_choice or ()] == [False, True]
+
+
+def test_lines_without_a_track_are_in_no_report() -> None:
+    ledger = Ledger()
+    ledger.open(1)
+    receipt = ledger.receipt(
+        profile=None, search=None, governing=Governing(), monitor=Monitor(), markers=MARKERS
+    )
+    assert receipt.applied.thinking is None
+    assert receipt.entropy is None

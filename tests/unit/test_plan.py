@@ -15,7 +15,7 @@ from steersman.errors import ControlError
 from steersman.plan import Plan, Planner
 from steersman.profiles import Profile, ProfileError
 from steersman.request import Endpoint, Request
-from tests.unit.servers import planner
+from tests.unit.servers import MARKERS, planner
 
 CHAT = Request(Endpoint.CHAT, temperature=1.0)
 
@@ -138,7 +138,9 @@ def test_limits_are_met_exactly() -> None:
 def test_an_empty_control_is_a_plain_plan() -> None:
     for control in (None, {}):
         plan = planner().plan(control, Request(Endpoint.CHAT, choices=3))
-        assert plan == Plan(profile=None, steering=None, search=None, prompts=1, max_tokens=1000)
+        assert plan == Plan(
+            profile=None, steering=None, search=None, prompts=1, max_tokens=1000, markers=MARKERS
+        )
         assert plan.method == "plain"
         assert plan.branches(3) == 3
 

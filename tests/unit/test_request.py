@@ -43,3 +43,8 @@ def test_everything_else() -> None:
     assert request.stream
     assert request.beam_search
     assert request.background
+
+
+def test_vllms_own_budget_of_the_thinking_phase() -> None:
+    assert Request.of(Endpoint.CHAT, {"thinking_token_budget": 0}).thinking_token_budget
+    assert not Request.of(Endpoint.CHAT, {"thinking_token_budget": None}).thinking_token_budget

@@ -73,6 +73,38 @@ class AppliedEdit(_Part):
     """Attention heads that it edits."""
 
 
+class AppliedBalance(_Part):
+    """The vector whose strength followed the thinking."""
+
+    vector: str
+    digest: str
+    """Of the vector's content."""
+    law: str
+    mean_strength: float | None = None
+    """Over the thinking tokens of this choice; null if there were none."""
+    tokens: int
+    """Tokens of this choice that the vector was added to, counted in the engine. Tokens read from
+    the prefix cache count."""
+    track: tuple[tuple[int, float], ...] = ()
+    """(index of a generated token, strength from it on): at the first thinking token, and wherever
+    the strength changed."""
+
+
+class AppliedThinking(_Part):
+    """What became of the thinking phase of one choice."""
+
+    tokens: int
+    """Thinking tokens, markers not counted."""
+    closed_by: Literal["model", "budget", "entropy", "loop", "length"] | None = None
+    """Null: it was never closed, or the model did not think. `length`: the answer would not have
+    fitted into the token limit otherwise."""
+    closed_at: int | None = None
+    """Index of the generated token at which the closing marker begins."""
+    forced_tokens: int = 0
+    """Tokens that were put there and not drawn: closing markers and nudges."""
+    balance: AppliedBalance | None = None
+
+
 class Applied(_Part):
     """The controls that took effect."""
 
@@ -80,6 +112,10 @@ class Applied(_Part):
     steer: tuple[AppliedSteer, ...] = ()
     thinkedit: AppliedThinkEdit | None = None
     edits: tuple[AppliedEdit, ...] = ()
+    thinking: AppliedThinking | None = None
+    """Of the first returned choice."""
+    thinking_by_choice: tuple[AppliedThinking, ...] | None = None
+    """Of all returned choices, in the order of the response; null with a single one."""
     search: AppliedSearch | None = None
 
 
@@ -99,11 +135,39 @@ class Compute(_Part):
     wall_ms: float = 0.0
 
 
+class PhaseEntropy(_Part):
+    """Entropy of the tokens of one phase, in nats."""
+
+    mean: float
+    p95: float
+    max: float
+    tokens: int
+    """Tokens of the phase; markers belong to neither."""
+
+
+class Entropy(_Part):
+    """What the monitor saw of one choice: entropies of the distributions that its tokens come from,
+    before temperature and penalties and after grammar masks."""
+
+    thinking: PhaseEntropy | None = None
+    answer: PhaseEntropy | None = None
+    pear: float
+    """max(0, mean of the thinking phase - mean of the answer), in nats (PEAR, arXiv 2510.08026,
+    with its weight 1); a phase without tokens counts as 0."""
+    tokens: tuple[tuple[int, float, float], ...] | None = None
+    """(id, log-probability, entropy) of each generated token, markers included, with
+    `monitor.tokens`."""
+
+
 class Receipt(_Part):
     """The receipt of one HTTP request."""
 
     applied: Applied = Applied()
     compute: Compute = Compute()
+    entropy: Entropy | None = None
+    """Of the first returned choice, with `monitor`."""
+    entropy_by_choice: tuple[Entropy, ...] | None = None
+    """Of all returned choices, in the order of the response; null with a single one."""
 
 
 class Leader(_Part):
@@ -114,3 +178,16 @@ class Leader(_Part):
     """Tokens this sibling has sampled so far."""
     text: str
     """New text since the last report of this branch."""
+
+
+class Live(_Part):
+    """What the monitor has seen of one choice so far, in a stream."""
+
+    index: int
+    """Of the choice."""
+    phase: Literal["thinking", "answer"]
+    entropy: float
+    """Mean of this phase so far, in nats; 0 before its first token."""
+    tokens: tuple[tuple[int, float, float], ...] | None = None
+    """(id, log-probability, entropy) of each token since the last report, with
+    `monitor.tokens`."""

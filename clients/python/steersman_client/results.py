@@ -13,22 +13,33 @@ from openai.types.responses import (
     ResponseStreamEvent,
 )
 
-from steersman_client.receipt import Leader, Receipt
+from steersman_client.receipt import Leader, Live, Receipt
+
+_PROGRESS = frozenset({"leader", "live"})
+"""Keys of `control` in a chunk that are no part of a receipt."""
 
 
 def receipt_of(result: pydantic.BaseModel) -> Receipt | None:
     """The receipt in any result of the SDK, `ParsedChatCompletion` and `ParsedResponse` included.
 
-    None when the response carries no `control`, or when it is the progress of a leader. A receipt
-    that does not follow the contract raises `pydantic.ValidationError`.
+    None when the response carries no `control`, or when that only tells of a leader or of the
+    monitor's values so far. A receipt that does not follow the contract raises
+    `pydantic.ValidationError`.
     """
     control = _control_of(result)
-    return None if control is None or "leader" in control else Receipt.model_validate(control)
+    if control is None or (control and control.keys() <= _PROGRESS):
+        return None
+    return Receipt.model_validate({k: v for k, v in control.items() if k not in _PROGRESS})
 
 
 def _leader_of(result: pydantic.BaseModel) -> Leader | None:
     control = _control_of(result)
     return Leader.model_validate(control["leader"]) if control and "leader" in control else None
+
+
+def _live_of(result: pydantic.BaseModel) -> Live | None:
+    control = _control_of(result)
+    return Live.model_validate(control["live"]) if control and "live" in control else None
 
 
 def _control_of(result: pydantic.BaseModel) -> Mapping[str, Any] | None:
@@ -57,6 +68,11 @@ class ControlledChatCompletionChunk(ChatCompletionChunk):
         """Progress of the leading sibling: only in a stream that asked for `stream_leader`."""
         return _leader_of(self)
 
+    @property
+    def live(self) -> Live | None:
+        """What the monitor has seen so far: only in a stream that asked for `monitor`."""
+        return _live_of(self)
+
 
 class ControlledCompletion(Completion):
     """A text completion with its receipt; also a chunk of its stream, as in the SDK."""
@@ -70,6 +86,11 @@ class ControlledCompletion(Completion):
     def leader(self) -> Leader | None:
         """Progress of the leading sibling: only in a stream that asked for `stream_leader`."""
         return _leader_of(self)
+
+    @property
+    def live(self) -> Live | None:
+        """What the monitor has seen so far: only in a stream that asked for `monitor`."""
+        return _live_of(self)
 
 
 class ControlledResponse(Response):

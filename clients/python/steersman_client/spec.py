@@ -7,9 +7,19 @@ several fields, on the rest of the request or on the model is the server's to ch
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] >= bounds[1]:
+        raise ValueError("must be low, then high")
+    return bounds
+
+
+_Fraction = Annotated[float, Field(ge=0, le=1)]
+_Bounds = Annotated[tuple[_Fraction, _Fraction], AfterValidator(_ascending)]
 
 
 class _Part(BaseModel):
@@ -50,27 +60,78 @@ class EntropyExit(_Part):
     """Leave the thinking phase once the mean entropy of a window stays low."""
 
     entropy_below: Annotated[float, Field(gt=0, description="Threshold, in nats.")]
-    window: PositiveInt = Field(default=48, description="Window length, in tokens.")
+    window: Annotated[int, Field(ge=1, le=256, description="Window length, in tokens.")] = 48
 
 
 class Balance(_Part):
-    """Closed loop: the strength of a vector follows the entropy of the thinking phase."""
+    """Closed loop: the strength of a vector follows what the model is sure of while it thinks."""
 
-    target_entropy: Annotated[float, Field(ge=0, description="Set point, in nats.")]
-    gain: float = 0.5
-    vector: Annotated[str, Field(min_length=1)]
+    vector: Annotated[str, Field(min_length=1, description="Name of a calibrated vector.")]
+    law: Literal["proportional", "confidence"] = Field(
+        default="proportional",
+        description="Follow the entropy of each sentence, or (ReBalance, arXiv 2603.12372) the "
+        "probability of its most likely tokens.",
+    )
+    target_entropy: Annotated[
+        float | None, Field(ge=0, description="Set point of the law `proportional`, in nats.")
+    ] = None
+    gain: float = Field(default=0.5, description="Law `proportional`: strength for a nat of error.")
+    integral_gain: float = Field(
+        default=0.0, description="Law `proportional`: strength for a nat of summed errors."
+    )
+    strength: float | None = Field(
+        default=None, description="Base strength; the vector's own when null."
+    )
+    confidence: Annotated[_Bounds, Field(strict=False)] = Field(
+        default=(0.65, 0.90),
+        description="Law `confidence`: mean top probability, from hesitating to sure.",
+    )
+    variance: Annotated[_Bounds, Field(strict=False)] = Field(
+        default=(0.0005, 0.01),
+        description="Law `confidence`: variance of that between two sentences, steady to unsteady.",
+    )
 
 
 class Thinking(_Part):
     """Limits of the thinking phase, in tokens."""
 
-    budget: Annotated[int, Field(ge=0)] | None = None
+    budget: Annotated[
+        int | None, Field(ge=0, le=2**24, description="Thinking tokens; no limit when null.")
+    ] = None
     grace: Annotated[
-        int, Field(ge=0, description="Tokens past the budget in which a sentence end is awaited.")
+        int,
+        Field(
+            ge=0,
+            le=4096,
+            description="Tokens past the budget in which the end of a sentence is awaited.",
+        ),
     ] = 0
-    min: Annotated[int, Field(ge=0)] | None = None
+    min: Annotated[
+        int | None,
+        Field(ge=0, le=2**24, description="Thinking tokens before which the model cannot close."),
+    ] = None
+    nudge: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=64,
+            description="What stands in place of an end of thinking that comes before `min` (s1, "
+            "arXiv 2501.19393).",
+        ),
+    ] = "Wait"
     exit: EntropyExit | None = None
-    on_loop: Literal["close", "ignore"] | None = None
+    on_loop: Literal["close", "ignore"] | None = Field(
+        default=None, description="What to do once the thinking goes in circles; null ignores it."
+    )
+    min_answer_tokens: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=4096,
+            description="Answer tokens before which the response cannot end once thinking is "
+            "closed; thinking is closed in time for them to fit into the token limit.",
+        ),
+    ] = 1
     balance: Balance | None = None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Send
 
+from steersman.api.live import LiveValues
 from steersman.api.stream import ReceiptStream, put_receipt
 from steersman.scope import ControlScope
 
@@ -16,10 +17,20 @@ class Answer:
 
     JSON responses are held until they are complete; event streams pass through chunk by chunk.
     Errors are left as they are.
+
+    Args:
+        scope: The request.
+        receive: Of ASGI.
+        send: Of ASGI.
+        live: Adds what the monitor says to the chunks of a stream; None to add nothing.
+
     """
 
-    def __init__(self, scope: ControlScope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, scope: ControlScope, receive: Receive, send: Send, live: LiveValues | None = None
+    ) -> None:
         self._scope = scope
+        self._live = live
         self._receive = receive
         self._send = send
         self._lock = asyncio.Lock()
@@ -68,7 +79,8 @@ class Answer:
         self.status = message["status"]
         content_type = MutableHeaders(raw=message["headers"]).get("content-type", "")
         if content_type.startswith("text/event-stream"):
-            self._stream = ReceiptStream(self._scope.receipt)
+            live = self._live.put if self._live is not None else None
+            self._stream = ReceiptStream(self._scope.receipt, live)
         elif self.status == 200 and content_type.startswith("application/json"):
             self._start = message
             return

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from steersman.api import body, progress
 from steersman.api.answer import Answer
 from steersman.api.body import Controlled
+from steersman.api.live import LiveValues
 from steersman.errors import ControlError
 from steersman.observe.metrics import Metrics
 from steersman.plan import Plan, Planner
@@ -89,7 +90,8 @@ class ControlMiddleware:
         control = ControlScope(plan)
         if self._desk is not None:
             control = ControlScope(plan, edits=self._desk.applied_edits)
-        answer = Answer(control, receive, send)
+        live = LiveValues(control, request) if plan.monitor and request.stream else None
+        answer = Answer(control, receive, send, live)
         token = CONTROL.set(control)
         try:
             async with contextlib.AsyncExitStack() as stack:
@@ -111,6 +113,7 @@ class ControlMiddleware:
         finally:
             CONTROL.reset(token)
             self._metrics.closed(plan.method, control.ledger, _outcome(answer))
+            self._metrics.watched(plan, control.ledger)
 
 
 def _may_hold_control(scope: Scope) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from steersman_client import Receipt
 
+_DATA = b"data: {"
 _DONE = b"data: [DONE]"
 _RESPONSE_FAILED = b"event: response.failed"
 _RESPONSE_END = (
@@ -25,11 +26,18 @@ class ReceiptStream:
 
     Args:
         receipt: Called once, when the stream is about to end.
+        live: Adds to a chunk what there is to say of it; whether there was anything. None to leave
+            the chunks as they are.
 
     """
 
-    def __init__(self, receipt: Callable[[], Receipt]) -> None:
+    def __init__(
+        self,
+        receipt: Callable[[], Receipt],
+        live: Callable[[dict[str, Any]], bool] | None = None,
+    ) -> None:
         self._receipt = receipt
+        self._live = live
         self._rest = b""
         self._held = b""
         self.answered = False
@@ -52,6 +60,8 @@ class ReceiptStream:
         if event.startswith(_RESPONSE_END):
             self.answered = not event.startswith(_RESPONSE_FAILED)
             event = _with_receipt(event, self._receipt, ("response",))
+        elif self._live is not None and _DATA in event:
+            event = _with_live(event, self._live)
         if may_be_last(event):
             self._held = event + b"\n\n"
             return released
@@ -67,17 +77,28 @@ def _with_receipt(event: bytes, receipt: Callable[[], Receipt], path: tuple[str,
     """An event with `control` added to the object that `path` leads to in its data."""
     if not event:
         return event
-    head, mark, data = event.partition(b"data: ")
-    chunk = json.loads(data)
+    head, chunk = _parsed(event)
     put_receipt(chunk, receipt(), path)
     tail = b"\n\n" if event.endswith(b"\n\n") else b""
-    return (
-        head + mark + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + tail
-    )
+    return _written(head, chunk) + tail
+
+
+def _with_live(event: bytes, live: Callable[[dict[str, Any]], bool]) -> bytes:
+    head, chunk = _parsed(event)
+    return _written(head, chunk) if live(chunk) else event
+
+
+def _parsed(event: bytes) -> tuple[bytes, dict[str, Any]]:
+    head, mark, data = event.partition(b"data: ")
+    return head + mark, json.loads(data)
+
+
+def _written(head: bytes, chunk: dict[str, Any]) -> bytes:
+    return head + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def put_receipt(body: dict[str, Any], receipt: Receipt, path: tuple[str, ...] = ()) -> None:
-    """Set `control` on a response object, in place."""
+    """Add a receipt to the `control` of a response object, in place."""
     for key in path:
         body = body[key]
-    body["control"] = receipt.model_dump(mode="json", exclude_none=True)
+    body.setdefault("control", {}).update(receipt.model_dump(mode="json", exclude_none=True))

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 Report = dict[str, list[Any]]
-"""For each steered request of a step: its key, then the tokens steered so far by class."""
+"""For each controlled request of a step: its key, the tokens steered so far by class (None if it is
+not steered), and what is said of the token of this step (None if nothing was asked)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +17,14 @@ class Arrival:
 
     Attributes:
         request_id: The engine's id.
-        steering: The configuration as it came with the request: `Configuration.wire`.
+        control: What came with the request: `steersman.engine.carrier.Carrier.wire`.
         token_ids: All tokens known so far.
         computed: How many of them are in the KV cache already.
 
     """
 
     request_id: str
-    steering: Mapping[str, Any]
+    control: Mapping[str, Any]
     token_ids: Sequence[int]
     computed: int
 
@@ -48,24 +49,35 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Tokens steered so far, of the requests of one step.
+    """What one step says of its controlled requests. From a GPU, the tensors may only be read once
+    the outputs of the step are there.
 
     Attributes:
-        request_ids: The engine's ids.
-        keys: The keys under which they report.
-        counts: [requests, classes + 1] int32 on the host, as `Seats.counts` has it. From a GPU it
-            may only be read once the outputs of the step are there.
+        keys: The key under which each request reports, by the engine's id.
+        steered: The engine's ids of the steered requests.
+        counts: [steered, classes + 1] int32 on the host, as `Seats.counts` has it.
+        watched: The engine's ids of the requests that the governor watches.
+        track: [watched, TRACK] float32 on the host, as `steersman_kernels.governor` has it.
 
     """
 
-    request_ids: Sequence[str]
-    keys: Sequence[str]
-    counts: Tensor
+    keys: Mapping[str, str]
+    steered: Sequence[str] = ()
+    counts: Tensor | None = None
+    watched: Sequence[str] = ()
+    track: Tensor | None = None
 
     def report(self) -> Report:
-        """The form in which the counts travel to the front end."""
-        rows = zip(self.request_ids, self.keys, self.counts.tolist(), strict=True)
-        return {id_: [key, *row] for id_, key, row in rows}
+        """The form in which it travels to the front end."""
+        counts = (
+            {}
+            if self.counts is None
+            else dict(zip(self.steered, self.counts.tolist(), strict=True))
+        )
+        values = (
+            {} if self.track is None else dict(zip(self.watched, self.track.tolist(), strict=True))
+        )
+        return {id_: [key, counts.get(id_), values.get(id_)] for id_, key in self.keys.items()}
 
 
 class Driven(Protocol):
@@ -74,6 +86,8 @@ class Driven(Protocol):
     def arrive(self, arrival: Arrival) -> None: ...
 
     def finish(self, request_id: str) -> None: ...
+
+    def preempt(self, request_id: str) -> None: ...
 
     def begin(self, batch: Batch) -> None: ...
 

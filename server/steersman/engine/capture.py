@@ -106,12 +106,15 @@ class Capture:
         if arrival.request_id in self._weights or arrival.computed:
             raise RuntimeError("a captured request was preempted, or found tokens in the cache")
         self._weights[arrival.request_id] = torch.tensor(
-            arrival.steering["weights"], dtype=torch.float32, device=self._sums.device
+            arrival.control["weights"], dtype=torch.float32, device=self._sums.device
         )
 
     def finish(self, request_id: str) -> None:
         """Forget a request's weights; its sums stay."""
         self._weights.pop(request_id, None)
+
+    def preempt(self, request_id: str) -> None:
+        """A preempted request leaves; should it come back, it is refused."""
 
     def begin(self, batch: Batch) -> None:
         """Find the chosen tokens of a step."""

@@ -14,14 +14,14 @@ from vllm.engine.protocol import EngineClient
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import SamplingParams
 
+from steersman.engine.carrier import Carrier
 from steersman.engine.lines import Call, EngineLines, prefill_tokens, replay
 from steersman.engine.reports import Reports
-from steersman.engine.steered import Steered
 from steersman.ledger import Run
+from steersman.plan import Plan
 from steersman.scope import CONTROL, ControlScope
 from steersman.search.first_finish import Rules, first_finish
 from steersman.steering.configuration import KEY
-from steersman.steering.plan import Steering
 from steersman.trajectory.phases import Markers, opens_thinking
 from steersman_client import FirstFinish
 
@@ -69,30 +69,31 @@ class ControlledEngine:
                 prompt, sampling_params, request_id, **options
             )
             return outputs
-        run = control.ledger.open(control.plan.branches(sampling_params.n))
+        carrier = self._carrier(control.plan, prompt)
+        run = control.ledger.open(control.plan.branches(sampling_params.n), carrier.opened)
         params = sampling_params.clone()
         params.max_tokens = run.branch_max_tokens = _share(control, run, params.max_tokens)
         call = Call(prompt, params, request_id, options)
-        steered = self._steered(control.plan.steering, prompt)
         if control.plan.search is None:
-            return self._plain(run, call, steered)
-        return self._first_finish(control.plan.search, run, call, steered)
+            return self._plain(run, call, carrier)
+        return self._first_finish(control.plan.search, run, call, carrier)
 
-    def _steered(self, steering: Steering | None, prompt: Any) -> Steered:
-        if steering is None:
-            return Steered()
+    def _carrier(self, plan: Plan, prompt: Any) -> Carrier:
         token_ids = _prompt_token_ids(prompt)
-        return Steered(
-            steering.configuration,
+        return Carrier(
             self._reports,
+            configuration=plan.steering.configuration if plan.steering else None,
+            governing=plan.governing,
+            monitored=plan.monitor is not None,
             origin=len(token_ids),
             opened=opens_thinking(token_ids, self._markers),
+            longest=self._engine.model_config.max_model_len,
         )
 
     async def _plain(
-        self, run: Run, call: Call, steered: Steered
+        self, run: Run, call: Call, carrier: Carrier
     ) -> AsyncGenerator[RequestOutput, None]:
-        with steered.line(run.lines[0], call.params) as params:
+        with carrier.lines(run.lines, call.params) as params:
             outputs = call.start(self._engine, params)
             try:
                 async for output in outputs:
@@ -102,29 +103,34 @@ class ControlledEngine:
                     for completion in output.outputs:
                         line = run.lines[completion.index]
                         line.advance(len(completion.token_ids), completion.finish_reason)
+                        line.delivered = line.tokens
+                        if line.track is not None:
+                            line.track.add(completion.token_ids)
                     yield output
             finally:
                 await outputs.aclose()
 
     async def _first_finish(
-        self, search: FirstFinish, run: Run, call: Call, steered: Steered
+        self, search: FirstFinish, run: Run, call: Call, carrier: Carrier
     ) -> AsyncGenerator[RequestOutput, None]:
         # Clients may reuse their request ids; the id that `stop` aborts must be ours alone.
         own = replace(call, request_id=f"{call.request_id}-{uuid.uuid4().hex}")
-        source = EngineLines(self._engine, own, steered)
+        source = EngineLines(self._engine, own, carrier)
         rules = Rules(
             voters=search.k,
             choices=call.params.n,
             require_answer=search.require_answer,
             min_thinking=search.min_thinking,
             markers=self._markers,
-            opened=opens_thinking(_prompt_token_ids(call.prompt), self._markers),
+            opened=carrier.opened,
         )
         try:
             run.outcome = await first_finish(source, run.lines, rules)
         except BaseExceptionGroup as group:
             raise _first_error(group) from group
         for output in replay(run.outcome.winners, call.params.output_kind, call.request_id):
+            for completion in output.outputs:
+                run.outcome.winners[completion.index].delivered += len(completion.token_ids)
             yield output
 
 

@@ -52,3 +52,20 @@ def markers_of(vllm_config: Any, tokenizer: Any) -> Markers | None:
         start_text=tokenizer.decode(start, skip_special_tokens=False),
         end_text=tokenizer.decode(end, skip_special_tokens=False),
     )
+
+
+def closing_tokens(vllm_config: Any) -> tuple[int, ...]:
+    """What is put in to close the thinking phase: vLLM's `reasoning_end_str`.
+
+    It ends in the parser's own marker, and may begin with a phrase that leads over to the answer.
+    """
+    return tuple(vllm_config.reasoning_config.reasoning_end_token_ids)
+
+
+def stop_tokens(config: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The tokens each of which ends a response: the tokenizer's, and the generation config's."""
+    named = config.try_get_generation_config().get("eos_token_id")
+    ids = {named} if isinstance(named, int) else set(named or ())
+    if tokenizer.eos_token_id is not None:
+        ids.add(tokenizer.eos_token_id)
+    return tuple(sorted(ids))

@@ -9,10 +9,10 @@ from vllm.engine.protocol import EngineClient
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-from steersman.engine.steered import Steered
+from steersman.engine.carrier import Carrier
 from steersman.trajectory.line import Line, Piece
 
-_UNSTEERED = Steered()
+_NOTHING = Carrier()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,14 @@ class EngineLines:
         engine: vLLM's engine client.
         call: The request, under an id that no other request has: `stop` ends everything that
             carries it. Its `n` and its output kind are replaced.
-        steered: The steering that all siblings have.
+        carrier: The control that all siblings have.
 
     """
 
-    def __init__(self, engine: EngineClient, call: Call, steered: Steered = _UNSTEERED) -> None:
+    def __init__(self, engine: EngineClient, call: Call, carrier: Carrier = _NOTHING) -> None:
         self._engine = engine
         self._call = call
-        self._steered = steered
+        self._carrier = carrier
 
     async def follow(self, line: Line[RequestOutput]) -> AsyncGenerator[Piece[RequestOutput]]:
         """Run a branch. Its seed is the request's plus the branch, as with vLLM's own `n`."""
@@ -65,12 +65,14 @@ class EngineLines:
         params.output_kind = RequestOutputKind.DELTA
         if params.seed is not None:
             params.seed = branch_seed(params.seed, line.branch)
-        with self._steered.line(line, params) as steered:
-            outputs = self._call.start(self._engine, steered)
+        with self._carrier.lines([line], params) as carrying:
+            outputs = self._call.start(self._engine, carrying)
             try:
                 async for output in outputs:
                     if not line.pieces:
                         line.prefill_tokens = prefill_tokens(output)
+                    if line.track is not None:
+                        line.track.add(output.outputs[0].token_ids)
                     yield piece(output)
             finally:
                 await outputs.aclose()

@@ -7,6 +7,7 @@ from vllm.engine.protocol import EngineClient
 
 from steersman.edits import file as edit_file
 from steersman.edits.edit import Edit, EditError
+from steersman.engine.describe import closing_tokens, stop_tokens
 from steersman.engine.plugin import RPC
 from steersman.engine.ring import RankFacts
 from steersman.trajectory.boundaries import boundary_table
@@ -33,16 +34,20 @@ class Ranks:
     async def arm(self, markers: Markers | None) -> list[RankFacts]:
         """Tell the ranks the vocabulary, and prove that steering works as the engine serves.
 
+        Args:
+            markers: Those of the thinking phase; None for a model without one.
+
         Raises:
             SteeringError: The plugin is not there, or the self-test failed.
 
         """
         start, end = (markers.start, markers.end) if markers else ((), ())
-        single = len(start) == len(end) == 1
+        closing = closing_tokens(self._engine.vllm_config) if markers else ()
+        stops = stop_tokens(self._engine.model_config, self._engine.renderer.get_tokenizer())
         boundary = boundary_table(self._vocabulary())
         try:
             answers = await self._call(
-                "arm", start[0] if single else -1, end[0] if single else -1, boundary
+                "arm", list(start), list(end), list(closing), list(stops), boundary
             )
             await self._call("self_test")
         except Exception as error:

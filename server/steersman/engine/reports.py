@@ -1,36 +1,50 @@
-"""What the workers counted, on its way into the receipts."""
+"""What the workers say of requests, on its way into the receipts."""
 
 import itertools
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from steersman.steering.configuration import CLASSES, KEY
+from steersman.steering.configuration import KEY
+from steersman.trajectory.track import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Counts = tuple[int, ...]
-"""Tokens steered, for each of `CLASSES`, and last those that went through an edit."""
+
+@dataclass(slots=True)
+class Report:
+    """The report on one engine request, as it comes in.
+
+    Attributes:
+        key: The name under which the workers speak of it.
+        counts: For each choice: tokens steered so far, by class, and last those that went through
+            an edit; empty until something was said.
+        values: For each choice: what is said of each of its tokens.
+
+    """
+
+    key: str
+    counts: list[tuple[int, ...]]
+    values: list[list[Value]] = field(default_factory=list)
 
 
 class Reports:
-    """The reports of requests in flight, by the key that each request was given."""
+    """The reports on requests in flight, by the key that each request was given."""
 
     def __init__(self) -> None:
         self._keys = itertools.count()
-        # By key, then by the engine's request id: one request may be several there (its `n`).
-        self._counts: dict[str, dict[str, Sequence[int]]] = {}
+        self._reports: dict[str, Report] = {}
 
-    def open(self) -> str:
-        """A new key."""
+    def open(self, choices: int) -> Report:
+        """A new report, on a request of which so many choices are sampled."""
         key = str(next(self._keys))
-        self._counts[key] = {}
-        return key
+        report = Report(key, [() for _ in range(choices)], [[] for _ in range(choices)])
+        self._reports[key] = report
+        return report
 
-    def close(self, key: str) -> Counts:
-        """All that was reported under a key; nothing more is taken under it."""
-        counts = self._counts.pop(key).values()
-        sums = tuple(sum(column) for column in zip(*counts, strict=True))
-        return sums or (0,) * (len(CLASSES) + 1)
+    def close(self, report: Report) -> None:
+        """Take nothing more."""
+        del self._reports[report.key]
 
     def listen(self, engine: Any) -> None:
         """Take the reports out of an engine client's outputs, before anybody sees them."""
@@ -46,9 +60,23 @@ class Reports:
         processor.process_outputs = process
 
     def _take(self, output: Any) -> None:
-        if (report := output.kv_transfer_params.pop(KEY, None)) is None:
+        if (said := output.kv_transfer_params.pop(KEY, None)) is None:
             return
-        key, *counts = report
-        if key in self._counts:
-            self._counts[key][output.request_id] = counts
         output.kv_transfer_params = output.kv_transfer_params or None
+        key, counts, values = said
+        if (report := self._reports.get(key)) is None:
+            return
+        choice = _choice(output.request_id) if len(report.counts) > 1 else 0
+        if counts is not None:
+            report.counts[choice] = tuple(counts)
+        if values is not None and output.new_token_ids:
+            entropy, logprob, top, strength, closed_by, forced = values
+            report.values[choice].append(
+                Value(entropy, logprob, top, strength, int(closed_by), int(forced))
+            )
+
+
+def _choice(request_id: str) -> int:
+    """Which of a request's `n` choices an engine request samples, by the name vLLM gives it."""
+    index: Sequence[str] = request_id.split("_", 1)
+    return int(index[0])

@@ -10,6 +10,7 @@ from torch import Tensor
 from steersman.edits import file
 from steersman.edits.edit import EditError
 from steersman.engine.batch import Arrival, Batch
+from steersman.engine.governor import Governor
 from steersman.engine.live import LiveEdits
 from steersman.engine.worker import WorkerSteering
 from steersman.steering.configuration import Configuration, EditTerm, Term
@@ -58,6 +59,7 @@ class Ring:
 
     Args:
         steering: The rank's steering.
+        governor: What watches its requests.
         runner: vLLM's model runner: V1 or V2.
         decode: Runs the model on a made-up decode batch of so many requests, in the mode that
             serves; the hidden states, [tokens, hidden_size], or None where they are not to be had.
@@ -69,20 +71,40 @@ class Ring:
     def __init__(
         self,
         steering: WorkerSteering,
+        governor: Governor,
         runner: str,
         decode: Callable[[int], Tensor | None],
         max_requests: int,
         live: LiveEdits | str,
     ) -> None:
         self._steering = steering
+        self._governor = governor
         self._runner = runner
         self._decode = decode
         self._live = live
         self._probes = [f"{_PROBE}-{i}" for i in range(min(_PROBE_REQUESTS, max_requests))]
 
-    def arm(self, start: int, end: int, boundary: bytes) -> dict[str, Any]:
-        """Learn the vocabulary; say what this rank has."""
-        self._steering.arm(start, end, boundary)
+    def arm(
+        self,
+        start: Sequence[int],
+        end: Sequence[int],
+        closing: Sequence[int],
+        stops: Sequence[int],
+        boundary: bytes,
+    ) -> dict[str, Any]:
+        """Learn the vocabulary; say what this rank has.
+
+        Args:
+            start: Tokens that open the thinking phase; none for a model without one.
+            end: Tokens that close it.
+            closing: Tokens that are put in to close it.
+            stops: Tokens each of which ends a response.
+            boundary: A byte for each token: 1 if its text ends a line or a sentence.
+
+        """
+        single = len(start) == len(end) == 1
+        self._steering.arm(start[0] if single else -1, end[0] if single else -1, boundary)
+        self._governor.arm(start, end, closing, stops, boundary)
         return self.facts()
 
     def facts(self) -> dict[str, Any]:
@@ -159,9 +181,9 @@ class Ring:
 
     def _try(self, plain: Tensor, configuration: Configuration, changed: str) -> None:
         """Compare a decode batch, every other request of it under a configuration, with `plain`."""
-        wire = configuration.wire(_PROBE, 1, opened=False)
+        control = {"origin": 1, "opened": False, "steering": configuration.wire(1)}
         for request_id in self._probes[::2]:
-            self._steering.arrive(Arrival(request_id, wire, token_ids=(), computed=0))
+            self._steering.arrive(Arrival(request_id, control, token_ids=(), computed=0))
         try:
             self._steering.begin(self._batch())
             found = self._decode(len(self._probes))

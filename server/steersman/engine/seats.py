@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from steersman.engine.batch import Batch
+from steersman.engine.places import Places, download, upload
 from steersman_kernels.gate import (
     CLASSES,
     CLOSED,
@@ -56,15 +58,14 @@ class Seats:
         # [capacity, WIDTH] int32; the columns are those of `steersman_kernels.gate`
         self.table = torch.zeros(capacity, WIDTH, dtype=torch.int32, device=device)
         self._device = device
-        self._seat: dict[str, int] = {}
-        self._free = list(range(capacity - 1, -1, -1))
+        self._places = Places(capacity, device)
         self._staged: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
-        return len(self._seat)
+        return len(self._places)
 
     def __contains__(self, request_id: str) -> bool:
-        return request_id in self._seat
+        return request_id in self._places
 
     def add(self, request_id: str, request: Request, markers: Markers, boundary: Tensor) -> None:
         """Give a request a seat, or write its seat anew.
@@ -72,33 +73,39 @@ class Seats:
         Its row is written as if its cached tokens had been computed by itself: they were steered
         in the same way, by it or by one with the same configuration.
         """
-        if request_id not in self._seat:
-            self._seat[request_id] = self._free.pop()
-        self._staged[self._seat[request_id]] = _row(request, markers, boundary)
+        self._staged[self._places.give(request_id)] = _row(request, markers, boundary)
 
     def remove(self, request_id: str) -> None:
         """Free a request's seat."""
-        seat = self._seat.pop(request_id)
-        self._staged.pop(seat, None)
-        self._free.append(seat)
+        self._staged.pop(self._places.take_back(request_id), None)
 
     def of(self, request_ids: Sequence[str]) -> Tensor:
         """The seats of a batch: [requests] int32 on the device, -1 for a request without one."""
-        return self._upload(
-            torch.tensor([self._seat.get(id_, -1) for id_ in request_ids], dtype=torch.int32)
-        )
+        return self._places.of(request_ids)
 
     def write(self) -> None:
         """Bring the table on the device up to date."""
         if self._staged:
-            seats = self._upload(torch.tensor(list(self._staged), dtype=torch.int64))
-            self.table.index_copy_(0, seats, self._upload(torch.stack(list(self._staged.values()))))
+            seats = upload(torch.tensor(list(self._staged), dtype=torch.int64), self._device)
+            rows = upload(torch.stack(list(self._staged.values())), self._device)
+            self.table.index_copy_(0, seats, rows)
             self._staged.clear()
 
     def count_edited(self, tokens: Tensor, request_ids: Sequence[str]) -> None:
         """Count tokens that go through an edit: [requests] int32 on the device."""
-        seats = self._upload(torch.tensor([self._seat[id_] for id_ in request_ids]))
-        self.table[:, EDITED].index_add_(0, seats, tokens)
+        self.table[:, EDITED].index_add_(0, self.of(request_ids), tokens)
+
+    def outside_thinking(self, batch: Batch, values: Tensor, value: float) -> None:
+        """Set `values`, [tokens], to `value` at the tokens of a step that are not in a thinking
+        phase; at those of requests without a seat, to anything."""
+        tokens = len(batch.positions)
+        lengths = batch.query_start[: len(batch.request_ids) + 1].diff()
+        seats = self.of(batch.request_ids).clamp(min=0)
+        state = self.table[seats.repeat_interleave(lengths, output_size=tokens)]
+        position = batch.positions
+        inside = (position >= state[:, ORIGIN]) & (position >= state[:, OPENED])
+        inside &= position < state[:, CLOSED]
+        values[:tokens].masked_fill_(~inside, value)
 
     def counts(self, request_ids: Sequence[str]) -> Tensor:
         """Tokens so far: [requests, classes + 1] int32 on the host.
@@ -107,17 +114,7 @@ class Seats:
 
         From a GPU the copy is only queued: the caller must not read it before the stream got there.
         """
-        seats = self._upload(torch.tensor([self._seat[id_] for id_ in request_ids]))
-        counts = self.table.index_select(0, seats)[:, COUNTS : EDITED + 1]
-        if counts.device.type == "cpu":
-            return counts
-        host = torch.empty(counts.shape, dtype=counts.dtype, pin_memory=True)
-        return host.copy_(counts, non_blocking=True)
-
-    def _upload(self, tensor: Tensor) -> Tensor:
-        if self._device.type == "cpu":
-            return tensor
-        return tensor.pin_memory().to(self._device, non_blocking=True)
+        return download(self.table.index_select(0, self.of(request_ids))[:, COUNTS : EDITED + 1])
 
 
 def _row(request: Request, markers: Markers, boundary: Tensor) -> Tensor:

@@ -1,18 +1,21 @@
 """Steering on one rank: the vectors, the bank and the seats, driven by the model runner's steps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from safetensors.torch import load as load_safetensors
-from torch import nn
+from torch import Tensor, nn
 
 from steersman.engine.bank import Bank, BankError
-from steersman.engine.batch import Arrival, Batch, Counted
+from steersman.engine.batch import Arrival, Batch
 from steersman.engine.edited import ChosenEdits
 from steersman.engine.op import Rows, install
 from steersman.engine.seats import Request, Seats
 from steersman_kernels.gate import Markers, gate
+
+Coefficients = Callable[[Tensor, Batch], None]
+"""Writes the factor of each token's steering: [tokens] float32, in place."""
 
 
 class WorkerSteering:
@@ -54,6 +57,7 @@ class WorkerSteering:
         self._boundary = self._host_boundary = torch.zeros(0, dtype=torch.bool)
         self._batch: list[str] = []
         self._idle = True
+        self._moved = False
 
     def arm(self, start: int, end: int, boundary: bytes) -> None:
         """Learn the model's vocabulary.
@@ -88,13 +92,13 @@ class WorkerSteering:
 
     def arrive(self, arrival: Arrival) -> None:
         """Seat a request, its rows in the bank built or shared."""
-        steering = arrival.steering
+        steering = arrival.control["steering"]
         rows = [self.bank.take(digest, addends) for digest, addends in steering["sums"]]
         self.finish(arrival.request_id)
         self._live[arrival.request_id] = steering
         request = Request(
-            origin=steering["origin"],
-            opened=steering["opened"],
+            origin=arrival.control["origin"],
+            opened=arrival.control["opened"],
             rows=[rows[index] if index >= 0 else -1 for index in steering["rows"]],
             token_ids=arrival.token_ids,
             computed=arrival.computed,
@@ -111,8 +115,14 @@ class WorkerSteering:
         self.edits.arrive(request_id, digest, strength)
         return True
 
-    def begin(self, batch: Batch) -> None:
-        """Decide for every token of a step whether and how it is steered."""
+    def begin(self, batch: Batch, coefficients: Coefficients | None = None) -> None:
+        """Decide for every token of a step whether and how it is steered.
+
+        Args:
+            batch: The step.
+            coefficients: Moves the strength of some of its requests; None if of no one.
+
+        """
         self._batch = [id_ for id_ in batch.request_ids if id_ in self._seats]
         if not self._batch:
             self.rest()
@@ -128,6 +138,12 @@ class WorkerSteering:
             markers=self._markers,
             slot=self.rows.slot,
         )
+        if coefficients is not None:
+            coefficients(self.rows.coef, batch)
+            self._seats.outside_thinking(batch, self.rows.coef, 1.0)
+        elif self._moved:
+            self.rows.coef.fill_(1)
+        self._moved = coefficients is not None
         self.rows.find(len(batch.positions), self.bank.storage.shape[2])
         self._idle = False
         if self.edits is not None:
@@ -151,10 +167,8 @@ class WorkerSteering:
         if self.edits is not None:
             self.edits.rest()
 
-    def counted(self) -> Counted | None:
-        """What the steered requests of this step have come to."""
-        if not self._batch:
-            return None
+    def counted(self) -> tuple[Sequence[str], Tensor | None]:
+        """What the steered requests of this step have come to, once: their ids, and
+        [steered, classes + 1] int32 on the host, as `Seats.counts` has it."""
         batch, self._batch = self._batch, []
-        keys = [self._live[id_]["key"] for id_ in batch]
-        return Counted(batch, keys, self._seats.counts(batch))
+        return batch, self._seats.counts(batch) if batch else None

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -50,9 +50,8 @@ class Record(BaseModel):
     @property
     def entropies(self) -> tuple[float, ...] | None:
         """Entropy at each token of the response, in nats; None unless the request asked for it."""
-        extra: dict[str, Any] = (self.receipt and self.receipt.model_extra) or {}
-        tokens = (extra.get("entropy") or {}).get("tokens")
-        return tuple(entropy for _, _, entropy in tokens) if tokens else None
+        seen = self.receipt.entropy if self.receipt is not None else None
+        return tuple(each for _, _, each in seen.tokens) if seen and seen.tokens else None
 
 
 class ResponseLog:

@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from steersman.ledger import Ledger
+from steersman.observe.entropies import TokenEntropies
+from steersman.plan import Plan
 from steersman.steering.desk import Desk
+from steersman.thinking.report import phase_entropies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +65,24 @@ class Metrics:
             "steersman_edited_tokens",
             "Tokens of returned choices and their prompts that went through the edit that their "
             "request chose, counted in the engine.",
+            registry=registry,
+        )
+        self._entropies = TokenEntropies(registry)
+        self._thinking = Counter(
+            "steersman_thinking_closed",
+            "Returned choices of governed requests by what closed their thinking: model, budget, "
+            "entropy, loop, length, or none if nothing did.",
+            ["closed_by"],
+            registry=registry,
+        )
+        self._thinking_tokens = Counter(
+            "steersman_thinking_tokens",
+            "Thinking tokens in returned choices of governed requests.",
+            registry=registry,
+        )
+        self._forced = Counter(
+            "steersman_forced_tokens",
+            "Tokens in returned choices of governed requests that were put there and not drawn.",
             registry=registry,
         )
         if desk is not None:
@@ -126,3 +147,20 @@ class Metrics:
         for (segment, boundary), count in ledger.steered.items():
             self._steered.labels(segment, str(boundary).lower()).inc(count)
         self._edited.inc(ledger.edited)
+
+    def watched(self, plan: Plan, ledger: Ledger) -> None:
+        """Count what the governor did and the monitor saw in a request that has ended."""
+        if plan.governing is not None and plan.markers is not None:
+            for thinking in ledger.thinking(plan.governing, plan.markers, balance=None):
+                self._thinking.labels(thinking.closed_by or "none").inc()
+                self._thinking_tokens.inc(thinking.tokens)
+                self._forced.inc(thinking.forced_tokens)
+        if plan.monitor is None:
+            return
+        for run in ledger.runs:
+            for line in run.returned:
+                if line.track is None:
+                    continue
+                phases = phase_entropies(line.track, plan.markers, opened=run.opened)
+                for phase, entropies in phases.items():
+                    self._entropies.observe(phase, entropies)

@@ -20,7 +20,7 @@ CLASSES = tuple(product(SEGMENTS, (False, True)))
 """The classes of tokens, as the engine numbers them: segment, and whether at a boundary."""
 
 KEY = "steersman"
-"""Where a configuration travels in `SamplingParams.extra_args`, and a report in an output."""
+"""Where a control travels in `SamplingParams.extra_args`, and a report in an output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,17 @@ class Configuration:
     edit: EditTerm | None = None
 
     @classmethod
-    def of(cls, terms: tuple[Term, ...], edit: EditTerm | None = None) -> Self:
-        """The configuration of a request's terms, and of its edit."""
+    def of(
+        cls, terms: tuple[Term, ...], edit: EditTerm | None = None, law: str | None = None
+    ) -> Self:
+        """The configuration of a request's terms, and of its edit.
+
+        Args:
+            terms: The terms.
+            edit: The request's edit.
+            law: Digest of the law that moves a term's strength. It is in the configuration's own.
+
+        """
         sums: dict[str, Sum] = {}
         rows: list[int] = []
         for segment, boundary in CLASSES:
@@ -123,27 +132,22 @@ class Configuration:
         )
         edited = [] if edit is None else [edit.edit, edit.strength]
         return cls(
-            digest=_digest([addends, rows, *edited]),
+            digest=_digest([addends, rows, *edited, *([] if law is None else [law])]),
             sums=tuple(sums.values()),
             rows=tuple(rows),
             prompt=steers_prompt or edit is not None,
             edit=edit,
         )
 
-    def wire(self, key: str, origin: int, *, opened: bool) -> dict[str, Any]:
+    def wire(self, origin: int) -> dict[str, Any]:
         """The form in which it travels with a request.
 
         Args:
-            key: The name under which the engine reports back.
             origin: Tokens of the prompt.
-            opened: Whether the prompt leaves the thinking phase open.
 
         """
         return {
-            "key": key,
             "digest": self.digest,
-            "origin": origin,
-            "opened": opened,
             "first": 0 if self.prompt else origin,
             "sums": [
                 [item.digest, [list(addend) for addend in item.addends]] for item in self.sums

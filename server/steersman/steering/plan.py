@@ -107,16 +107,19 @@ class Steering:
         terms: In the order of the request.
         configuration: What the engine is told.
         edit: The edit; None for none.
+        balance: The term whose strength follows the thinking; None for none. It is none of `terms`.
 
     """
 
     terms: tuple[PlannedTerm, ...]
     configuration: Configuration
     edit: PlannedEdit | None = None
+    balance: PlannedTerm | None = None
 
     @property
     def vectors(self) -> tuple[Vector, ...]:
-        return tuple(planned.vector for planned in self.terms)
+        balanced = () if self.balance is None else (self.balance,)
+        return tuple(planned.vector for planned in (*self.terms, *balanced))
 
     @property
     def edits(self) -> tuple[Edit, ...]:
@@ -134,14 +137,25 @@ def plan(
     capabilities: Capabilities,
     thinkedit: ThinkEdit | None = None,
     edits: Edits | None = None,
+    balance: PlannedTerm | None = None,
+    law: str | None = None,
 ) -> Steering | None:
     """The steering that a request asks for, and its edit; None if it asks for neither.
+
+    Args:
+        terms: The request's terms.
+        vectors: Where their vectors are found.
+        capabilities: What the server can do.
+        thinkedit: The request's edit.
+        edits: Where that is found.
+        balance: A term, already planned, whose strength follows the thinking.
+        law: Digest of the law by which it does.
 
     Raises:
         ControlError: A term or an edit that cannot be applied.
 
     """
-    if not terms and thinkedit is None:
+    if not terms and thinkedit is None and balance is None:
         return None
     limit = capabilities.limits.max_steer_terms
     if len(terms) > limit:
@@ -152,9 +166,14 @@ def plan(
         _term(steer, vectors, capabilities.thinking_tokens, f"control.steer[{index}]")
         for index, steer in enumerate(terms)
     )
+    if balance is not None:
+        _check_alone(planned)
     edit = _edit(thinkedit, edits) if thinkedit else None
     edit_term = EditTerm(edit.edit.digest, edit.strength) if edit else None
-    configuration = Configuration.of(tuple(item.term for item in planned), edit_term)
+    balanced = () if balance is None else (balance,)
+    configuration = Configuration.of(
+        tuple(item.term for item in (*planned, *balanced)), edit_term, law
+    )
     assert capabilities.steering is not None
     if len(configuration.sums) > capabilities.steering.rows:
         raise ControlError(
@@ -162,7 +181,21 @@ def plan(
             f"{capabilities.steering.rows}",
             param="control.steer",
         )
-    return Steering(planned, configuration, edit)
+    return Steering(planned, configuration, edit, balance)
+
+
+def _check_alone(planned: Sequence[PlannedTerm]) -> None:
+    """Refuse terms for tokens that a balanced vector is added to.
+
+    The engine has one coefficient a token: it would move them as well.
+    """
+    for index, item in enumerate(planned):
+        if item.term.phase != "answer":
+            raise ControlError(
+                "balance moves the strength of everything that is steered while thinking: steer "
+                f"only the answer beside it, not phase {item.term.phase!r}",
+                param=f"control.steer[{index}].phase",
+            )
 
 
 def _edit(thinkedit: ThinkEdit, edits: Edits | None) -> PlannedEdit:
@@ -189,7 +222,8 @@ def _term(steer: Steer, vectors: Vectors, markers: Markers | None, param: str) -
         prompt=steer.prompt,
     )
     if term.phase != "all":
-        _check_phase(term.phase, markers, param)
+        what, where = f"phase {term.phase!r}", f"{param}.phase"
+        check_single_markers(what, thinking_markers(what, markers, where), where)
     return PlannedTerm(steer.vector, vector, term)
 
 
@@ -207,18 +241,34 @@ def _layers(layers: tuple[int, ...], vector: Vector, param: str) -> tuple[int, .
     return tuple(sorted(layers))
 
 
-def _check_phase(phase: str, markers: Markers | None, param: str) -> None:
+def thinking_markers(what: str, markers: Markers | None, param: str) -> Markers:
+    """The markers of the thinking phase, for something that cannot be done without.
+
+    Raises:
+        ControlError: The model has none.
+
+    """
     if markers is None:
         raise ControlError(
-            f"phase {phase!r} needs a model with a thinking phase; this server knows of none "
+            f"{what} needs a model with a thinking phase; this server knows of none "
             "(start it with --reasoning-parser if the model has one)",
-            param=f"{param}.phase",
+            param=param,
         )
+    return markers
+
+
+def check_single_markers(what: str, markers: Markers, param: str) -> None:
+    """Refuse what follows the thinking phase on the device, where markers are one token long.
+
+    Raises:
+        ControlError: The model's are longer.
+
+    """
     if len(markers.start) != 1 or len(markers.end) != 1:
         raise ControlError(
-            f"phase {phase!r} needs thinking markers of one token each; this model's "
+            f"{what} needs thinking markers of one token each; this model's "
             f"({markers.start_text!r}, {markers.end_text!r}) are longer",
-            param=f"{param}.phase",
+            param=param,
         )
 
 

@@ -4,6 +4,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from steersman.trajectory.track import Track
+
 OutputT = TypeVar("OutputT")
 OutputT_co = TypeVar("OutputT_co", covariant=True)
 
@@ -40,6 +42,10 @@ class Line(Generic[OutputT]):
     steered: tuple[int, ...] = ()
     """Tokens steered, for each of the classes of a steering configuration, and last the tokens that
     went through an edit; set at the end."""
+    track: Track | None = None
+    """What was measured at each token; None for a line that is neither governed nor monitored."""
+    delivered: int = 0
+    """Tokens that the client has been given, or is about to be."""
 
     def add(self, piece: Piece[OutputT]) -> None:
         """Record a step and keep it."""

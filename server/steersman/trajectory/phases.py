@@ -49,16 +49,52 @@ def split(
     """
     if markers is None:
         return Phases(0, text)
-    start = find(token_ids, markers.start)
-    end = find(token_ids, markers.end)
-    if start is None and end is None and not opened:
+    span = thinking_span(token_ids, markers, opened=opened)
+    if span is None:
         return Phases(0, text)
-    begin = 0 if start is None else start + len(markers.start)
-    if end is None:
-        return Phases(max(0, len(token_ids) - begin), None)
+    if span.closing is None:
+        return Phases(len(span.thinking), None)
     _, marker, answer = text.partition(markers.end_text)
     # Markers that are special tokens leave no trace in the text.
-    return Phases(max(0, end - begin), answer if marker else text)
+    return Phases(len(span.thinking), answer if marker else text)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where the phases stand among the generated tokens; the markers are in neither.
+
+    Attributes:
+        thinking: Indices of the thinking tokens.
+        closing: Indices of the marker that closes it; the rest is the answer. None while thinking
+            is not closed.
+
+    """
+
+    thinking: range
+    closing: range | None
+
+
+def thinking_span(
+    token_ids: Sequence[int], markers: Markers, *, opened: bool = False
+) -> Span | None:
+    """Where a response thinks; None if it does not.
+
+    A marker that closes what nothing had opened tells that the prompt had, unseen.
+
+    Args:
+        token_ids: The generated tokens.
+        markers: The model's markers.
+        opened: Whether the prompt already opened the thinking phase.
+
+    """
+    start = None if opened else find(token_ids, markers.start)
+    end = find(token_ids, markers.end)
+    if start is None and end is None and not opened:
+        return None
+    begin = 0 if start is None or (end is not None and end < start) else start + len(markers.start)
+    if end is None:
+        return Span(range(begin, len(token_ids)), None)
+    return Span(range(begin, max(begin, end)), range(end, end + len(markers.end)))
 
 
 def opens_thinking(prompt_token_ids: Sequence[int], markers: Markers | None) -> bool:

@@ -10,6 +10,7 @@ from steersman_client import (
     ControlledChatCompletion,
     ControlledChatCompletionChunk,
     Leader,
+    Live,
     Receipt,
     receipt_of,
 )
@@ -66,3 +67,22 @@ def test_other_types_are_left_to_the_sdk() -> None:
     assert controlled_type(ChatCompletionChunk, {}) is ControlledChatCompletionChunk
     assert controlled_type(dict[str, int], {"type": "response.completed"}) == dict[str, int]
     assert controlled_type(Receipt, {}) is Receipt
+
+
+def test_live_values_are_not_a_receipt(chat_chunk: dict[str, Any]) -> None:
+    live = {"index": 0, "phase": "thinking", "entropy": 0.5, "tokens": [[7, -0.1, 0.4]]}
+    chunk = ControlledChatCompletionChunk.model_validate({**chat_chunk, "control": {"live": live}})
+    assert chunk.control is None
+    assert chunk.leader is None
+    assert chunk.live == Live(index=0, phase="thinking", entropy=0.5, tokens=((7, -0.1, 0.4),))
+
+
+def test_the_last_chunk_may_hold_live_values_and_the_receipt(
+    chat_chunk: dict[str, Any], receipt: dict[str, Any]
+) -> None:
+    live = {"index": 0, "phase": "answer", "entropy": 0.25}
+    body = {**chat_chunk, "control": {"live": live, **receipt}}
+    chunk = ControlledChatCompletionChunk.model_validate(body)
+    assert chunk.control == Receipt.model_validate(receipt)
+    assert chunk.live is not None
+    assert chunk.live.phase == "answer"

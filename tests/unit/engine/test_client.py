@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ PROMPT = {"type": "token", "prompt_token_ids": [4, 5, 6]}
 
 class ScriptedClient:
     """Each request yields a token a tick, as many as its seed says, until it is aborted."""
+
+    model_config = SimpleNamespace(max_model_len=100)
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error

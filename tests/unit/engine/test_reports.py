@@ -15,27 +15,31 @@ class Processor:
         return f"{timestamp} {stats}"
 
 
-def output(request_id: str, params: dict[str, Any] | None) -> SimpleNamespace:
-    return SimpleNamespace(request_id=request_id, kv_transfer_params=params)
+def output(request_id: str, params: dict[str, Any] | None, *, tokens: int = 1) -> SimpleNamespace:
+    return SimpleNamespace(
+        request_id=request_id, kv_transfer_params=params, new_token_ids=[7] * tokens
+    )
 
 
-def report(key: str, *counts: int) -> dict[str, Any]:
-    return {"steersman": [key, *counts]}
+def report(
+    key: str, counts: list[int] | None = None, values: list[float] | None = None
+) -> dict[str, Any]:
+    return {"steersman": [key, counts, values]}
 
 
-def test_the_last_report_of_every_choice_counts() -> None:
+def test_the_last_counts_of_every_choice_count() -> None:
     engine = SimpleNamespace(output_processor=Processor())
     process = engine.output_processor.process_outputs
     reports = Reports()
     reports.listen(engine)
-    key, other = reports.open(), reports.open()
+    ours, other = reports.open(2), reports.open(1)
     assert engine.output_processor.process_outputs != process
 
     for step in (1, 2, 3):
         answer = engine.output_processor.process_outputs(
             [
-                output("0_r", report(key, 0, 0, step, 0, 0, 1, 7)),
-                output("1_r", report(key, 0, 0, 10 * step, 0, 0, 0, 2)),
+                output("1_r", report(ours.key, [0, 0, 10 * step, 0, 0, 0, 2])),
+                output("0_r", report(ours.key, [0, 0, step, 0, 0, 1, 7])),
                 output("plain", None),
             ],
             1.5,
@@ -43,9 +47,29 @@ def test_the_last_report_of_every_choice_counts() -> None:
         )
 
     assert answer == "1.5 s"
-    assert reports.close(key) == (0, 0, 33, 0, 0, 1, 9)
-    assert reports.close(other) == (0,) * 7
+    assert ours.counts == [(0, 0, 3, 0, 0, 1, 7), (0, 0, 30, 0, 0, 0, 2)]
+    assert other.counts == [()]
     assert engine.output_processor.seen == [None] * 9
+
+
+def test_what_is_said_of_each_token_comes_in_order() -> None:
+    engine = SimpleNamespace(output_processor=Processor())
+    reports = Reports()
+    reports.listen(engine)
+    ours = reports.open(1)
+
+    for step in range(3):
+        said = report(ours.key, values=[step / 2, -1.0, 0.5, 1.0, 2.0, 1.0])
+        # A step that gives no token, as the last one of an aborted request, says nothing of one.
+        engine.output_processor.process_outputs(
+            [output("a_request", said, tokens=int(step < 2))], 0.0, stats=""
+        )
+
+    assert [value.entropy for value in ours.values[0]] == [0.0, 0.5]
+    assert ours.values[0][1] == (0.5, -1.0, 0.5, 1.0, 2, 1)
+    reports.close(ours)
+    engine.output_processor.process_outputs([output("late", said)], 0.0, stats="")
+    assert len(ours.values[0]) == 2
 
 
 def test_what_others_put_into_the_field_stays() -> None:
@@ -54,7 +78,7 @@ def test_what_others_put_into_the_field_stays() -> None:
     reports.listen(engine)
 
     engine.output_processor.process_outputs(
-        [output("r", {"remote": 1, **report("gone", 0, 0, 0, 0, 0, 0, 0)}), output("s", {"do": 2})],
+        [output("r", {"remote": 1, **report("gone", [0] * 7)}), output("s", {"do": 2})],
         0.0,
         stats="",
     )

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from steersman.engine.governor import Governor
 from steersman.engine.ring import Refused, Ring, SelfTestError
 from steersman.engine.worker import WorkerSteering
 
@@ -43,7 +44,8 @@ class Model:
 
 
 def ring(model: Model, decode: Callable[[int], Tensor | None]) -> Ring:
-    return Ring(model.steering, "V1", decode, max_requests=8, live="nothing to edit")
+    governor = Governor(8, torch.device("cpu"))
+    return Ring(model.steering, governor, "V1", decode, max_requests=8, live="nothing to edit")
 
 
 def test_steering_that_works_passes_and_leaves_nothing_behind() -> None:
@@ -53,7 +55,7 @@ def test_steering_that_works_passes_and_leaves_nothing_behind() -> None:
 
     assert model.steering.bank.rows_in_use == 0
     assert torch.equal(model.steering.rows.slot, torch.full((16,), -1, dtype=torch.int32))
-    assert model.steering.counted() is None
+    assert model.steering.counted() == ([], None)
     assert torch.signbit(model.decode(4)).all()
 
 
@@ -93,9 +95,9 @@ def test_a_stage_without_output_passes() -> None:
     ring(model, lambda _: None).self_test()
 
     assert model.steering.bank.rows_in_use == 0
-    assert model.steering.counted() is None
+    assert model.steering.counted() == ([], None)
 
 
 def test_a_rank_that_cannot_steer_says_why_to_every_call() -> None:
     with pytest.raises(RuntimeError, match="two lists of layers"):
-        Refused("two lists of layers").arm(-1, -1, b"")
+        Refused("two lists of layers").arm([], [], [], [], b"")

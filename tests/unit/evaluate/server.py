@@ -20,7 +20,7 @@ def completion(body: dict[str, Any]) -> dict[str, Any]:
     controlled = "control" in body
     control = {
         "compute": {"sampled_tokens": 4 * tokens},
-        "entropy": {"tokens": [[7, -0.1, 0.5], [8, -0.2, 0.25]]},
+        "entropy": {"pear": 0.0, "tokens": [[7, -0.1, 0.5], [8, -0.2, 0.25]]},
     }
     return {
         "id": "chatcmpl-1",

@@ -16,7 +16,10 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
         record(sample=0, content="line\nbreaks\r and \u2028 too"),
         record(
             sample=1,
-            receipt={"compute": {"sampled_tokens": 40}, "entropy": {"tokens": [[7, -0.1, 0.5]]}},
+            receipt={
+                "compute": {"sampled_tokens": 40},
+                "entropy": {"pear": 0.0, "tokens": [[7, -0.1, 0.5]]},
+            },
         ),
     ]
     with ResponseLog(tmp_path / "log") as log:
@@ -79,7 +82,7 @@ def test_entropies_are_read_from_the_receipt() -> None:
     def entropies(**receipt: object) -> object:
         return Record.model_validate({**record().model_dump(), "receipt": receipt}).entropies
 
-    assert entropies(entropy={"tokens": [[7, -0.2, 0.5], [9, 0.0, 0.1]]}) == (0.5, 0.1)
-    assert entropies(entropy={"mean": 0.3}) is None
+    assert entropies(entropy={"pear": 0.5, "tokens": [[7, -0.2, 0.5], [9, 0.0, 0.1]]}) == (0.5, 0.1)
+    assert entropies(entropy={"pear": 0.3}) is None
     assert entropies() is None
     assert record().entropies is None

@@ -66,8 +66,8 @@ def test_whatever_changes_what_is_steered_changes_the_digest(other: Term) -> Non
 
 
 def test_only_steered_prompts_are_kept_apart_from_their_start() -> None:
-    after = Configuration.of((TERM,)).wire("k", 17, opened=False)
-    whole = Configuration.of((replace(TERM, prompt=True),)).wire("k", 17, opened=False)
+    after = Configuration.of((TERM,)).wire(17)
+    whole = Configuration.of((replace(TERM, prompt=True),)).wire(17)
 
     assert (after["first"], whole["first"]) == (17, 0)
 

@@ -2,7 +2,14 @@
 
 import pytest
 
-from steersman.trajectory.phases import Markers, find, find_last, opens_thinking, split
+from steersman.trajectory.phases import (
+    Markers,
+    find,
+    find_last,
+    opens_thinking,
+    split,
+    thinking_span,
+)
 
 ONE = Markers(start=(1,), end=(2,), start_text="<think>", end_text="</think>")
 TWO = Markers(start=(1, 5), end=(2, 5), start_text="[[think", end_text="[[done")
@@ -33,6 +40,29 @@ def test_split(ids: list[int], text: str, opened: bool, thinking: int, answer: s
 def test_markers_of_several_tokens() -> None:
     phases = split([1, 5, 9, 2, 9, 2, 5, 8], "[[think x [ x[[done y", TWO)
     assert (phases.thinking_tokens, phases.answer) == (3, " y")
+
+
+@pytest.mark.parametrize(
+    ("ids", "opened", "thinking", "closing"),
+    [
+        ([9, 1, 5, 7, 7, 2, 5, 8], False, range(3, 5), range(5, 7)),
+        ([7, 2, 5, 8], True, range(1), range(1, 3)),
+        ([7, 1, 5, 7], True, range(4), None),
+        ([7, 2, 5, 1, 5, 8], False, range(1), range(1, 3)),
+        ([1, 5, 2, 5], False, range(2, 2), range(2, 4)),
+        ([1, 5, 2], False, range(2, 3), None),
+    ],
+)
+def test_where_a_response_thinks(
+    ids: list[int], opened: bool, thinking: range, closing: range | None
+) -> None:
+    span = thinking_span(ids, TWO, opened=opened)
+    assert span is not None
+    assert (span.thinking, span.closing) == (thinking, closing)
+
+
+def test_where_nothing_is_thought() -> None:
+    assert thinking_span([7, 1, 7], TWO) is None
 
 
 def test_only_a_non_blank_answer_is_one() -> None:

@@ -11,7 +11,9 @@ from vllm.platforms import current_platform
 from steersman.engine.capture import Capture, CaptureRing, Columns
 from steersman.engine.compat import core, layers, projections, runner_v1, runner_v2
 from steersman.engine.compat.weights import LiveWeight
+from steersman.engine.controlled import Controlled
 from steersman.engine.edited import ChosenEdits
+from steersman.engine.governor import Governor
 from steersman.engine.live import LiveEdits
 from steersman.engine.ring import Refused, Ring
 from steersman.engine.settings import Settings
@@ -56,11 +58,15 @@ def attach(worker: Any, settings: Settings) -> Ring | CaptureRing | Refused:
         max_tokens=_most_tokens(config),
         edits=_chosen_edits(outputs, settings.edit_rows, config, worker.device),
     )
+    governor = Governor(config.scheduler_config.max_num_seqs, worker.device)
     decode = _decoder(runner, runner._dummy_run)
     v2 = uses_v2_runner(config)
-    (runner_v2 if v2 else runner_v1).attach(runner, steering)
+    compat_runner = runner_v2 if v2 else runner_v1
+    compat_runner.attach(runner, Controlled(steering, governor))
+    compat_runner.attach_sampler(runner, governor)
     return Ring(
         steering,
+        governor,
         "V2" if v2 else "V1",
         decode,
         max_requests=config.scheduler_config.max_num_seqs,
@@ -166,6 +172,9 @@ def unsupported(config: VllmConfig) -> str | None:
         "micro-batching": parallel.use_ubatching and "its part batches number their tokens anew",
         "prefill context parallelism": parallel.prefill_context_parallel_size > 1
         and "each rank has other tokens of a prompt",
+        # Not in earlier versions of vLLM.
+        "batch-sharded sampling": getattr(parallel, "enable_batch_sharded_sampling", False)
+        and "each rank draws for other requests",
         # Gone from later versions of vLLM.
         "sequence parallelism": getattr(passes, "enable_sp", False)
         and "each rank has other tokens of a batch",

@@ -29,9 +29,10 @@ def _key_blocks() -> None:
     def with_configuration(request: Any, start: int, end: int, index: int) -> tuple[Any, int]:
         keys, index = extra_keys(request, start, end, index)
         params = request.sampling_params
-        steering = params.extra_args.get(KEY) if params and params.extra_args else None
-        if steering and "first" in steering and end > steering["first"]:
-            keys = (*(keys or ()), (KEY, f"{steering['digest']}/{steering['origin']}"))
+        control = (params.extra_args.get(KEY) if params and params.extra_args else None) or {}
+        steering = control.get("steering")
+        if steering and end > steering["first"]:
+            keys = (*(keys or ()), (KEY, f"{steering['digest']}/{control['origin']}"))
         return keys, index
 
     kv_cache_utils.generate_block_hash_extra_keys = with_configuration
@@ -48,10 +49,10 @@ def _pass_reports_on() -> None:
         if report := getattr(model_runner_output, REPORT, None):
             for client in outputs.values():
                 for output in client.outputs:
-                    if counts := report.get(output.request_id):
+                    if said := report.get(output.request_id):
                         output.kv_transfer_params = {
                             **(output.kv_transfer_params or {}),
-                            KEY: counts,
+                            KEY: said,
                         }
         return outputs
 

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from steersman.engine.batch import Batch, Driven
 from steersman.engine.compat import steps
+from steersman.engine.governor import Governor
 
 
 def attach(runner: Any, driven: Driven) -> None:
@@ -29,3 +33,25 @@ def attach(runner: Any, driven: Driven) -> None:
 
     runner._prepare_inputs = prepare
     steps.drive(runner, driven, resumed)
+
+
+def attach_sampler(runner: Any, governor: Governor) -> None:
+    """Let the governor stand between a runner's logits and what it samples."""
+    if not hasattr(runner, "sampler"):
+        return  # only the last pipeline stage samples
+    sampler = runner.sampler
+    forward, sample = sampler.forward, sampler.sample
+
+    def observed(logits: Tensor, *args: Any, **options: Any) -> Any:
+        # Penalties and temperature go into the logits themselves, unless these are copied first.
+        governor.observe(logits, keep=logits.dtype == torch.float32)
+        return forward(logits, *args, **options)
+
+    def governed(logits: Tensor, *args: Any, **options: Any) -> Any:
+        governor.forbid(logits)
+        sampled, logprobs = sample(logits, *args, **options)
+        governor.govern(sampled)
+        return sampled, logprobs
+
+    sampler.forward = observed
+    sampler.sample = governed

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from torch import Tensor
+
 from steersman.engine.batch import Batch, Driven
 from steersman.engine.compat import steps
+from steersman.engine.governor import Governor
 
 
 def attach(runner: Any, driven: Driven) -> None:
@@ -27,3 +30,21 @@ def attach(runner: Any, driven: Driven) -> None:
 
     runner.prepare_inputs = prepare
     steps.drive(runner, driven, resumed)
+
+
+def attach_sampler(runner: Any, governor: Governor) -> None:
+    """Let the governor stand between a runner's logits and what it samples."""
+    if getattr(runner, "sampler", None) is None:
+        return  # only the last pipeline stage samples
+    sampler = runner.sampler
+    sample = sampler.sample
+
+    def governed(logits: Tensor, *args: Any, **options: Any) -> Any:
+        # Penalties and temperature go into a copy.
+        governor.observe(logits, keep=False)
+        governor.forbid(logits)
+        sampled, processed = sample(logits, *args, **options)
+        governor.govern(sampled)
+        return sampled, processed
+
+    sampler.sample = governed

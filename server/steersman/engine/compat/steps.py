@@ -28,7 +28,7 @@ def update(driven: Driven, scheduler_output: Any, resumed: Resumed) -> None:
     for request_id in sorted(scheduler_output.finished_req_ids):
         driven.finish(request_id)
     for request_id in sorted(scheduler_output.preempted_req_ids or ()):
-        driven.finish(request_id)
+        driven.preempt(request_id)
     for new in scheduler_output.scheduled_new_reqs:
         token_ids = new.prefill_token_ids or new.prompt_token_ids or ()
         _arrive(driven, new.req_id, new.sampling_params, token_ids, new.num_computed_tokens)
@@ -49,8 +49,8 @@ def _arrive(
     token_ids: Sequence[int],
     computed: int,
 ) -> None:
-    if configuration := params.extra_args.get(KEY) if params and params.extra_args else None:
-        driven.arrive(Arrival(request_id, configuration, token_ids, computed))
+    if control := params.extra_args.get(KEY) if params and params.extra_args else None:
+        driven.arrive(Arrival(request_id, control, token_ids, computed))
 
 
 def drive(runner: Any, driven: Driven, resumed: Resumed) -> None:

@@ -1,0 +1,99 @@
+"""The control of one engine call, put into each of its lines, and what the engine says of them."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vllm.sampling_params import SamplingParams
+
+from steersman.engine.reports import Reports
+from steersman.steering.configuration import KEY, Configuration
+from steersman.thinking.plan import Governing
+from steersman.trajectory.line import Line
+from steersman.trajectory.track import Track
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """What goes to the engine with a request; with nothing to carry, nothing is changed.
+
+    Attributes:
+        reports: Where the workers' reports arrive.
+        configuration: What is added to the residual stream, and where; None for nothing.
+        governing: The limits of the thinking phase; None for none.
+        monitored: Whether the entropy of each token is wanted.
+        origin: Tokens of the prompt.
+        opened: Whether the prompt leaves the thinking phase open.
+        longest: Tokens that a prompt and its response can have.
+
+    """
+
+    reports: Reports | None = None
+    configuration: Configuration | None = None
+    governing: Governing | None = None
+    monitored: bool = False
+    origin: int = 0
+    opened: bool = False
+    longest: int = 0
+
+    @property
+    def watched(self) -> bool:
+        """Whether something is said of each token."""
+        return self.governing is not None or self.monitored
+
+    @contextlib.contextmanager
+    def lines(self, lines: list[Line[Any]], params: SamplingParams) -> Iterator[SamplingParams]:
+        """Sampling parameters that control some lines, for as long as these run.
+
+        What the engine says of each token is in `line.track` as it comes; when they end, what it
+        counted is in `line.steered`.
+
+        Args:
+            lines: The choices of one engine request, in their order.
+            params: Those of the request.
+
+        """
+        if self.reports is None or (self.configuration is None and not self.watched):
+            yield params
+            return
+        report = self.reports.open(len(lines))
+        if self.watched:
+            for line, values in zip(lines, report.values, strict=True):
+                line.track = Track(values=values)
+        carrying = params.clone()
+        carrying.extra_args = {**(params.extra_args or {}), KEY: self.wire(report.key, params)}
+        try:
+            yield carrying
+        finally:
+            self.reports.close(report)
+            for line, counts in zip(lines, report.counts, strict=True):
+                line.steered = counts
+
+    def wire(self, key: str, params: SamplingParams) -> dict[str, Any]:
+        """The form in which it travels.
+
+        Args:
+            key: The name under which the engine reports back.
+            params: Those of the request.
+
+        """
+        configuration, _governing = self.configuration, self.governing
+        return {
+            "key": key,
+            "origin": self.origin,
+            "opened": self.opened,
+            "steering": None if configuration is None else configuration.wire(self.origin),
+            "governing": self._governing(params) if self.watched else None,
+        }
+
+    def _governing(self, params: SamplingParams) -> dict[str, Any]:
+        thinking = self.governing
+        most = self.longest - self.origin
+        tokens = most if params.max_tokens is None else min(params.max_tokens, most)
+        measured = self.monitored or (thinking is not None and thinking.needs_entropy)
+        return {
+            "measured": measured,
+            "end": self.origin + tokens,
+            "thinking": None if thinking is None else thinking.wire(),
+        }

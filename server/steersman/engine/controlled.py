@@ -1,0 +1,65 @@
+"""All that a rank does beside a model runner's steps: steering, and governing."""
+
+from typing import TYPE_CHECKING, Any
+
+from steersman.engine.batch import Arrival, Batch, Counted
+from steersman.engine.governor import Governor
+from steersman.engine.worker import WorkerSteering
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Controlled:
+    """The controlled requests of one rank.
+
+    Args:
+        steering: Adds to the residual stream.
+        governor: Watches what is drawn, and decides about it.
+
+    """
+
+    def __init__(self, steering: WorkerSteering, governor: Governor) -> None:
+        self.steering = steering
+        self.governor = governor
+        self._keys: dict[str, str] = {}
+
+    def arrive(self, arrival: Arrival) -> None:
+        """A request comes into the batch, or comes back to it."""
+        control: Mapping[str, Any] = arrival.control
+        self._keys[arrival.request_id] = control["key"]
+        if control["steering"] is not None:
+            self.steering.arrive(arrival)
+        if control["governing"] is not None:
+            self.governor.arrive(arrival)
+
+    def preempt(self, request_id: str) -> None:
+        """A request leaves, to come back."""
+        self.steering.finish(request_id)
+        self.governor.preempt(request_id)
+
+    def finish(self, request_id: str) -> None:
+        """A request has left for good."""
+        self._keys.pop(request_id, None)
+        self.steering.finish(request_id)
+        self.governor.finish(request_id)
+
+    def begin(self, batch: Batch) -> None:
+        """The token spans of a step are final."""
+        self.governor.begin(batch)
+        moves = self.governor.moves(batch.request_ids)
+        self.steering.begin(batch, self.governor.coefficients if moves else None)
+
+    def rest(self) -> None:
+        """Do nothing in the next forward pass."""
+        self.governor.rest()
+        self.steering.rest()
+
+    def counted(self) -> Counted | None:
+        """What the step says of its controlled requests."""
+        steered, counts = self.steering.counted()
+        watched, track = self.governor.taken()
+        if not steered and not watched:
+            return None
+        keys = {id_: self._keys[id_] for id_ in (*steered, *watched)}
+        return Counted(keys, steered, counts, watched, track)

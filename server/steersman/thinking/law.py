@@ -1,0 +1,61 @@
+"""The law by which a vector's strength follows the thinking phase."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from steersman_client import Balance
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """A law with all its numbers.
+
+    Attributes:
+        kind: `proportional` to the error of the entropy, or ReBalance's (arXiv 2603.12372) function
+            of the `confidence`.
+        target: Set point of `proportional`: mean entropy of a sentence, in nats.
+        gain: Strength for a nat of error.
+        integral_gain: Strength for a nat of summed errors.
+        base: Strength before the first sentence has ended, and of `confidence` at its middle.
+        low: The smallest strength.
+        high: The largest strength.
+        confidence: Mean top probability of a sentence, low and high.
+        variance: Variance of that between two sentences, low and high.
+
+    """
+
+    kind: Literal["proportional", "confidence"]
+    target: float
+    gain: float
+    integral_gain: float
+    base: float
+    low: float
+    high: float
+    confidence: tuple[float, float]
+    variance: tuple[float, float]
+
+    @classmethod
+    def of(cls, balance: Balance, base: float, allowed: tuple[float, float]) -> "Law":
+        """The law that a request asks for, with a base strength within what the vector allows."""
+        return cls(
+            kind=balance.law,
+            target=balance.target_entropy or 0.0,
+            gain=balance.gain,
+            integral_gain=balance.integral_gain,
+            base=base,
+            low=allowed[0],
+            high=allowed[1],
+            confidence=balance.confidence,
+            variance=balance.variance,
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of all of it."""
+        return hashlib.sha256(json.dumps(self.wire()).encode()).hexdigest()
+
+    def wire(self) -> dict[str, Any]:
+        """All of it as plain JSON values, under the names of the attributes."""
+        return {**asdict(self), "confidence": [*self.confidence], "variance": [*self.variance]}

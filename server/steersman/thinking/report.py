@@ -1,0 +1,214 @@
+"""What the governor did and the monitor saw, read from the track of a line."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from steersman.steering.configuration import CLASSES
+from steersman.steering.plan import PlannedTerm
+from steersman.thinking.plan import Governing
+from steersman.trajectory.phases import Markers, Span, thinking_span
+from steersman.trajectory.track import CLOSED_BY, Track, Value
+from steersman_client import AppliedBalance, AppliedThinking, Entropy, Live, PhaseEntropy
+
+LEAST_LOGPROB = -9999.0
+"""Stands for a log-probability of minus infinity, as in vLLM's responses: JSON has no infinity."""
+_DIGITS = 6
+
+
+def applied(
+    track: Track,
+    markers: Markers,
+    governing: Governing,
+    *,
+    opened: bool,
+    balance: PlannedTerm | None = None,
+    steered: Sequence[int] = (),
+) -> AppliedThinking:
+    """What became of the thinking phase of a line.
+
+    Args:
+        track: The line's.
+        markers: The model's thinking markers.
+        governing: What was asked of the governor.
+        opened: Whether the prompt left the thinking phase open.
+        balance: The vector whose strength it moved.
+        steered: Tokens of the line that were steered, for each of `CLASSES`.
+
+    """
+    span = thinking_span(track.token_ids, markers, opened=opened)
+    values = track.values[: len(track.token_ids)]
+    return AppliedThinking(
+        tokens=len(span.thinking) if span else 0,
+        closed_by=CLOSED_BY[values[-1].closed_by] if values else None,
+        closed_at=span.closing.start if span and span.closing else None,
+        forced_tokens=sum(value.forced for value in values),
+        balance=_balance(balance, governing, values, span, steered) if balance else None,
+    )
+
+
+def _balance(
+    balance: PlannedTerm,
+    governing: Governing,
+    values: Sequence[Value],
+    span: Span | None,
+    steered: Sequence[int],
+) -> AppliedBalance:
+    assert governing.law is not None
+    thinking = list(enumerate(values))[span.thinking.start : span.thinking.stop] if span else []
+    changes: list[tuple[int, float]] = []
+    for index, value in thinking:
+        if not changes or changes[-1][1] != value.strength:
+            changes.append((index, value.strength))
+    strengths = [value.strength for _, value in thinking]
+    # Last there are the edited tokens; nothing at all if the line broke off.
+    counts = zip(CLASSES, steered, strict=False)
+    return AppliedBalance(
+        vector=balance.name,
+        digest=balance.vector.digest[:16],
+        law=governing.law.kind,
+        mean_strength=round(float(np.mean(strengths)), _DIGITS) if strengths else None,
+        tokens=sum(count for kind, count in counts if balance.term.applies(*kind)),
+        track=tuple((index, round(strength, _DIGITS)) for index, strength in changes),
+    )
+
+
+def phase_entropies(
+    track: Track, markers: Markers | None, *, opened: bool
+) -> dict[Literal["thinking", "answer"], list[float]]:
+    """Entropies, in nats, of a line's tokens by phase. Markers, and what stands before the one that
+    opens the thinking phase, are in neither.
+
+    Args:
+        track: The line's.
+        markers: The model's thinking markers; without any, all is the answer.
+        opened: Whether the prompt left the thinking phase open.
+
+    """
+    entropies = [value.entropy for value in track.values[: len(track.token_ids)]]
+    span = thinking_span(track.token_ids, markers, opened=opened) if markers else None
+    if span is None:
+        return {"thinking": [], "answer": entropies}
+    thinking = entropies[span.thinking.start : span.thinking.stop]
+    answer = entropies[span.closing.stop :] if span.closing else []
+    return {"thinking": thinking, "answer": answer}
+
+
+def entropy(track: Track, markers: Markers | None, *, opened: bool, tokens: bool) -> Entropy:
+    """What the monitor saw of a line.
+
+    Args:
+        track: The line's.
+        markers: The model's thinking markers; None for a model without a thinking phase.
+        opened: Whether the prompt left the thinking phase open.
+        tokens: Whether every token is listed.
+
+    """
+    phases = phase_entropies(track, markers, opened=opened)
+    thinking, answer = _phase(phases["thinking"]), _phase(phases["answer"])
+    # PEAR, arXiv 2510.08026: H_think - a H_answer, here with a = 1 and cut off at 0.
+    pear = (thinking.mean if thinking else 0.0) - (answer.mean if answer else 0.0)
+    return Entropy(
+        thinking=thinking,
+        answer=answer,
+        pear=round(max(0.0, pear), _DIGITS),
+        tokens=_listed(track.token_ids, track.values[: len(track.token_ids)]) if tokens else None,
+    )
+
+
+def _phase(entropies: Sequence[float]) -> PhaseEntropy | None:
+    if not entropies:
+        return None
+    return PhaseEntropy(
+        mean=round(float(np.mean(entropies)), _DIGITS),
+        p95=round(float(np.percentile(entropies, 95)), _DIGITS),
+        max=round(max(entropies), _DIGITS),
+        tokens=len(entropies),
+    )
+
+
+def _listed(
+    token_ids: Sequence[int], values: Sequence[Value]
+) -> tuple[tuple[int, float, float], ...]:
+    """(id, log-probability, entropy) of each token."""
+    return tuple(
+        # A grammar's mask may have left nothing for a token that was put there all the same.
+        (
+            token_id,
+            round(max(value.logprob, LEAST_LOGPROB), _DIGITS),
+            round(value.entropy, _DIGITS),
+        )
+        for token_id, value in zip(token_ids, values, strict=True)
+    )
+
+
+@dataclass(slots=True)
+class LiveTrack:
+    """Reads one choice as it is streamed; each token is looked at once.
+
+    Attributes:
+        markers: The model's thinking markers; None for a model without a thinking phase.
+        opened: Whether the prompt left the thinking phase open.
+        index: Of the choice.
+        listed: Whether reports list their tokens.
+        tokens: Tokens seen so far.
+
+    """
+
+    markers: Markers | None
+    opened: bool
+    index: int = 0
+    listed: bool = False
+    tokens: int = 0
+    _phase: Literal["before", "thinking", "answer"] = field(init=False)
+    _sum: float = field(default=0.0, init=False)
+    _count: int = field(default=0, init=False)
+    # The last tokens: as many as the longer marker has.
+    _last: deque[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.markers is None:
+            self._phase = "answer"
+        else:
+            self._phase = "thinking" if self.opened else "before"
+        longest = max(len(self.markers.start), len(self.markers.end)) if self.markers else 0
+        self._last = deque(maxlen=longest)
+
+    def advance(self, token_ids: Sequence[int], values: Sequence[Value]) -> Live:
+        """Take the next tokens; the state after them.
+
+        Args:
+            token_ids: New tokens.
+            values: The value of each of them.
+
+        """
+        for token_id, value in zip(token_ids, values, strict=True):
+            self._take(token_id, value.entropy)
+        self.tokens += len(token_ids)
+        return Live(
+            index=self.index,
+            phase="thinking" if self._phase == "thinking" else "answer",
+            entropy=round(self._sum / self._count, _DIGITS) if self._count else 0.0,
+            tokens=_listed(token_ids, values) if self.listed else None,
+        )
+
+    def _take(self, token_id: int, entropy: float) -> None:
+        self._sum += entropy
+        self._count += 1
+        if self.markers is None or self._phase == "answer":
+            return
+        self._last.append(token_id)
+        if self._ends_in(self.markers.end):
+            self._begin("answer")
+        elif self._phase == "before" and self._ends_in(self.markers.start):
+            self._begin("thinking")
+
+    def _begin(self, phase: Literal["thinking", "answer"]) -> None:
+        # What was counted so far, the marker included, belongs to the phase before or to none.
+        self._phase, self._sum, self._count = phase, 0.0, 0
+
+    def _ends_in(self, marker: Sequence[int]) -> bool:
+        return [*self._last][-len(marker) :] == [*marker]

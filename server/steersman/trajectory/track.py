@@ -1,0 +1,50 @@
+"""What the engine measured at each generated token of a line."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+ClosedBy = Literal["model", "budget", "entropy", "loop", "length"]
+
+CLOSED_BY: tuple[ClosedBy | None, ...] = (None, "model", "budget", "entropy", "loop", "length")
+"""What `Value.closed_by` stands for: its code is the index; None is open."""
+
+
+class Value(NamedTuple):
+    """What the engine says of one generated token. NaN where nobody asked.
+
+    Attributes:
+        entropy: Of the distribution that it was drawn from, before temperature and penalties; nats.
+        logprob: Of the token in that distribution; nats.
+        top: The largest probability of that distribution.
+        strength: The balanced vector's strength from this token on.
+        closed_by: What has closed the thinking phase up to this token: an index of `CLOSED_BY`.
+        forced: 1 if the token was put there and not drawn.
+
+    """
+
+    entropy: float
+    logprob: float
+    top: float
+    strength: float
+    closed_by: int
+    forced: int
+
+
+@dataclass(slots=True)
+class Track:
+    """The generated tokens of a line, and what was measured at each.
+
+    Attributes:
+        token_ids: The tokens of the line.
+        values: `values[k]` belongs to `token_ids[k]`. While a line runs there may be more of them
+            than tokens.
+
+    """
+
+    token_ids: list[int] = field(default_factory=list)
+    values: list[Value] = field(default_factory=list)
+
+    def add(self, token_ids: Sequence[int]) -> None:
+        """Record the tokens of a step."""
+        self.token_ids.extend(token_ids)

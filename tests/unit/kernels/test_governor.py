@@ -1,0 +1,744 @@
+"""The governor: the reference against one request in plain Python, the kernel against both."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from steersman_kernels import governed as at
+from steersman_kernels import governor_kernels as module
+from steersman_kernels.governed import NEVER, State, Vocabulary
+from steersman_kernels.governor import coefficients, forbid_stops, govern, steepness
+from steersman_kernels.governor_reference import coefficients_reference, govern_reference
+from tests.unit.kernels import compiled, interpreted
+
+SIZE = 14
+BOUNDARY = (3, 8)
+STOPS = (9, 10)
+WORDS = (0, 11, 12)
+OUTSIDE = (-1, SIZE, 10**6)
+CAPACITY = 6
+INTERPRETED = interpreted(module)
+
+Govern = Callable[..., None]
+BOTH = pytest.mark.parametrize("function", [govern_reference, INTERPRETED.govern_triton])
+
+
+@dataclass(frozen=True)
+class Words:
+    """The markers, as lists."""
+
+    start: Sequence[int] = (1,)
+    end: Sequence[int] = (2,)
+    closing: Sequence[int] = (2,)
+    stops: Sequence[int] = STOPS
+
+    def tensors(self) -> Vocabulary:
+        lists = (self.start, self.end, self.closing, self.stops)
+        boundary = torch.zeros(SIZE, dtype=torch.bool)
+        boundary[list(BOUNDARY)] = True
+        return Vocabulary(*(torch.tensor(tokens, dtype=torch.int32) for tokens in lists), boundary)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one request asks for."""
+
+    known: int = 0
+    budget: int = NEVER
+    grace: int = 0
+    minimum: int = 0
+    latest: int = NEVER
+    min_answer: int = 0
+    loop: bool = False
+    window: int = 0
+    exit_below: float = 0.0
+    nudge: tuple[int, ...] = ()
+    governed: bool = True
+    opened: bool = True
+    law: int = 0
+    target: float = 0.5
+    gain: float = 0.0
+    integral_gain: float = 0.0
+    base: float = 0.6
+    bounds: tuple[float, float] = (-0.3117, 0.9391)
+    confidence: tuple[float, float] = (0.6137, 0.8911)
+    variance: tuple[float, float] = (0.00053, 0.0101)
+    steep: float = 9.0
+
+    def take(self, state: State, seat: int) -> None:
+        """Write the request's rows, as the engine does when one arrives."""
+        ints = dict.fromkeys(range(at.INTS), 0) | {
+            at.KNOWN: self.known,
+            at.BUDGET: self.budget,
+            at.GRACE: self.grace,
+            at.MINIMUM: self.minimum,
+            at.LATEST: self.latest,
+            at.MIN_ANSWER: self.min_answer,
+            at.LOOP: int(self.loop),
+            at.WINDOW: self.window,
+            at.NUDGES: len(self.nudge),
+            at.LAW: self.law,
+            at.GOVERNED: int(self.governed),
+            at.PHASE: at.THINKING if self.opened else at.BEFORE,
+        }
+        state.ints[seat] = torch.tensor([ints[column] for column in range(at.INTS)])
+        floats = [self.exit_below, self.target, self.gain, self.integral_gain, self.base]
+        floats += [*self.bounds, *self.confidence, *self.variance, self.steep]
+        floats += [0.0, 0.0, math.nan, 0.0, self.base]
+        state.floats[seat] = torch.tensor(floats)
+        state.nudge[seat] = torch.tensor([*self.nudge, *[5] * (at.NUDGE_TOKENS - len(self.nudge))])
+
+
+@dataclass
+class Oracle:
+    """One request, told as a story; it shares nothing with the code under test."""
+
+    asked: Asked
+    words: Words
+    phase: int = field(init=False)
+    drawn: list[int] = field(default_factory=list)
+    thought: list[tuple[int, float]] = field(default_factory=list)
+    markers: int = 0
+    answered: int = 0
+    queue: list[int] = field(default_factory=list)
+    forcing: int = 0
+    forced: int = 0
+    closed_by: int = 0
+    segment: list[tuple[float, float]] = field(default_factory=list)
+    ends: list[tuple[int, float]] = field(default_factory=list)
+    confidence: float | None = None
+    error: float = 0.0
+    strength: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.phase = at.THINKING if self.asked.opened else at.BEFORE
+        self.strength = self.asked.base
+
+    def ended(self) -> bool:
+        return bool(self.drawn) and self.drawn[-1] in BOUNDARY
+
+    def completes(self, marker: Sequence[int], token: int) -> bool:
+        length = len(marker)
+        return length > 0 and [*self.drawn, token][-length:] == list(marker)
+
+    def loops(self) -> bool:
+        tokens = [token for token, _ in self.thought]
+        for period in range(1, 129):
+            run, place = 0, len(tokens) - 1
+            while place >= period and tokens[place] == tokens[place - period]:
+                run, place = run + 1, place - 1
+            if run >= 2 * period and run >= 32:
+                return True
+        return False
+
+    def reason(self, position: int) -> int:
+        asked, count = self.asked, len(self.thought)
+        if asked.budget != NEVER:
+            if count >= asked.budget + asked.grace:
+                return at.BY_BUDGET
+            if count >= asked.budget and count > 0 and self.ended():
+                return at.BY_BUDGET
+        if position >= asked.latest:
+            return at.BY_LENGTH
+        if count < asked.minimum:
+            return 0
+        if asked.loop and self.loops():
+            return at.BY_LOOP
+        if asked.window and count >= asked.window and self.ended():
+            last = [entropy for _, entropy in self.thought[-asked.window :]]
+            if sum(last) / asked.window < asked.exit_below:
+                return at.BY_ENTROPY
+        return 0
+
+    def step(self, token: int, position: int, entropy: float, top: float) -> tuple[int, bool]:
+        """Take a drawn token; the final one, and whether it was forced."""
+        before, natural, forced = self.phase, False, True
+        if self.queue:
+            token = self.queue.pop(0)
+        elif before == at.THINKING and self.asked.governed:
+            reason = self.reason(position)
+            end, stop = self.completes(self.words.end, token), token in self.words.stops
+            if reason:
+                token = self.force(at.CLOSING, self.words.closing)
+                self.closed_by = reason
+            elif (end or stop) and len(self.thought) < self.asked.minimum and self.asked.nudge:
+                token = self.force(at.NUDGE, self.asked.nudge)
+            elif stop:
+                token = self.force(at.CLOSING, self.words.closing)
+                self.closed_by = at.BY_MODEL
+            else:
+                natural, forced = end, False
+        elif before == at.THINKING:
+            natural, forced = self.completes(self.words.end, token), False
+        else:
+            forced = False
+            if before == at.BEFORE and self.completes(self.words.start, token):
+                self.phase = at.THINKING
+            elif before == at.BEFORE and self.completes(self.words.end, token):
+                natural = True
+        if natural:
+            self.phase, self.closed_by = at.ANSWER, at.BY_MODEL
+            self.markers = min(len(self.words.end) - 1, len(self.thought))
+        self.forced += forced
+        if before == at.THINKING and not natural and self.forcing != at.CLOSING:
+            self.thought.append((token, entropy))
+            if self.asked.law:
+                self.steer(token, position, entropy, top)
+        self.answered += before == at.ANSWER
+        if self.forcing and not self.queue:
+            if self.forcing == at.CLOSING:
+                self.phase = at.ANSWER
+            self.forcing = self.forced = 0
+        self.drawn.append(token)
+        return token, forced
+
+    def force(self, kind: int, tokens: Sequence[int]) -> int:
+        self.forcing, self.queue = kind, list(tokens[1:])
+        return tokens[0]
+
+    def steer(self, token: int, position: int, entropy: float, top: float) -> None:
+        if token not in BOUNDARY:
+            self.segment.append((entropy, top))
+            return
+        if not self.segment:
+            return
+        asked, (low, high) = self.asked, self.asked.bounds
+        mean = sum(entropy for entropy, _ in self.segment) / len(self.segment)
+        sure = sum(top for _, top in self.segment) / len(self.segment)
+        if asked.law == at.PROPORTIONAL:
+            error = mean - asked.target
+            wanted = asked.base + asked.gain * error + asked.integral_gain * (self.error + error)
+            self.strength = min(max(wanted, low), high)
+            push = asked.integral_gain * error
+            if not (wanted > high and push > 0) and not (wanted < low and push < 0):
+                self.error += error
+        else:
+            bottom, ceiling = asked.confidence
+            variance = 0.0 if self.confidence is None else (sure - self.confidence) ** 2 / 4
+            if sure < bottom and variance > asked.variance[1]:
+                self.strength = high
+            elif sure > ceiling and variance < asked.variance[0]:
+                self.strength = low
+            else:
+                middle, half = (bottom + ceiling) / 2, (ceiling - bottom) / 2
+                ratio = math.tanh(asked.steep * (sure - middle)) / math.tanh(asked.steep * half)
+                self.strength = min(max(asked.base * (1 - ratio) / 2, low), high)
+        self.confidence, self.segment = sure, []
+        self.ends.append((position, self.strength))
+
+    def ints(self) -> dict[int, int]:
+        return {
+            at.PHASE: self.phase,
+            at.THOUGHT: len(self.thought) - self.markers,
+            at.ANSWERED: self.answered,
+            at.SEQUENCE: self.forcing,
+            at.FORCED: self.forced,
+            at.CLOSED_BY: self.closed_by,
+            at.ENDED: int(self.ended()),
+            at.SEEN: len(self.drawn),
+            at.SEGMENT: len(self.segment),
+            at.SEGMENTS: len(self.ends),
+        }
+
+    def check(self, state: State, seat: int) -> None:
+        wanted = self.ints()
+        assert {column: int(state.ints[seat, column]) for column in wanted} == wanted
+        count = len(self.ends)
+        assert state.ends[seat, :count].tolist() == [position for position, _ in self.ends]
+        found = [*state.strengths[seat, :count].tolist(), float(state.floats[seat, at.STRENGTH])]
+        wanted_strengths = [*(strength for _, strength in self.ends), self.strength]
+        assert found == pytest.approx(wanted_strengths, rel=1e-4, abs=1e-5)
+        assert float(state.floats[seat, at.ERROR]) == pytest.approx(self.error, rel=1e-4, abs=1e-5)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A token drawn for a request, or with None the step of a prompt that draws none."""
+
+    seat: int
+    position: int
+    token: int | None
+    entropy: float = 0.5
+    top: float = 0.75
+
+
+def copy(state: State) -> State:
+    return State(*(getattr(state, each.name).clone() for each in fields(State)))
+
+
+def step(
+    function: Govern,
+    state: State,
+    words: Words,
+    draws: list[Draw],
+    random: Random,
+    *,
+    token_type: torch.dtype = torch.int32,
+    logits_type: torch.dtype = torch.float32,
+) -> tuple[list[int], Tensor]:
+    """One step of a batch with rows that are not watched; the final tokens, and the track."""
+    count, others = len(draws), random.randint(0, 3)
+    rows = random.sample(range(count + others), count)
+    logit_rows = random.sample(range(count + others + 2), count)
+    sampled = torch.full((count + others,), 2, dtype=token_type)
+    sampled[rows] = torch.tensor(
+        [7 if draw.token is None else draw.token for draw in draws], dtype=token_type
+    )
+    watched = torch.zeros(count + others, dtype=torch.bool)
+    watched[rows] = True
+    logits = torch.arange((count + others + 2) * (SIZE + 1)).view(-1, SIZE + 1) / 8 % 5
+    logits = logits.to(logits_type)[:, :SIZE]
+    track = torch.full((count, at.TRACK), 9.0)
+    function(
+        state,
+        words.tensors(),
+        seats=torch.tensor([draw.seat for draw in draws], dtype=torch.int32),
+        positions=torch.tensor([draw.position - 1 for draw in draws]),
+        rows=torch.tensor(rows, dtype=torch.int64),
+        sampled=sampled,
+        logits=logits,
+        logit_rows=torch.tensor(logit_rows, dtype=torch.int64),
+        statistics=torch.tensor([[3.5, draw.entropy, draw.top] for draw in draws]).view(-1, 3),
+        track=track,
+    )
+    assert sampled[~watched].eq(2).all()
+    final = [int(token) for token in sampled[rows]]
+    for draw, token, row, line in zip(draws, final, logit_rows, track, strict=True):
+        if draw.token is None:
+            assert token == 7
+            assert line.isnan().all()
+            continue
+        assert line[[at.T_ENTROPY, at.T_TOP]].tolist() == [draw.entropy, draw.top]
+        if 0 <= token < SIZE:
+            assert line[at.T_LOGPROB] == logits[row, token].float() - 3.5
+        else:
+            assert line[at.T_LOGPROB].isnan()
+        assert line[at.T_STRENGTH] == state.floats[draw.seat, at.STRENGTH]
+        assert line[at.T_CLOSED_BY] == state.ints[draw.seat, at.CLOSED_BY]
+    return final, track
+
+
+def table() -> State:
+    """A table whose rings are full of what an earlier request left."""
+    state = State.empty(CAPACITY)
+    for each in fields(State):
+        rows = getattr(state, each.name)
+        rows.fill_(500 if each.name == "runs" else -1e30 if each.name == "window" else 2)
+    return state
+
+
+@dataclass(frozen=True)
+class Script:
+    """Some requests and the steps that they are in."""
+
+    words: Words
+    asked: list[Asked]
+    steps: list[list[Draw]]
+    random: Random
+    types: dict[str, torch.dtype]
+
+
+MARKERS = st.sampled_from(
+    [
+        Words(),
+        Words(start=(1, 4), end=(5, 6), closing=(5, 6)),
+        Words(start=(), end=(5, 6, 5), closing=(7, 5, 6, 5)),
+        Words(start=(1,), end=(2,), closing=(8, 2), stops=()),
+        Words(start=(), end=(), closing=(), stops=(9,)),
+    ]
+)
+
+
+def request(random: Random, words: Words) -> Asked:
+    minimum = random.choice([0, 0, 1, 9, 45])
+    return Asked(
+        known=random.randint(0, 9),
+        budget=random.choice([NEVER, NEVER, NEVER, 0, 1, 6, 40]),
+        grace=random.choice([0, 1, 8]),
+        minimum=minimum,
+        latest=random.choice([NEVER, NEVER, NEVER, 0, 25, 60]),
+        loop=random.random() < 0.5,
+        window=random.choice([0, 0, 1, 4, 30, 256]),
+        exit_below=random.choice([0.1137, 0.6131]),
+        nudge=tuple(random.choices([3, 11, 12], k=random.randint(min(minimum, 1), 3))),
+        governed=bool(words.closing) and random.random() < 0.75,
+        opened=bool(words.end) and random.random() < 0.5,
+        law=random.choice([0, at.PROPORTIONAL, at.CONFIDENCE_LAW]),
+        gain=random.choice([0.0, 0.513, -1.37]),
+        integral_gain=random.choice([0.0, 0.273, -0.871]),
+    )
+
+
+def tokens(random: Random, words: Words, length: int) -> list[int]:
+    """A response that thinks in loops now and then, and whose markers are whole at times."""
+    found = [*random.choices(WORDS, k=random.randint(0, 3)), *words.start]
+    common = [*WORDS, *WORDS, *BOUNDARY]
+    while len(found) < length:
+        kind = random.random()
+        if kind < 0.5:
+            found += random.choices(common, k=random.randint(1, 8))
+        elif kind < 0.7:
+            block = random.choices(common, k=random.choice([1, 2, 3, 11, 17, 20]))
+            found += block * random.randint(1, 4 + 34 // len(block))
+        elif kind < 0.75:
+            found += words.start
+        elif kind < 0.8:
+            found += words.end
+        elif kind < 0.85:
+            found.append(random.choice([*STOPS, *OUTSIDE, *words.start, *words.end]))
+    return found[:length]
+
+
+@st.composite
+def scripts(draw: st.DrawFn, longest: int = 110) -> Script:
+    words, random = draw(MARKERS), Random(draw(st.integers(0, 10**6)))
+    asked = [request(random, words) for _ in range(draw(st.integers(1, 3)))]
+    waiting = {seat: tokens(random, words, longest) for seat in range(3)}
+    position = {seat: max(each.known - random.randint(0, 3), 0) for seat, each in enumerate(asked)}
+    # Moods that last: entropies in eighths and top probabilities in 64ths, exact in any order.
+    moods = [([0.0, 0.125], [62, 63, 64]), ([0.25, 0.5], [45, 50, 60]), ([1.0, 2.5], [8, 15, 20])]
+    mood = random.choice(moods)
+    steps = []
+    for _ in range(longest):
+        line = []
+        mood = mood if random.random() < 0.85 else random.choice(moods)
+        for seat in random.sample(range(len(asked)), random.randint(1, len(asked))):
+            if position[seat] < asked[seat].known:
+                line.append(Draw(seat, position[seat], None))
+            else:
+                token, (entropies, tops) = waiting[seat].pop(0), mood
+                numbers = random.choice(entropies), random.choice(tops) / 64
+                line.append(Draw(seat, position[seat], token, *numbers))
+            position[seat] += 1
+        steps.append(line)
+    types = {
+        "token_type": draw(st.sampled_from([torch.int32, torch.int64])),
+        "logits_type": draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16])),
+    }
+    return Script(words, asked, steps, random, types)
+
+
+def play(function: Govern, script: Script) -> None:
+    """Run a script, comparing every request with its oracle at each step."""
+    state = table()
+    oracles = [Oracle(asked, script.words) for asked in script.asked]
+    for seat, asked in enumerate(script.asked):
+        asked.take(state, seat)
+    for line in script.steps:
+        before = copy(state)
+        final, track = step(function, state, script.words, line, script.random, **script.types)
+        for seat in set(range(CAPACITY)) - {draw.seat for draw in line if draw.token is not None}:
+            for each in fields(State):
+                old, new = getattr(before, each.name)[seat], getattr(state, each.name)[seat]
+                assert torch.equal(old.view(torch.int32), new.view(torch.int32))
+        for draw, token, row in zip(line, final, track, strict=True):
+            if draw.token is not None:
+                oracle = oracles[draw.seat]
+                wanted = oracle.step(draw.token, draw.position, draw.entropy, draw.top)
+                assert (token, bool(row[at.T_FORCED])) == wanted
+                oracle.check(state, draw.seat)
+
+
+@given(scripts())
+@settings(deadline=None, max_examples=60)
+def test_the_reference(script: Script) -> None:
+    play(govern_reference, script)
+
+
+@given(scripts(longest=8))
+@settings(deadline=None, max_examples=15)
+def test_the_kernel(script: Script) -> None:
+    play(INTERPRETED.govern_triton, script)
+
+
+@given(scripts(), st.lists(st.integers(0, 109), min_size=4, max_size=4))
+@settings(deadline=None, max_examples=25)
+def test_the_kernel_from_any_state(script: Script, chosen: list[int]) -> None:
+    """The kernel is too slow in the interpreter for long scripts: some steps of one each."""
+    state = table()
+    for seat, asked in enumerate(script.asked):
+        asked.take(state, seat)
+    for number, line in enumerate(script.steps):
+        twin, seed = copy(state), script.random.random()
+        wanted = step(govern_reference, state, script.words, line, Random(seed), **script.types)
+        if number not in chosen:
+            continue
+        kernel = INTERPRETED.govern_triton
+        found = step(kernel, twin, script.words, line, Random(seed), **script.types)
+        assert found[0] == wanted[0]
+        torch.testing.assert_close(found[1], wanted[1], rtol=1e-4, atol=1e-5, equal_nan=True)
+        for each in fields(State):
+            new, old = getattr(twin, each.name), getattr(state, each.name)
+            torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def respond(
+    function: Govern,
+    asked: Asked,
+    drawn: list[int],
+    words: Words | None = None,
+    **step_types: float,
+) -> tuple[list[int], State]:
+    """What becomes of the tokens drawn for one request, from position 10 on."""
+    state, words = table(), words or Words()
+    asked.take(state, 0)
+    final: list[int] = []
+    for place, token in enumerate(drawn):
+        draws = [Draw(0, 10 + place, token, **step_types)]
+        final += step(function, state, words, draws, Random(place))[0]
+    return final, state
+
+
+def closed_by(state: State) -> int:
+    return int(state.ints[0, at.CLOSED_BY])
+
+
+@BOTH
+def test_no_budget_closes_at_once(function: Govern) -> None:
+    final, state = respond(function, Asked(budget=0), [11, 11, 3])
+
+    assert final == [2, 11, 3]
+    assert closed_by(state) == at.BY_BUDGET
+    assert state.ints[0, [at.THOUGHT, at.ANSWERED, at.PHASE]].tolist() == [0, 2, at.ANSWER]
+
+
+@BOTH
+def test_grace_waits_for_the_end_of_a_sentence(function: Govern) -> None:
+    asked = Asked(budget=2, grace=4)
+
+    assert respond(function, asked, [11, 3, 11, 11])[0] == [11, 3, 2, 11]
+    assert respond(function, asked, [11, 0, 12, 3, 12, 0, 0])[0] == [11, 0, 12, 3, 2, 0, 0]
+    assert respond(function, asked, [11, 0, 12, 0, 12, 0, 0])[0] == [11, 0, 12, 0, 12, 0, 2]
+
+
+@BOTH
+@pytest.mark.parametrize("period", [1, 3, 16])
+def test_a_loop_closes(function: Govern, period: int) -> None:
+    block = [0, 11, 12, 12, 0, 3, 11, 11, 11, 3, 3, 0, 12, 3, 12, 11][:period]
+    # The first token outside the loop, and the block until 32 tokens stand as one period before.
+    looping = [8, *(block * 40)[: period + 32]]
+    final, state = respond(function, Asked(loop=True), [*looping, 0])
+
+    assert final == [*looping, 2]
+    assert closed_by(state) == at.BY_LOOP
+    assert respond(function, Asked(), [*looping, 0])[0] == [*looping, 0]
+
+
+@BOTH
+def test_a_sure_window_closes_at_the_end_of_a_sentence(function: Govern) -> None:
+    asked = Asked(window=3, exit_below=0.26)
+    final, state = respond(function, asked, [11, 3, 11, 11, 3, 11], entropy=0.25)
+
+    assert final == [11, 3, 11, 11, 3, 2]
+    assert closed_by(state) == at.BY_ENTROPY
+    drawn = [11, 3, 11, 11, 3, 11]
+    assert respond(function, asked, drawn, entropy=0.5)[0] == drawn
+
+
+@BOTH
+def test_an_answer_must_fit(function: Govern) -> None:
+    final, state = respond(function, Asked(latest=12, minimum=50), [11, 0, 12, 0])
+
+    assert final == [11, 0, 2, 0]
+    assert closed_by(state) == at.BY_LENGTH
+
+
+@BOTH
+def test_a_stop_inside_thinking_becomes_the_marker(function: Govern) -> None:
+    words = Words(end=(5, 6), closing=(5, 6))
+    final, state = respond(function, Asked(), [11, 9, 0, 9], words)
+
+    assert final == [11, 5, 6, 9]
+    assert closed_by(state) == at.BY_MODEL
+    assert state.ints[0, [at.THOUGHT, at.ANSWERED]].tolist() == [1, 1]
+
+
+@BOTH
+def test_an_early_end_becomes_the_nudge(function: Govern) -> None:
+    final, state = respond(function, Asked(minimum=4, nudge=(12, 0)), [11, 2, 7, 9, 7, 2, 3])
+
+    assert final == [11, 12, 0, 12, 0, 2, 3]
+    assert closed_by(state) == at.BY_MODEL
+    assert state.ints[0, at.THOUGHT] == 5
+
+
+@BOTH
+def test_who_is_only_watched_keeps_the_tokens(function: Govern) -> None:
+    asked = Asked(budget=1, minimum=9, nudge=(12,), governed=False, opened=False)
+    drawn = [11, 1, 11, 11, 9, 2, 3]
+    final, state = respond(function, asked, drawn)
+
+    assert final == drawn
+    assert closed_by(state) == at.BY_MODEL
+    assert state.ints[0, [at.THOUGHT, at.ANSWERED]].tolist() == [3, 1]
+
+
+@BOTH
+def test_entropy_moves_the_strength(function: Govern) -> None:
+    asked = Asked(law=at.PROPORTIONAL, target=0.5, gain=0.5, base=0.25)
+    _, state = respond(function, asked, [11, 11, 3, 11, 8], entropy=1.0)
+
+    assert state.ends[0, :2].tolist() == [12, 14]
+    assert state.strengths[0, :2].tolist() == [0.5, 0.5]
+
+
+@BOTH
+def test_confidence_moves_the_strength(function: Govern) -> None:
+    """Hesitation after certainty is overthinking, lasting certainty underthinking."""
+    asked = Asked(law=at.CONFIDENCE_LAW, base=0.5, confidence=(0.5, 0.75))
+    state, words = table(), Words()
+    asked.take(state, 0)
+    for segment, top in enumerate([1.0, 1.0, 0.25, 0.25, 0.625]):
+        for place, token in enumerate([0, 11, 3], 3 * segment):
+            step(function, state, words, [Draw(0, place, token, top=top)], Random(place))
+
+    assert state.ends[0, :5].tolist() == [2, 5, 8, 11, 14]
+    low, high = asked.bounds
+    wanted = [low, low, high, 0.25 * (1 + math.tanh(3.375) / math.tanh(1.125)), 0.25]
+    assert state.strengths[0, :5].tolist() == pytest.approx(wanted, rel=1e-5)
+
+
+@BOTH
+def test_the_last_place_takes_all_further_segment_ends(function: Govern) -> None:
+    state, words = table(), Words()
+    Asked(law=at.PROPORTIONAL).take(state, 0)
+    state.ints[0, at.SEGMENTS] = at.SEGMENT_ENDS - 1
+    for place, token in enumerate([0, 3, 0, 3]):
+        step(function, state, words, [Draw(0, 10 + place, token)], Random(0))
+
+    assert state.ints[0, at.SEGMENTS] == at.SEGMENT_ENDS
+    assert state.ends[0, -2:].tolist() == [2, 13]
+
+
+@BOTH
+def test_an_empty_batch(function: Govern) -> None:
+    state = table()
+    before = copy(state)
+    assert step(function, state, Words(), [], Random(0))[0] == []
+    assert torch.equal(state.ints, before.ints)
+
+
+def test_on_a_cpu_it_is_the_reference() -> None:
+    assert respond(govern, Asked(budget=0), [11, 11])[0] == [2, 11]
+
+
+@pytest.mark.parametrize("logits_type", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_short_answer_may_not_end(logits_type: torch.dtype) -> None:
+    state = table()
+    for seat, governed in enumerate([True, True, True, False]):
+        Asked(min_answer=3, governed=governed).take(state, seat)
+        state.ints[seat, [at.PHASE, at.ANSWERED]] = torch.tensor([at.ANSWER, 2]).int()
+    state.ints[1, at.ANSWERED] = 3
+    state.ints[2, at.PHASE] = at.THINKING
+    logits = torch.zeros(6, SIZE, dtype=logits_type)
+    seats, rows = torch.tensor([3, 0, 1, 2], dtype=torch.int32), torch.tensor([0, 5, 2, 3])
+    forbid_stops(logits, state, Words().tensors(), seats, rows)
+
+    assert logits[5, list(STOPS)].eq(-torch.inf).all()
+    assert logits.isinf().sum() == len(STOPS)
+    forbid_stops(logits, state, Words().tensors(), seats[:0], rows[:0])
+    forbid_stops(logits, state, Words(stops=()).tensors(), seats, rows)
+    assert logits.isinf().sum() == len(STOPS)
+
+
+@pytest.mark.parametrize("function", [coefficients_reference, INTERPRETED.coefficients_triton])
+@given(data=st.data())
+@settings(deadline=None, max_examples=25)
+def test_each_row_has_the_strength_of_its_position(
+    function: Callable[..., None], data: st.DataObject
+) -> None:
+    state = table()
+    random = Random(data.draw(st.integers(0, 10**6)))
+    seats = data.draw(st.permutations([0, 1, 2, -1, -1]))
+    wanted: list[float] = []
+    positions: list[int] = []
+    lengths = [random.choice([0, 1, 1, 7, 150]) for _ in seats]
+    for seat, length in zip(seats, lengths, strict=True):
+        first = random.randint(0, 100)
+        positions += range(first, first + length)
+        law = random.choice([0, 1, 2])
+        if seat < 0 or not law:
+            wanted += [1.0] * length
+        if seat < 0:
+            continue
+        Asked(law=law, base=-2.0).take(state, seat)
+        count = random.choice([0, 1, 2, 30, at.SEGMENT_ENDS])
+        ends = sorted(random.sample(range(1200), count))
+        state.ints[seat, at.SEGMENTS] = count
+        state.ends[seat, :count] = torch.tensor(ends, dtype=torch.int32)
+        state.strengths[seat, :count] = torch.arange(count).float()
+        if law:
+            for position in range(first, first + length):
+                reached = [i for i, end in enumerate(ends) if end <= position]
+                wanted.append(float(reached[-1]) if reached else -2.0)
+    coef = torch.full((len(wanted) + 2,), 5.0)
+    start = torch.tensor([0, *lengths, 99]).cumsum(0).int()
+    tensors = torch.tensor(seats, dtype=torch.int32), start, torch.tensor([*positions, 4, 4])
+    function(coef, state, *tensors)
+
+    assert coef.tolist() == [*wanted, 1.0, 1.0]
+
+
+def test_coefficients_without_requests() -> None:
+    coef, none = torch.zeros(3), torch.zeros(0, dtype=torch.int32)
+    coefficients(coef, table(), none, torch.zeros(1, dtype=torch.int32), torch.zeros(0).long())
+    assert coef.eq(1).all()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.65, 0.9), (0.0, 0.5), (0.2, 0.97)])
+@pytest.mark.parametrize("overshoot", [0.001, 0.01, 0.02])
+def test_full_confidence_overshoots_as_asked(low: float, high: float, overshoot: float) -> None:
+    k, middle, half = steepness(low, high, overshoot), (low + high) / 2, (high - low) / 2
+    assert (1 - math.tanh(k * (1 - middle)) / math.tanh(k * half)) / 2 == pytest.approx(-overshoot)
+
+
+def test_a_curve_that_cannot_overshoot_is_straight() -> None:
+    k = steepness(0.5, 1.0)
+    assert math.tanh(k * 0.125) / math.tanh(k * 0.25) == pytest.approx(0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(0.9, 0.9), (0.9, 0.6), (-0.1, 0.5), (0.5, 1.1), (0.5, 0.6, 0.0)]
+)
+def test_what_has_no_steepness(arguments: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="not "):
+        steepness(*arguments)
+
+
+@pytest.mark.parametrize("token_type", ["*i32", "*i64"])
+@pytest.mark.parametrize("logits_type", ["*fp32", "*bf16", "*fp16"])
+def test_the_kernel_compiles_for_a_gpu(
+    token_type: str, logits_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+    kernel = module._govern_kernel
+    integers = [name for name in kernel.arg_names if name.endswith(("_length", "_size", "_stride"))]
+    types = dict.fromkeys([*integers, "stops", "vocabulary"], "i32")
+    types |= {name: "*i32" for name in kernel.arg_names if name.endswith("_ptr")}
+    types |= dict.fromkeys(["positions_ptr", "rows_ptr", "logit_rows_ptr"], "*i64")
+    tables = ["floats_ptr", "window_ptr", "strengths_ptr", "statistics_ptr", "track_ptr"]
+    types |= dict.fromkeys(tables, "*fp32")
+    types |= {"boundary_ptr": "*i1", "sampled_ptr": token_type, "logits_ptr": logits_type}
+    assert "ptx" in compiled(kernel, types, {"STOPS": 4, "LAYOUT": module._LAYOUT})
+
+
+def test_the_kernel_of_coefficients_compiles_for_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+    kernel = module._coefficients_kernel
+    types = {name: "*i32" for name in kernel.arg_names if name.endswith("_ptr")}
+    types |= dict.fromkeys(["coef_ptr", "floats_ptr", "strengths_ptr"], "*fp32")
+    types["positions_ptr"] = "*i64"
+    constants = {"BLOCK": 128, "BITS": 11, "LAYOUT": module._LAYOUT}
+    assert "ptx" in compiled(kernel, types, constants)

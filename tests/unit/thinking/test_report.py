@@ -1,0 +1,183 @@
+"""Receipts and live values are read from the tokens of a line and what was measured at them."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from steersman.steering.configuration import CLASSES, Term
+from steersman.steering.plan import PlannedTerm
+from steersman.thinking import report
+from steersman.thinking.law import Law
+from steersman.thinking.plan import Governing
+from steersman.thinking.report import LiveTrack
+from steersman.trajectory.phases import Markers
+from steersman.trajectory.track import Track, Value
+from steersman.vectors.vector import Vector, VectorMetadata
+
+ONE = Markers(start=(1,), end=(2,), start_text="<think>", end_text="</think>")
+TWO = Markers(start=(1, 5), end=(2, 5), start_text="[[think", end_text="[[done")
+VECTOR = Vector(
+    {0: np.ones(4, np.float32)}, VectorMetadata(site="layer", method="test", strength=0.5)
+)
+LAW = Law(
+    kind="proportional",
+    target=0.3,
+    gain=0.5,
+    integral_gain=0.0,
+    base=0.5,
+    low=0.0,
+    high=1.0,
+    confidence=(0.65, 0.9),
+    variance=(0.0005, 0.01),
+)
+
+
+def value(
+    entropy: float = 0.0,
+    *,
+    logprob: float = -1.0,
+    strength: float = math.nan,
+    closed_by: int = 0,
+    forced: int = 0,
+) -> Value:
+    return Value(entropy, logprob, 0.5, strength, closed_by, forced)
+
+
+def track(*token_ids: int, entropies: list[float] | None = None) -> Track:
+    entropies = entropies or [float(token_id) for token_id in token_ids]
+    return Track([*token_ids], [value(entropy) for entropy in entropies])
+
+
+def test_thinking_that_the_budget_closed() -> None:
+    values = [value(), value(), value(closed_by=2, forced=1), value(closed_by=2)]
+    # A step's value may come before its token.
+    watched = Track([7, 8, 2, 9], [*values, value(closed_by=2, forced=1)])
+    applied = report.applied(watched, ONE, Governing(budget=2), opened=True)
+    assert applied.model_dump() == {
+        "tokens": 2,
+        "closed_by": "budget",
+        "closed_at": 2,
+        "forced_tokens": 1,
+        "balance": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "opened", "tokens", "closed_at"),
+    [
+        ([], True, 0, None),
+        ([7, 7], True, 2, None),
+        ([7, 7], False, 0, None),
+        ([3, 1, 7, 2, 9], False, 1, 3),
+        ([7, 2, 9, 2], True, 1, 1),
+    ],
+)
+def test_thinking_by_the_model_alone(
+    token_ids: list[int], opened: bool, tokens: int, closed_at: int | None
+) -> None:
+    applied = report.applied(track(*token_ids), ONE, Governing(), opened=opened)
+    assert (applied.tokens, applied.closed_at, applied.forced_tokens) == (tokens, closed_at, 0)
+    assert applied.closed_by is None
+
+
+def test_a_closing_marker_that_was_cut_off_closed_nothing_yet() -> None:
+    cut = Track([7, 2], [value(), value(closed_by=5, forced=1)])
+    applied = report.applied(cut, TWO, Governing(), opened=True)
+    assert (applied.closed_by, applied.closed_at, applied.forced_tokens) == ("length", None, 1)
+
+
+def test_the_strength_is_reported_where_it_changed() -> None:
+    balance = PlannedTerm("calm", VECTOR, Term(VECTOR.digest, 1.0, phase="thinking"))
+    strengths = [0.5, 0.5, 0.7, 0.7, 0.2, 0.2, 0.2]
+    watched = Track([1, 7, 7, 7, 7, 2, 9], [value(strength=strength) for strength in strengths])
+    steered = tuple({"thinking": 5, "answer": 100, "prompt": 1000}[kind] for kind, _ in CLASSES)
+    applied = report.applied(
+        watched, ONE, Governing(law=LAW), opened=False, balance=balance, steered=(*steered, 3)
+    ).balance
+    assert applied is not None
+    assert applied.model_dump() == {
+        "vector": "calm",
+        "digest": VECTOR.digest[:16],
+        "law": "proportional",
+        "mean_strength": 0.525,
+        "tokens": 10,
+        "track": ((1, 0.5), (2, 0.7), (4, 0.2)),
+    }
+    unthought = report.applied(
+        track(7, 7), ONE, Governing(law=LAW), opened=False, balance=balance
+    ).balance
+    assert unthought is not None
+    assert (unthought.mean_strength, unthought.tokens, unthought.track) == (None, 0, ())
+
+
+def test_entropy_by_phase() -> None:
+    watched = track(1, 7, 7, 2, 9, 9, entropies=[9.0, 1.0, 2.0, 9.0, 0.5, 0.0])
+    seen = report.entropy(watched, ONE, opened=False, tokens=False)
+    assert seen.model_dump() == {
+        "thinking": {"mean": 1.5, "p95": 1.95, "max": 2.0, "tokens": 2},
+        "answer": {"mean": 0.25, "p95": 0.475, "max": 0.5, "tokens": 2},
+        "pear": 1.25,
+        "tokens": None,
+    }
+
+
+def test_a_phase_without_tokens_counts_as_nothing() -> None:
+    unanswered = report.entropy(track(7, 7), ONE, opened=True, tokens=False)
+    assert unanswered.answer is None
+    assert unanswered.pear == 7.0
+    for markers in (ONE, None):
+        unthought = report.entropy(track(7, 7), markers, opened=False, tokens=False)
+        assert unthought.thinking is None
+        assert unthought.answer is not None
+        assert unthought.pear == 0.0
+
+
+def test_every_token_is_listed_on_request() -> None:
+    watched = Track([1, 2], [value(0.25, logprob=-math.inf), value(0.5), value(0.75)])
+    seen = report.entropy(watched, ONE, opened=False, tokens=True)
+    assert seen.tokens == ((1, -9999.0, 0.25), (2, -1.0, 0.5))
+    assert json.loads(json.dumps(seen.model_dump(mode="json"), allow_nan=False))
+
+
+def test_live_values_follow_the_phases() -> None:
+    live = LiveTrack(TWO, opened=False, index=3, listed=True)
+    assert live.advance([8], [value(4.0)]).model_dump() == {
+        "index": 3,
+        "phase": "answer",
+        "entropy": 4.0,
+        "tokens": ((8, -1.0, 4.0),),
+    }
+    assert live.advance([1, 5], [value(4.0)] * 2).phase == "thinking"
+    assert live.advance([7, 2], [value(1.0), value(2.0)]).entropy == 1.5
+    closed = live.advance([5], [value(0.1)])
+    assert (closed.phase, closed.entropy) == ("answer", 0.0)
+    assert live.advance([9, 2, 5], [value(0.3)] * 3).entropy == pytest.approx(0.3)
+    assert live.tokens == 9
+
+
+@pytest.mark.parametrize("markers", [None, ONE, TWO])
+@given(
+    tokens=st.lists(st.integers(1, 6), max_size=24),
+    opened=st.booleans(),
+    cuts=st.lists(st.integers(0, 24), max_size=4),
+)
+def test_the_last_live_value_is_the_receipts(
+    markers: Markers | None, tokens: list[int], opened: bool, cuts: list[int]
+) -> None:
+    watched = track(*tokens, entropies=[0.1 * index for index in range(len(tokens))] or [0.0])
+    live = LiveTrack(markers, opened)
+    edges = sorted({0, len(tokens), *(cut for cut in cuts if cut < len(tokens))})
+    for begin, end in itertools.pairwise(edges):
+        last = live.advance(watched.token_ids[begin:end], watched.values[begin:end])
+    if not tokens:
+        return
+    phases = report.phase_entropies(watched, markers, opened=opened)
+    entropies = phases[last.phase]
+    assert last.entropy == pytest.approx(np.mean(entropies) if entropies else 0.0, abs=1e-6)
+    if last.phase == "thinking":
+        assert not phases["answer"]
