@@ -1,17 +1,12 @@
-"""What watching every request costs: throughput with the monitor on over the same with it off.
+"""What watching every request costs an engine step: every other step of a batch runs without it.
 
-One engine generates the same batch of 32 requests again and again: unwatched, monitored, governed
-by limits that never fire, and with vLLM's own `logprobs=1`. The kinds take turns a second or a few
-apart, in an order that changes every round, so what else the machine does hits all alike; a ratio
-is that of one round's times.
+For comparison, vLLM's own `logprobs=1` in the same way: one number a token, and none of entropy.
 
-    python benchmarks/monitor.py [--rounds 16]
+    python benchmarks/monitor.py [--steps 400]
 """
 
 import argparse
 import os
-import statistics
-import time
 from typing import Any
 
 import report
@@ -21,27 +16,32 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import steps
 from vllm import LLM, SamplingParams
 
 from steersman import models
 from steersman.engine.carrier import Carrier
 from steersman.engine.plugin import RPC
-from steersman.engine.reports import Report, Reports
+from steersman.engine.reports import Reports
 from steersman.engine.settings import Settings
 from steersman.steering.configuration import KEY
 from steersman.thinking.plan import Governing
 from steersman.trajectory.boundaries import boundary_table
 
+MODELS = ("smollm2", "reasoner")
 REQUESTS, PROMPT = 32, 24
-TOKENS = {"smollm2": 48, "reasoner": 256}
-
-NONE, MONITORED, GOVERNED, LOGPROBS = "none", "monitored", "governed", "logprobs=1"
+MONITORED, GOVERNED, LOGPROBS = "monitored", "monitored and governed", "logprobs=1"
 AIMS = {MONITORED: ">= 0.97", GOVERNED: None, LOGPROBS: None}
-NEVER = Governing(budget=100_000, grace=8, on_loop=True, window=32, entropy_below=1e-9)
+# Limits that are looked at in every step and never reached.
+LIMITS = Governing(budget=100_000, grace=8, on_loop=True, window=32, entropy_below=1e-9)
+OURS = {
+    "runner": ("execute_model", "_prepare_inputs", "sample_tokens"),
+    "sampler": ("forward", "sample"),
+}
 
 
-class Batch:
-    """The batch, on one model.
+class Engine:
+    """An engine with a batch that is watched, or not, from one step to the next.
 
     Args:
         model: A built-in model.
@@ -62,9 +62,17 @@ class Batch:
             enable_prefix_caching=False,
             additional_config=Settings(rows=64).added_to({}),
         )
-        self.tokens = TOKENS[model]
         self.reports = Reports()
         self.reports.listen(self.llm.llm_engine)
+        self._runner = self.llm.llm_engine.model_executor.driver_worker.worker.model_runner
+        self._hooks = [
+            (owner, name, owner.__dict__[name])
+            for owner, names in (
+                (self._runner, OURS["runner"]),
+                (self._runner.sampler, OURS["sampler"]),
+            )
+            for name in names
+        ]
         tokenizer = self.llm.get_tokenizer()
         size = self.llm.llm_engine.model_config.get_vocab_size()
         texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
@@ -74,79 +82,66 @@ class Batch:
         self.llm.collective_rpc(RPC, args=("arm", start, end, end, [], boundary))
         self.llm.collective_rpc(RPC, args=("self_test",))
 
-    def seconds(self, kind: str) -> float:
-        """How long the batch takes."""
-        reports = [self.reports.open(1) for _ in range(REQUESTS)]
-        params = [self._params(kind, one) for one in reports]
-        prompts: Any = [
-            {"prompt_token_ids": [(100 + number * 7 + i) % 300 + 10 for i in range(PROMPT)]}
-            for number in range(REQUESTS)
-        ]
-        started = time.perf_counter()
-        self.llm.generate(prompts, params, use_tqdm=False)
-        seconds = time.perf_counter() - started
-        for one in reports:
-            said = len(one.values[0])
-            assert said == (self.tokens if kind in (MONITORED, GOVERNED) else 0), said
-            self.reports.close(one)
-        return seconds
-
-    def _params(self, kind: str, one: Report) -> SamplingParams:
-        params = SamplingParams(
-            max_tokens=self.tokens,
-            ignore_eos=True,
-            temperature=1.0,
-            detokenize=False,
-            logprobs=1 if kind == LOGPROBS else None,
-        )
-        if kind in (MONITORED, GOVERNED):
-            governing = NEVER if kind == GOVERNED else None
-            carrier = Carrier(
-                governing=governing, monitored=True, origin=PROMPT, opened=True, longest=100_000
+    def measure(self, kind: str, count: int) -> dict[str, Any]:
+        """Pairs of steps."""
+        listed = [self.reports.open(1) for _ in range(REQUESTS)]
+        for number, one in enumerate(listed):
+            params = SamplingParams(
+                max_tokens=steps.longest(count),
+                ignore_eos=True,
+                temperature=1.0,
+                detokenize=False,
+                logprobs=1 if kind == LOGPROBS else None,
             )
-            params.extra_args = {KEY: carrier.wire(one.key, params)}
-        return params
+            if kind != LOGPROBS:
+                governing = LIMITS if kind == GOVERNED else None
+                carrier = Carrier(
+                    governing=governing, monitored=True, origin=PROMPT, opened=True, longest=10**6
+                )
+                params.extra_args = {KEY: carrier.wire(one.key, params)}
+            ids = [(100 + number * 7 + i) % 300 + 10 for i in range(PROMPT)]
+            self.llm.llm_engine.add_request(str(number), {"prompt_token_ids": ids}, params)
+        turn = self._turn_logprobs if kind == LOGPROBS else self._turn_hooks
+        found = steps.summary(*steps.seconds(self.llm, turn, count))
+        said = 0 if kind == LOGPROBS else steps.longest(count) - count // 2
+        assert {len(one.values[0]) for one in listed} == {said}
+        for one in listed:
+            self.reports.close(one)
+        return found
 
+    def _turn_hooks(self, on: bool) -> None:
+        for owner, name, hook in self._hooks:
+            if on:
+                setattr(owner, name, hook)
+            else:
+                delattr(owner, name)
 
-def measure(model: str, rounds: int) -> dict[str, Any]:
-    """All kinds on one model."""
-    batch = Batch(model)
-    kinds = [NONE, *AIMS]
-    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for number in range(-1, rounds):
-        turn = number % len(kinds)
-        for kind in kinds[turn:] + kinds[:turn]:
-            taken = batch.seconds(kind)
-            if number >= 0:  # the first round warms up
-                seconds[kind].append(taken)
-    found: dict[str, Any] = {}
-    for kind, aim in AIMS.items():
-        ratios = [x / y for x, y in zip(seconds[NONE], seconds[kind], strict=True)]
-        found[kind] = {
-            "ratio_of_totals": round(sum(seconds[NONE]) / sum(seconds[kind]), 4),
-            "ratio_of_medians": round(
-                statistics.median(seconds[NONE]) / statistics.median(seconds[kind]), 4
-            ),
-            "ratio_by_rounds": report.spread(ratios),
-        } | ({"aim": aim} if aim else {})
-    tokens = REQUESTS * batch.tokens
-    found["tokens_per_second_unwatched"] = round(tokens / statistics.median(seconds[NONE]), 1)
-    print(model, found, flush=True)
-    return found
+    def _turn_logprobs(self, on: bool) -> None:
+        self._runner.input_batch.sampling_metadata.max_num_logprobs = 1 if on else None
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=16)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--steps", type=int, default=400, help="of each kind, an even number")
+    parser.add_argument("--model", choices=MODELS, action="append", help="both if left out")
+    options = parser.parse_args()
+    found: dict[str, dict[str, Any]] = {}
+    for model in options.model or MODELS:
+        engine = Engine(model)
+        found[model] = {}
+        for kind, aim in AIMS.items():
+            measured = engine.measure(kind, options.steps)
+            found[model][kind] = {**measured, **({"aim": aim} if aim else {})}
+            print(model, kind, found[model][kind], flush=True)
     report.write(
         "monitor",
         {
-            "what": "throughput of a batch that is watched over the same batch unwatched",
+            "what": "engine steps unwatched over steps in which every request is watched: relative "
+            "throughput",
             "requests": REQUESTS,
-            "rounds": rounds,
-            "models": {model: measure(model, rounds) for model in TOKENS},
+            "pairs": options.steps // 2,
+            "models": found,
         },
     )
 

@@ -1,7 +1,6 @@
 """What steering costs an engine step: every other step of a batch runs without it.
 
-The layers' op, the gate and the counting are taken out and put back between two steps of one and
-the same batch, a fraction of a second apart, so that what else the machine does hits both alike.
+The layers' op, the gate and the counting are taken out and put back between two steps (`steps.py`).
 It shows the engine's part of the cost, far more finely than throughput over HTTP can.
 
     python benchmarks/steering_steps.py [--steps 240]
@@ -9,8 +8,6 @@ It shows the engine's part of the cost, far more finely than throughput over HTT
 
 import argparse
 import os
-import statistics
-import time
 from collections.abc import Callable
 
 import report
@@ -20,6 +17,7 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import steps
 import torch
 from safetensors.torch import save
 from vllm import LLM, SamplingParams
@@ -70,46 +68,22 @@ class Switch:
             layer.__class__ = steered if on else steered.__mro__[1]
 
 
-def step_seconds(
-    llm: LLM, switch: Switch, terms: Terms, steps: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of steps without steering, and of those with it, in pairs."""
-    engine = llm.llm_engine
+def add_requests(llm: LLM, terms: Terms, tokens: int) -> None:
+    """Give the engine its batch, of requests of so many tokens."""
     for number in range(REQUESTS):
-        params = SamplingParams(
-            max_tokens=steps + 16,
-            ignore_eos=True,
-            temperature=0,
-            detokenize=False,
-        )
+        params = SamplingParams(max_tokens=tokens, ignore_eos=True, temperature=0, detokenize=False)
         if steering := terms(number):
             carrier = Carrier(configuration=Configuration.of(steering), origin=PROMPT)
             params.extra_args = {KEY: carrier.wire(str(number), params)}
         ids = [(100 + number * 7 + i) % 4000 + 10 for i in range(PROMPT)]
-        engine.add_request(str(number), {"prompt_token_ids": ids}, params)
-    for _ in range(8):  # the prompts, and the first tokens
-        engine.step()
-    seconds: dict[bool, list[float]] = {False: [], True: []}
-    for number in range(steps):
-        # Who is first of a pair alternates as well.
-        on = bool(number % 2) ^ bool(number // 2 % 2)
-        if not on:
-            switch.turn(False)
-        started = time.perf_counter()
-        engine.step()
-        seconds[on].append(time.perf_counter() - started)
-        if not on:
-            switch.turn(True)
-    while engine.has_unfinished_requests():
-        engine.step()
-    return seconds[False], seconds[True]
+        llm.llm_engine.add_request(str(number), {"prompt_token_ids": ids}, params)
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=240, help="of each load, an even number")
-    steps = parser.parse_args().steps
+    count = parser.parse_args().steps
     with models.ConsoleProgress() as progress:
         directory = models.prepare(MODEL, progress=progress)
     llm = LLM(
@@ -136,13 +110,9 @@ def main() -> None:
     switch = Switch(llm)
     found = {}
     for name, (terms, aim) in LOADS.items():
-        plain, steered = step_seconds(llm, switch, terms, steps)
-        ratios = [x / y for x, y in zip(plain, steered, strict=True)]
+        add_requests(llm, terms, steps.longest(count))
         found[name] = {
-            "milliseconds_a_step": report.spread([s * 1e3 for s in steered]),
-            "milliseconds_a_step_plain": report.spread([s * 1e3 for s in plain]),
-            "ratio_of_medians": round(statistics.median(plain) / statistics.median(steered), 4),
-            "ratio_of_pairs": report.spread(ratios),
+            **steps.summary(*steps.seconds(llm, switch.turn, count)),
             "aim": f">= {aim}",
         }
         print(name, found[name], flush=True)
@@ -151,7 +121,7 @@ def main() -> None:
         {
             "what": "engine steps without steering over steps with it: relative throughput",
             "requests": REQUESTS,
-            "pairs": steps // 2,
+            "pairs": count // 2,
             "loads": found,
         },
     )

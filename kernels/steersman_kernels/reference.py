@@ -39,6 +39,8 @@ STATISTICS = 3
 
 # Temporaries of this many elements stay in the cache; much larger ones cost a page fault a page.
 _CHUNK = 2**18
+# Logits go by larger parts: there every operation is wide enough for all cores.
+_CHUNK_OF_LOGITS = 2**20
 
 
 @dataclass(frozen=True)
@@ -190,22 +192,28 @@ def gate_reference(
 
 
 def entropy_reference(logits: Tensor, rows: Tensor) -> Tensor:
-    """What `entropy` does, on any device."""
-    step = max(1, _CHUNK // logits.shape[1])
+    """What `entropy` does, on any device. It looks on the host whether tokens are masked."""
+    step = max(1, _CHUNK_OF_LOGITS // logits.shape[1])
     found = [
-        _entropy(logits.index_select(0, rows[begin : begin + step]))
+        _entropy(logits.index_select(0, rows[begin : begin + step]).float())
         for begin in range(0, len(rows), step)
     ]
     return torch.cat(found) if found else logits.new_empty(0, STATISTICS, dtype=torch.float32)
 
 
 def _entropy(logits: Tensor) -> Tensor:
-    top, place = logits.float().max(dim=1, keepdim=True)
-    gaps = logits.float() - top
-    # The largest stays out of the sum: nothing is lost where it has nearly all the mass.
-    gaps.scatter_(1, place, -torch.inf)
-    weights = gaps.exp()
-    rest = weights.sum(dim=1, keepdim=True)
-    spread = weights.mul_(gaps.clamp_(min=torch.finfo(torch.float32).min)).sum(dim=1, keepdim=True)
-    log = rest.log1p()
-    return torch.cat([top + log, log - spread / (1 + rest), 1 / (1 + rest)], dim=1)
+    """`[rows, STATISTICS]`; `logits` is float32, and left changed."""
+    top = logits.amax(dim=1, keepdim=True)
+    # In place, here and below: large temporaries cost more than what is computed.
+    gaps = logits.sub_(top)
+    share = gaps.softmax(dim=1)
+    most = share.amax(dim=1)
+    spread = torch.linalg.vecdot(share, gaps)
+    if spread.isnan().any():  # 0 times infinity, where tokens are masked
+        spread = torch.linalg.vecdot(share, gaps.clamp_(min=torch.finfo(torch.float32).min))
+    # The largest stays out of a sum of the rest: nothing is lost where it has nearly all the mass.
+    others = gaps.sign_()
+    rest = -torch.linalg.vecdot(share, others)
+    largest = others.sum(dim=1) + others.shape[1]
+    log = torch.where(rest < 0.5, rest.neg().log1p() - largest.log(), most.log())
+    return torch.stack([top[:, 0] - log, -spread - log, most], dim=1)

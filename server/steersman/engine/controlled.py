@@ -47,8 +47,8 @@ class Controlled:
     def begin(self, batch: Batch) -> None:
         """The token spans of a step are final."""
         self.governor.begin(batch)
-        moves = self.governor.moves(batch.request_ids)
-        self.steering.begin(batch, self.governor.coefficients if moves else None)
+        moves = self.governor.coefficients if self.governor.moves else None
+        self.steering.begin(batch, moves)
 
     def rest(self) -> None:
         """Do nothing in the next forward pass."""

@@ -5,7 +5,8 @@ is, may replace the drawn token, and moves the strength of a steering vector; al
 device, so the next step already feels it and nothing waits for the host.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,6 +18,7 @@ from steersman.engine.beginning import Beginning, beginning
 from steersman.engine.places import Places, download, upload
 from steersman_kernels import governor as kernel
 from steersman_kernels.entropy import ENTROPY, LSE, STATISTICS, TOP, entropy
+from steersman_kernels.entropy_fused import entropy_fused
 from steersman_kernels.governed import (
     KNOWN,
     T_ENTROPY,
@@ -27,27 +29,31 @@ from steersman_kernels.governed import (
     Vocabulary,
 )
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """The tokens that one step draws for watched requests.
+class Watched:
+    """The watched requests of a batch. They stay the same for many steps.
 
     Attributes:
-        request_ids: The engine's ids.
+        batch: All requests of the batch, by the engine's ids.
+        request_ids: The watched ones.
         rows: [watched] int64, their rows in the batch.
         seats: [watched] int32, their rows in the state.
-        positions: [watched] int64, positions of their last input tokens.
         measured: Whether somebody needs the entropies.
         governed: Whether one of them is more than monitored.
+        moved: Whether the steering of one of them is moved.
 
     """
 
+    batch: Sequence[str]
     request_ids: Sequence[str]
     rows: Tensor
     seats: Tensor
-    positions: Tensor
     measured: bool
     governed: bool
+    moved: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +90,12 @@ class Governor:
         # State of preempted requests: on the device, so that nothing waits for it.
         self._parked: dict[str, list[Tensor]] = {}
         self._staged: dict[int, Beginning] = {}
-        self._drawn: Drawn | None = None
+        self._watched: Watched | None = None
+        # Of the running step: the positions of the last input tokens, [watched] int64.
+        self._positions: Tensor | None = None
         self._observed: Observed | None = None
+        self._kept: Tensor | None = None
+        self._entropy: Callable[[Tensor, Tensor], Tensor] = entropy
         self._track: Tensor | None = None
 
     def __contains__(self, request_id: str) -> bool:
@@ -104,6 +114,8 @@ class Governor:
         def tokens(ids: Sequence[int]) -> Tensor:
             return torch.tensor(list(ids), dtype=torch.int32, device=self._device)
 
+        if self._device.type == "cpu":
+            self._entropy = _fastest(len(boundary))
         table = torch.frombuffer(bytearray(boundary), dtype=torch.bool).to(self._device)
         self._vocabulary = Vocabulary(
             tokens(start), tokens(end), tokens(closing), tokens(stops), table
@@ -114,12 +126,12 @@ class Governor:
         governing = arrival.control["governing"]
         again = arrival.request_id in self._governing
         place = self._places.give(arrival.request_id)
+        self._watched = None
         self._governing[arrival.request_id] = governing
-        if again:
-            for tensor, row in zip(
-                self._tensors(), self._parked.pop(arrival.request_id, ()), strict=False
-            ):
-                tensor[place].copy_(row)
+        if again and place not in self._staged:
+            if parked := self._parked.pop(arrival.request_id, None):
+                for tensor, row in zip(self._tensors(), parked, strict=True):
+                    tensor[place].copy_(row)
             # What it has drawn already is read anew, and not drawn again.
             self._state.ints[place, KNOWN] = len(arrival.token_ids)
             return
@@ -130,6 +142,7 @@ class Governor:
         """Keep a request's state for its return; its place is free."""
         if request_id in self._places:
             self._write()
+            self._watched = None
             place = self._places.take_back(request_id)
             self._parked[request_id] = [tensor[place].clone() for tensor in self._tensors()]
 
@@ -143,31 +156,43 @@ class Governor:
 
     def begin(self, batch: Batch) -> None:
         """Find the watched requests of a step."""
-        rows = [index for index, id_ in enumerate(batch.request_ids) if id_ in self._places]
-        if not rows:
-            self.rest()
+        self.rest()
+        if not self._places:
             return
         self._write()
-        request_ids = [batch.request_ids[index] for index in rows]
-        index = upload(torch.tensor(rows), self._device)
-        self._drawn = Drawn(
+        watched = self._watched
+        if watched is None or watched.batch != batch.request_ids:
+            watched = self._watched = self._find(list(batch.request_ids))
+        if watched.request_ids:
+            self._positions = batch.positions[batch.query_start[watched.rows + 1].long() - 1]
+
+    def _find(self, batch: list[str]) -> Watched:
+        rows = [index for index, id_ in enumerate(batch) if id_ in self._places]
+        request_ids = [batch[index] for index in rows]
+        asked = [self._governing[id_] for id_ in request_ids]
+        return Watched(
+            batch,
             request_ids,
-            rows=index,
+            rows=upload(torch.tensor(rows, dtype=torch.int64), self._device),
             seats=self._places.of(request_ids),
-            positions=batch.positions[batch.query_start[index + 1].long() - 1],
-            measured=any(self._governing[id_]["measured"] for id_ in request_ids),
-            governed=any(self._governing[id_]["thinking"] is not None for id_ in request_ids),
+            measured=any(governing["measured"] for governing in asked),
+            governed=any(governing["thinking"] is not None for governing in asked),
+            moved=any(_law(governing) is not None for governing in asked),
         )
 
     def rest(self) -> None:
         """Watch nothing in the next step."""
-        self._drawn = self._observed = self._track = None
+        self._positions = self._observed = self._track = None
 
-    def moves(self, request_ids: Sequence[str]) -> bool:
-        """Whether a request of the batch has its steering moved."""
-        return any(
-            id_ in self._places and _law(self._governing[id_]) is not None for id_ in request_ids
-        )
+    @property
+    def moves(self) -> bool:
+        """Whether the steering of a request of the running step is moved."""
+        return self._running is not None and self._running.moved
+
+    @property
+    def _running(self) -> Watched | None:
+        """The watched requests of the running step; None if there are none."""
+        return None if self._positions is None else self._watched
 
     def coefficients(self, coef: Tensor, batch: Batch) -> None:
         """Write the factor of each token's steering: [tokens] float32."""
@@ -182,57 +207,62 @@ class Governor:
             keep: Whether to look at copies, since the sampler changes these.
 
         """
-        drawn = self._drawn
-        if drawn is None:
+        running = self._running
+        if running is None:
             return
-        rows = drawn.rows
-        if not drawn.measured:
+        rows = running.rows
+        if not running.measured:
             nothing = torch.full((len(rows), STATISTICS), torch.nan, device=self._device)
             self._observed = Observed(logits, rows, nothing)
             return
         if keep:
-            logits = logits.index_select(0, rows)
+            logits = self._copy(logits, rows)
             rows = torch.arange(len(rows), device=self._device)
-        self._observed = Observed(logits, rows, entropy(logits, rows))
+        self._observed = Observed(logits, rows, self._entropy(logits, rows))
+
+    def _copy(self, logits: Tensor, rows: Tensor) -> Tensor:
+        if self._kept is None:
+            # Made once: fresh memory of this size costs more than what is read from it.
+            self._kept = logits.new_empty(len(self._state.ints), logits.shape[1])
+        return torch.index_select(logits, 0, rows, out=self._kept[: len(rows)])
 
     def forbid(self, logits: Tensor) -> None:
         """Let no response end in which an answer is still due: [requests, vocabulary], in place."""
-        drawn = self._drawn
-        if drawn is not None and drawn.governed:
+        running = self._running
+        if running is not None and running.governed:
             assert self._vocabulary is not None
-            kernel.forbid_stops(logits, self._state, self._vocabulary, drawn.seats, drawn.rows)
+            kernel.forbid_stops(logits, self._state, self._vocabulary, running.seats, running.rows)
 
     def govern(self, sampled: Tensor) -> None:
         """Decide about the drawn tokens: [requests] int64 or int32, changed in place."""
-        if self._drawn is None or self._observed is None:
+        running, observed = self._running, self._observed
+        if running is None or observed is None:
             return
-        drawn, observed = self._drawn, self._observed
         assert self._vocabulary is not None
-        track = torch.zeros(len(drawn.rows), TRACK, dtype=torch.float32, device=self._device)
-        if not drawn.governed:
-            _measure(sampled[drawn.rows], observed, track)
-            self._observed, self._track = None, download(track)
-            return
-        kernel.govern(
-            self._state,
-            self._vocabulary,
-            seats=drawn.seats,
-            positions=drawn.positions,
-            rows=drawn.rows,
-            sampled=sampled,
-            logits=observed.logits,
-            logit_rows=observed.rows,
-            statistics=observed.statistics,
-            track=track,
-        )
-        self._observed = None
+        assert self._positions is not None
+        track = torch.zeros(len(running.rows), TRACK, dtype=torch.float32, device=self._device)
+        if running.governed:
+            kernel.govern(
+                self._state,
+                self._vocabulary,
+                seats=running.seats,
+                positions=self._positions,
+                rows=running.rows,
+                sampled=sampled,
+                logits=observed.logits,
+                logit_rows=observed.rows,
+                statistics=observed.statistics,
+                track=track,
+            )
+        else:
+            _measure(sampled[running.rows], observed, track)
         self._track = download(track)
 
     def taken(self) -> tuple[Sequence[str], Tensor | None]:
         """What the step says of its tokens, once: the engine's ids, [watched, TRACK] float32."""
-        drawn, track = self._drawn, self._track
+        running, track = self._running, self._track
         self.rest()
-        return ((), None) if drawn is None or track is None else (drawn.request_ids, track)
+        return ((), None) if running is None or track is None else (running.request_ids, track)
 
     def _write(self) -> None:
         """Bring the state on the device up to date."""
@@ -264,3 +294,15 @@ def _measure(tokens: Tensor, observed: Observed, track: Tensor) -> None:
     logits = observed.logits[observed.rows, tokens.long()].float()
     track[:, T_LOGPROB] = logits - observed.statistics[:, LSE]
     track[:, T_TOP] = observed.statistics[:, TOP]
+
+
+def _fastest(vocabulary: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """`entropy` on a CPU: compiled, or the reference where nothing can be compiled."""
+    try:
+        fused = entropy_fused(vocabulary)
+    except Exception as error:  # torch's compiler fails in many ways, and it is only faster
+        logger.warning("Entropies are not compiled, which makes them slower: %s", error)
+        return entropy
+    return lambda logits, rows: fused(
+        logits if len(rows) == len(logits) else logits.index_select(0, rows)
+    )
