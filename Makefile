@@ -52,6 +52,8 @@ bench: setup ## Measure what Steersman costs and gains
 	$(BIN)/python benchmarks/reasoner.py
 	$(BIN)/python benchmarks/steering.py
 	$(BIN)/python benchmarks/steering_steps.py
+	$(BIN)/python benchmarks/monitor.py
+	$(BIN)/python benchmarks/monitor_steps.py
 	$(BIN)/python benchmarks/extraction.py
 
 evidence: dev ## Run the evaluations behind docs/evidence.md again

@@ -1,147 +1,112 @@
-"""What watching every request costs an engine step: every other step of a batch runs without it.
+"""What watching every request costs over HTTP: throughput with the monitor over that without.
 
-For comparison, vLLM's own `logprobs=1` in the same way: one number a token, and none of entropy.
+One server answers the same 32 requests at once, again and again: without a control, monitored, and
+with vLLM's own `logprobs`, one number a token. The kinds take turns, seconds apart, in an order
+that changes every round, so that what else the machine does hits all alike; a ratio is of one
+round. `monitor_steps.py` has the engine's part alone.
 
-    python benchmarks/monitor.py [--steps 400]
+    python benchmarks/monitor.py [--rounds 12]
 """
 
 import argparse
-import os
+import asyncio
+import statistics
+import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
+import httpx
 import report
 
-os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-os.environ["HF_HUB_OFFLINE"] = "1"
-
-import steps
-from vllm import LLM, SamplingParams
-
 from steersman import models
-from steersman.engine.carrier import Carrier
-from steersman.engine.plugin import RPC
-from steersman.engine.reports import Reports
-from steersman.engine.settings import Settings
-from steersman.steering.configuration import KEY
-from steersman.thinking.plan import Governing
-from steersman.trajectory.boundaries import boundary_table
+from steersman.local import LocalServer
 
-MODELS = ("smollm2", "reasoner")
-REQUESTS, PROMPT = 32, 24
-MONITORED, GOVERNED, LOGPROBS = "monitored", "monitored and governed", "logprobs=1"
-AIMS = {MONITORED: ">= 0.97", GOVERNED: None, LOGPROBS: None}
-# Limits that are looked at in every step and never reached.
-LIMITS = Governing(budget=100_000, grace=8, on_loop=True, window=32, entropy_below=1e-9)
-OURS = {
-    "runner": ("execute_model", "_prepare_inputs", "sample_tokens"),
-    "sampler": ("forward", "sample"),
+REQUESTS = 32
+TOKENS = {"smollm2": 48, "reasoner": 256}
+NONE = "none"
+KINDS: dict[str, dict[str, Any]] = {
+    NONE: {},
+    "monitored": {"control": {"monitor": {}}},
+    "monitored, every token listed": {"control": {"monitor": {"tokens": True}}},
+    "budget": {"control": {"thinking": {"budget": 900}}},
+    "logprobs": {"logprobs": 1},
 }
+AIMS = {"monitored": ">= 0.97"}
 
 
-class Engine:
-    """An engine with a batch that is watched, or not, from one step to the next.
+async def seconds(url: str, model: str, kind: str) -> float:
+    """How long the server takes for all requests."""
 
-    Args:
-        model: A built-in model.
+    async def ask(client: httpx.AsyncClient, number: int) -> None:
+        body = {
+            "model": model,
+            "prompt": f"{number + 11}+9*3-8=?",
+            "max_tokens": TOKENS[model],
+            "ignore_eos": True,
+            "seed": number,
+            **KINDS[kind],
+        }
+        answer = await client.post("/v1/completions", json=body)
+        answer.raise_for_status()
+        content = answer.json()
+        assert content["usage"]["completion_tokens"] == TOKENS[model]
+        assert ("entropy" in content.get("control", {})) == kind.startswith("monitored")
 
-    """
+    async with httpx.AsyncClient(base_url=url, timeout=600) as client:
+        started = time.perf_counter()
+        await asyncio.gather(*(ask(client, number) for number in range(REQUESTS)))
+        return time.perf_counter() - started
 
-    def __init__(self, model: str) -> None:
-        with models.ConsoleProgress() as progress:
-            directory = models.prepare(model, progress=progress)
-        self.llm = LLM(
-            str(directory),
-            dtype="float32",
-            enforce_eager=True,
-            max_num_seqs=REQUESTS,
-            block_size=32,
-            max_model_len=1024,
-            enable_chunked_prefill=False,
-            enable_prefix_caching=False,
-            additional_config=Settings(rows=64).added_to({}),
-        )
-        self.reports = Reports()
-        self.reports.listen(self.llm.llm_engine)
-        self._runner = self.llm.llm_engine.model_executor.driver_worker.worker.model_runner
-        self._hooks = [
-            (owner, name, owner.__dict__[name])
-            for owner, names in (
-                (self._runner, OURS["runner"]),
-                (self._runner.sampler, OURS["sampler"]),
-            )
-            for name in names
-        ]
-        tokenizer = self.llm.get_tokenizer()
-        size = self.llm.llm_engine.model_config.get_vocab_size()
-        texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
-        boundary = boundary_table([*texts, *[""] * (size - len(texts))])
-        # Any token will do as a marker: the requests think from their start, and go on doing so.
-        start, end = [size - 2], [size - 1]
-        self.llm.collective_rpc(RPC, args=("arm", start, end, end, [], boundary))
-        self.llm.collective_rpc(RPC, args=("self_test",))
 
-    def measure(self, kind: str, count: int) -> dict[str, Any]:
-        """Pairs of steps."""
-        listed = [self.reports.open(1) for _ in range(REQUESTS)]
-        for number, one in enumerate(listed):
-            params = SamplingParams(
-                max_tokens=steps.longest(count),
-                ignore_eos=True,
-                temperature=1.0,
-                detokenize=False,
-                logprobs=1 if kind == LOGPROBS else None,
-            )
-            if kind != LOGPROBS:
-                governing = LIMITS if kind == GOVERNED else None
-                carrier = Carrier(
-                    governing=governing, monitored=True, origin=PROMPT, opened=True, longest=10**6
-                )
-                params.extra_args = {KEY: carrier.wire(one.key, params)}
-            ids = [(100 + number * 7 + i) % 300 + 10 for i in range(PROMPT)]
-            self.llm.llm_engine.add_request(str(number), {"prompt_token_ids": ids}, params)
-        turn = self._turn_logprobs if kind == LOGPROBS else self._turn_hooks
-        found = steps.summary(*steps.seconds(self.llm, turn, count))
-        said = 0 if kind == LOGPROBS else steps.longest(count) - count // 2
-        assert {len(one.values[0]) for one in listed} == {said}
-        for one in listed:
-            self.reports.close(one)
-        return found
-
-    def _turn_hooks(self, on: bool) -> None:
-        for owner, name, hook in self._hooks:
-            if on:
-                setattr(owner, name, hook)
-            else:
-                delattr(owner, name)
-
-    def _turn_logprobs(self, on: bool) -> None:
-        self._runner.input_batch.sampling_metadata.max_num_logprobs = 1 if on else None
+def measure(model: str, rounds: int) -> dict[str, Any]:
+    """All kinds on one model."""
+    with models.ConsoleProgress() as progress:
+        models.prepare(model, progress=progress)
+    kinds = [kind for kind in KINDS if kind != "budget" or model == "reasoner"]
+    taken: dict[str, list[float]] = {kind: [] for kind in kinds}
+    log = Path(tempfile.mkdtemp(prefix="monitor-")) / "server"
+    arguments = [model, "--max-num-seqs", str(REQUESTS), "--max-logprobs", "1"]
+    server = LocalServer.steersman(arguments, log, {"VLLM_LOGGING_LEVEL": "WARNING"})
+    with server:
+        for number in range(-1, rounds):
+            turn = number % len(kinds)
+            for kind in kinds[turn:] + kinds[:turn]:
+                found = asyncio.run(seconds(server.url, model, kind))
+                if number >= 0:  # the first round warms up
+                    taken[kind].append(found)
+            print(model, number, {kind: times[-1:] for kind, times in taken.items()}, flush=True)
+    tokens = REQUESTS * TOKENS[model]
+    return {
+        NONE: {"tokens_per_second": round(tokens / statistics.median(taken[NONE]), 1)},
+        **{
+            kind: {
+                "ratio_of_totals": round(sum(taken[NONE]) / sum(taken[kind]), 4),
+                "ratio_by_rounds": report.spread(
+                    [x / y for x, y in zip(taken[NONE], taken[kind], strict=True)]
+                ),
+                **({"aim": AIMS[kind]} if kind in AIMS else {}),
+            }
+            for kind in kinds
+            if kind != NONE
+        },
+    }
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=400, help="of each kind, an even number")
-    parser.add_argument("--model", choices=MODELS, action="append", help="both if left out")
-    options = parser.parse_args()
-    found: dict[str, dict[str, Any]] = {}
-    for model in options.model or MODELS:
-        engine = Engine(model)
-        found[model] = {}
-        for kind, aim in AIMS.items():
-            measured = engine.measure(kind, options.steps)
-            found[model][kind] = {**measured, **({"aim": aim} if aim else {})}
-            print(model, kind, found[model][kind], flush=True)
+    parser.add_argument("--rounds", type=int, default=12)
+    rounds = parser.parse_args().rounds
     report.write(
         "monitor",
         {
-            "what": "engine steps unwatched over steps in which every request is watched: relative "
-            "throughput",
+            "what": "throughput over HTTP of 32 requests at once that are watched, over the same "
+            "without a control",
             "requests": REQUESTS,
-            "pairs": options.steps // 2,
-            "models": found,
+            "tokens_a_request": TOKENS,
+            "rounds": rounds,
+            "models": {model: measure(model, rounds) for model in TOKENS},
         },
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from steersman.steering.configuration import CLASSES
 from steersman.steering.plan import PlannedTerm, Steering
 from steersman.thinking import report
-from steersman.thinking.plan import Governing
+from steersman.thinking.governing import Governing
 from steersman.trajectory.line import Line
 from steersman.trajectory.phases import Markers
 from steersman_client import (

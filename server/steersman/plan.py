@@ -15,7 +15,8 @@ from steersman.request import Endpoint, Request
 from steersman.steering import plan as steering
 from steersman.steering.plan import Edits, Steering, Vectors, thinking_markers
 from steersman.thinking import plan as thinking
-from steersman.thinking.plan import Encode, Governing
+from steersman.thinking.governing import Governing
+from steersman.thinking.plan import Encode
 from steersman.trajectory.phases import Markers
 from steersman_client import ControlSpec, FirstFinish, Monitor, Thinking
 

@@ -17,7 +17,7 @@ from steersman.edits.edit import Edit
 from steersman.engine.reports import Report, Reports
 from steersman.engine.settings import Settings
 from steersman.steering.configuration import CLASSES, KEY, Configuration, EditTerm, Term
-from steersman.thinking.plan import Governing
+from steersman.thinking.governing import Governing
 from steersman.trajectory.track import Value
 
 REASONER = Path(__file__).parents[2] / "server/steersman/models/reasoner"

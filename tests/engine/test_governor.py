@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from steersman.steering.configuration import Term
+from steersman.thinking.governing import Governing
 from steersman.thinking.law import Law
-from steersman.thinking.plan import Governing
 from steersman.trajectory.boundaries import ends_segment
 from steersman.trajectory.track import CLOSED_BY
 from tests.engine.host import HIDDEN, LAYERS, EngineProcess, Job, Result

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from steersman.steering.configuration import Term
-from steersman.thinking.plan import Governing
+from steersman.thinking.governing import Governing
 from steersman.trajectory.track import CLOSED_BY
 from tests.engine.host import HIDDEN, LAYERS, EngineProcess, Job, Result
 

@@ -7,7 +7,7 @@ from steersman.ledger import Ledger
 from steersman.search.first_finish import Outcome
 from steersman.steering.configuration import CLASSES, Configuration, EditTerm
 from steersman.steering.plan import PlannedEdit, Steering
-from steersman.thinking.plan import Governing
+from steersman.thinking.governing import Governing
 from steersman.trajectory.line import Line, Piece
 from steersman.trajectory.track import Track, Value
 from steersman_client import AppliedEdit, Monitor, Receipt

@@ -9,7 +9,7 @@ from vllm.sampling_params import SamplingParams
 
 from steersman.engine.reports import Reports
 from steersman.steering.configuration import KEY, Configuration
-from steersman.thinking.plan import Governing
+from steersman.thinking.governing import Governing
 from steersman.trajectory.line import Line
 from steersman.trajectory.track import Track
 

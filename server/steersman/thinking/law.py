@@ -3,9 +3,10 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from steersman_client import Balance
+if TYPE_CHECKING:
+    from steersman_client import Balance
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Law:
     variance: tuple[float, float]
 
     @classmethod
-    def of(cls, balance: Balance, base: float, allowed: tuple[float, float]) -> "Law":
+    def of(cls, balance: "Balance", base: float, allowed: tuple[float, float]) -> "Law":
         """The law that a request asks for, with a base strength within what the vector allows."""
         return cls(
             kind=balance.law,

@@ -9,7 +9,7 @@ import numpy as np
 
 from steersman.steering.configuration import CLASSES
 from steersman.steering.plan import PlannedTerm
-from steersman.thinking.plan import Governing
+from steersman.thinking.governing import Governing
 from steersman.trajectory.phases import Markers, Span, thinking_span
 from steersman.trajectory.track import CLOSED_BY, Track, Value
 from steersman_client import AppliedBalance, AppliedThinking, Entropy, Live, PhaseEntropy

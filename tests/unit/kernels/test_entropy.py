@@ -62,13 +62,12 @@ def some_logits(draw: st.DrawFn) -> Tensor:
 
 
 @given(some_logits())
-@settings(deadline=None)
 def test_the_reference(logits: Tensor) -> None:
     check_loosely(entropy_reference, logits)
 
 
 @given(some_logits())
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_the_kernel(logits: Tensor) -> None:
     check_loosely(INTERPRETED.entropy_triton, logits)
 

@@ -153,7 +153,7 @@ def batches(draw: st.DrawFn) -> list[Part]:
     token_type=st.sampled_from([torch.int32, torch.int64]),
     boundary_type=st.sampled_from([torch.bool, torch.uint8]),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_step(
     run: Gate,
     requests: Tensor,
@@ -183,7 +183,7 @@ def split(part: Part, at: int) -> tuple[Part, Part]:
     opened=st.sampled_from([NEVER, 0]),
     at=st.integers(0, 14),
 )
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_a_prompt_in_chunks_is_as_in_one_piece(
     run: Gate, tokens: list[int], origin: int, opened: int, at: int
 ) -> None:

@@ -448,19 +448,19 @@ def play(function: Govern, script: Script) -> None:
 
 
 @given(scripts())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_reference(script: Script) -> None:
     play(govern_reference, script)
 
 
 @given(scripts(longest=8))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_the_kernel(script: Script) -> None:
     play(INTERPRETED.govern_triton, script)
 
 
 @given(scripts(), st.lists(st.integers(0, 109), min_size=4, max_size=4))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_the_kernel_from_any_state(script: Script, chosen: list[int]) -> None:
     """The kernel is too slow in the interpreter for long scripts: some steps of one each."""
     state = table()
@@ -651,7 +651,7 @@ def test_a_short_answer_may_not_end(logits_type: torch.dtype) -> None:
 
 @pytest.mark.parametrize("function", [coefficients_reference, INTERPRETED.coefficients_triton])
 @given(data=st.data())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_each_row_has_the_strength_of_its_position(
     function: Callable[..., None], data: st.DataObject
 ) -> None:

@@ -103,13 +103,12 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @given(cases())
-@settings(deadline=None)
 def test_the_reference(case: Case) -> None:
     check(project_reference, case)
 
 
 @given(cases())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_the_kernel(case: Case) -> None:
     check(INTERPRETED.project_triton, case)
 

@@ -102,13 +102,12 @@ def cases(draw: st.DrawFn, most: int) -> Case:
 
 
 @given(cases(40))
-@settings(deadline=None)
 def test_the_reference(case: Case) -> None:
     check(steer_reference, case)
 
 
 @given(cases(40))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_the_kernel(case: Case) -> None:
     check(INTERPRETED.steer_triton, case)
 

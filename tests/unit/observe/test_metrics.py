@@ -6,7 +6,7 @@ from steersman.ledger import Ledger
 from steersman.observe.metrics import Metrics
 from steersman.plan import Plan
 from steersman.search.first_finish import Outcome
-from steersman.thinking.plan import Governing
+from steersman.thinking.governing import Governing
 from steersman.trajectory.track import Track, Value
 from steersman_client import Monitor
 from tests.unit.servers import MARKERS

@@ -14,7 +14,7 @@ from steersman.plan import Plan, Planner
 from steersman.profiles import Profile
 from steersman.request import Endpoint, Request
 from steersman.steering.configuration import Term
-from steersman.thinking.plan import Governing
+from steersman.thinking.governing import Governing
 from steersman.trajectory.phases import Markers
 from steersman.vectors.vector import Vector, VectorError, VectorMetadata
 from tests.unit.servers import planner

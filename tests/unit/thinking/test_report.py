@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from steersman.steering.configuration import CLASSES, Term
 from steersman.steering.plan import PlannedTerm
 from steersman.thinking import report
+from steersman.thinking.governing import Governing
 from steersman.thinking.law import Law
-from steersman.thinking.plan import Governing
 from steersman.thinking.report import LiveTrack
 from steersman.trajectory.phases import Markers
 from steersman.trajectory.track import Track, Value

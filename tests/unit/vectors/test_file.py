@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from safetensors.numpy import load
 from safetensors.torch import save as save_torch
 
@@ -20,7 +20,6 @@ from steersman.vectors.vector import Vector, VectorError
 from .made_up import METADATA, SIZE, all_vectors, content, safetensors, vector
 
 
-@settings(deadline=None)
 @given(all_vectors())
 def test_round_trip(made: Vector) -> None:
     data = file.write(made)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gguf import GGUFReader, GGUFWriter
-from hypothesis import given, settings
+from hypothesis import given
 
 from steersman.vectors import gguf, parse
 from steersman.vectors.vector import Vector, VectorError
@@ -44,7 +44,6 @@ def ones(size: int = 4) -> Any:
     return np.ones(size, np.float32)
 
 
-@settings(deadline=None)
 @given(all_vectors(first_layer=1))
 def test_round_trip(made: Vector) -> None:
     data = gguf.write(made)

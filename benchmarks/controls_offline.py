@@ -1,9 +1,9 @@
-"""What steering costs in vLLM's engine alone, without a server: for GPUs, where steps are short.
+"""What the controls cost in vLLM's engine alone, without a server: for GPUs, where steps are short.
 
 Each engine runs in a process of its own, one after the other, with dummy weights of a model's
 shape; the plain one first and last, so that a drift of the machine shows.
 
-    PYTHONPATH=server:kernels python benchmarks/steering_offline.py [--shape SHAPE] [--rounds 7]
+    PYTHONPATH=server:kernels python benchmarks/controls_offline.py [--shape SHAPE] [--rounds 7]
 
 It needs vLLM (0.26 or later), torch and a GPU, and nothing else that Steersman's server needs.
 """
@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -57,12 +58,29 @@ COMMON = {
     "eos_token_id": 151645,
 }
 BATCH, PROMPT, TOKENS = 256, 512, 128
+# Any tokens will do as markers: with dummy weights nothing is closed by itself.
+MARKERS: tuple[list[int], ...] = ([151667], [151668], [151668], [151645])
 AIMS = {
-    "none steered": ">= 0.99",
+    "none": ">= 0.99",
     "one configuration": ">= 0.98",
     "four vectors each": ">= 0.98",
     f"{BATCH} configurations": ">= 0.97",
+    "monitored": ">= 0.99",
 }
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one request asks for."""
+
+    terms: tuple[Any, ...] = ()
+    monitored: bool = False
+    governed: bool = False
+    logprobs: int | None = None
+
+    @property
+    def controlled(self) -> bool:
+        return bool(self.terms) or self.monitored or self.governed
 
 
 def rates(
@@ -76,8 +94,11 @@ def rates(
     from steersman.engine.plugin import RPC, register
     from steersman.engine.settings import Settings
     from steersman.steering.configuration import KEY, Configuration, Term
+    from steersman.thinking.governing import Governing
 
     register()
+    # Looked at in every step, and never reached.
+    limits = Governing(budget=100_000, grace=8, on_loop=True, window=32, entropy_below=1e-9)
     settings = Settings(rows=BATCH).added_to({}) if steering else {}
     llm = LLM(
         model=model,
@@ -89,10 +110,11 @@ def rates(
         seed=0,
         additional_config=settings,
     )
-    terms: dict[str, list[tuple[Term, ...]]] = {"none steered": [()] * BATCH}
+    plain = Load()
+    loads: dict[str, list[Load]] = {"none": [plain] * BATCH}
     facts: list[Any] = []
     if steering:
-        facts = llm.collective_rpc(RPC, args=("arm", [], [], [], [], bytes(COMMON["vocab_size"])))
+        facts = llm.collective_rpc(RPC, args=("arm", *MARKERS, bytes(COMMON["vocab_size"])))
         llm.collective_rpc(RPC, args=("self_test",))
         generator = torch.Generator().manual_seed(0)
         for name in "abcd":
@@ -101,21 +123,35 @@ def rates(
                 for i in range(shape["num_hidden_layers"])
             }
             llm.collective_rpc(RPC, args=("load", name, save(vector)))
-        terms |= {
-            "one configuration": [(Term("a", 0.1),)] * BATCH,
-            "four vectors each": [tuple(Term(name, 0.1) for name in "abcd")] * BATCH,
-            f"{BATCH} configurations": [(Term("a", 0.1 + i / 1000),) for i in range(BATCH)],
+        loads |= {
+            "one configuration": [Load((Term("a", 0.1),))] * BATCH,
+            "four vectors each": [Load(tuple(Term(name, 0.1) for name in "abcd"))] * BATCH,
+            f"{BATCH} configurations": [Load((Term("a", 0.1 + i / 1000),)) for i in range(BATCH)],
+            "monitored": [Load(monitored=True)] * BATCH,
+            "governed": [Load(governed=True)] * BATCH,
+            "logprobs=1": [Load(logprobs=1)] * BATCH,
         }
     generator = torch.Generator().manual_seed(1)
 
     def run(kind: str) -> float:
         params = []
-        for number, steering in enumerate(terms[kind]):
+        for number, asked in enumerate(loads[kind]):
             one = SamplingParams(
-                max_tokens=TOKENS, ignore_eos=True, temperature=1.0, detokenize=False
+                max_tokens=TOKENS,
+                ignore_eos=True,
+                temperature=1.0,
+                detokenize=False,
+                logprobs=asked.logprobs,
             )
-            if steering:
-                carrier = Carrier(configuration=Configuration.of(steering), origin=PROMPT)
+            if asked.controlled:
+                carrier = Carrier(
+                    configuration=Configuration.of(asked.terms) if asked.terms else None,
+                    governing=limits if asked.governed else None,
+                    monitored=asked.monitored,
+                    origin=PROMPT,
+                    opened=True,
+                    longest=10**6,
+                )
                 one.extra_args = {KEY: carrier.wire(str(number), one)}
             params.append(one)
         ids = torch.randint(10, 150000, (BATCH, PROMPT), generator=generator).tolist()
@@ -123,13 +159,14 @@ def rates(
         started = time.perf_counter()
         outputs = llm.generate(prompts, params, use_tqdm=False)
         seconds = time.perf_counter() - started
-        for output, wanted in zip(outputs, terms[kind], strict=True):
-            said = (output.kv_transfer_params or {}).get(KEY, ["", (), None])
-            steered = sum(said[1])
-            assert steered == (TOKENS - 1 if wanted else 0), steered
+        for output, asked in zip(outputs, loads[kind], strict=True):
+            _, counts, values = (output.kv_transfer_params or {}).get(KEY, ["", None, None])
+            steered = sum(counts or ())
+            assert steered == (TOKENS - 1 if asked.terms else 0), steered
+            assert (values is not None) == (asked.monitored or asked.governed)
         return BATCH * TOKENS / seconds
 
-    found: dict[str, list[float]] = {kind: [] for kind in terms}
+    found: dict[str, list[float]] = {kind: [] for kind in loads}
     for number in range(rounds + 2):
         for kind, values in found.items():
             rate = run(kind)
@@ -167,25 +204,25 @@ def main() -> None:
     before, _ = measure(str(directory), shape, False, options.rounds)
     steered, facts = measure(str(directory), shape, True, options.rounds)
     after, _ = measure(str(directory), shape, False, options.rounds)
-    plain = before["none steered"] + after["none steered"]
+    plain = before["none"] + after["none"]
     report.write(
-        f"steering_{options.shape}",
+        f"controls_{options.shape}",
         {
-            "what": "throughput with steering over vLLM without it, offline, dummy weights",
+            "what": "throughput with controls over vLLM without Steersman, offline, dummy weights",
             "device": torch.cuda.get_device_name(),
             "engine": facts,
             "batch": BATCH,
             "prompt": PROMPT,
             "tokens": TOKENS,
             "tokens_per_second": {
-                "no steering installed, before": report.spread(before["none steered"]),
-                "no steering installed, after": report.spread(after["none steered"]),
+                "no steering installed, before": report.spread(before["none"]),
+                "no steering installed, after": report.spread(after["none"]),
                 **{kind: report.spread(values) for kind, values in steered.items()},
             },
             "ratio": {
                 kind: {
                     "of_medians": round(statistics.median(values) / statistics.median(plain), 4),
-                    "aim": AIMS[kind],
+                    "aim": AIMS.get(kind),
                 }
                 for kind, values in steered.items()
             },

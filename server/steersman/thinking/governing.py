@@ -1,0 +1,53 @@
+"""What the governor is told of a request."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from steersman.thinking.law import Law
+
+
+@dataclass(frozen=True, slots=True)
+class Governing:
+    """What the governor is told of a request. Counts are of tokens, markers not counted.
+
+    Attributes:
+        budget: Thinking tokens after which thinking is closed; None for no limit.
+        grace: Tokens past the budget in which the end of a sentence is awaited.
+        minimum: Thinking tokens before which the model cannot close; 0 for none.
+        nudge: Tokens that stand in place of an end that comes before; none without a minimum.
+        window: Thinking tokens whose mean entropy is looked at; 0 for no exit.
+        entropy_below: The mean below which thinking is closed, in nats.
+        on_loop: Whether a loop closes it.
+        min_answer: Answer tokens before which the response cannot end.
+        law: How the strength of the balanced vector moves; None without one.
+
+    """
+
+    budget: int | None = None
+    grace: int = 0
+    minimum: int = 0
+    nudge: tuple[int, ...] = ()
+    window: int = 0
+    entropy_below: float = 0.0
+    on_loop: bool = False
+    min_answer: int = 1
+    law: Law | None = None
+
+    @property
+    def needs_entropy(self) -> bool:
+        """Whether the governor looks at the distributions, and not only at the tokens."""
+        return self.window > 0 or self.law is not None
+
+    def wire(self) -> dict[str, Any]:
+        """All of it as plain JSON values, under the names of the attributes."""
+        return {
+            "budget": self.budget,
+            "grace": self.grace,
+            "minimum": self.minimum,
+            "nudge": list(self.nudge),
+            "window": self.window,
+            "entropy_below": self.entropy_below,
+            "on_loop": self.on_loop,
+            "min_answer": self.min_answer,
+            "law": None if self.law is None else self.law.wire(),
+        }

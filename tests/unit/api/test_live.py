@@ -1,0 +1,86 @@
+"""What the monitor says of a chunk's tokens goes into that chunk."""
+
+from typing import Any
+
+from steersman.api.live import LiveValues
+from steersman.plan import Plan
+from steersman.request import Endpoint, Request
+from steersman.scope import ControlScope
+from steersman.trajectory.track import Track, Value
+from steersman_client import Monitor
+
+
+def value(entropy: float) -> Value:
+    return Value(entropy, -0.5, 0.9, 0.0, 0, 0)
+
+
+class Stream:
+    """A request that is streamed, and the tokens of its choices as they come."""
+
+    def __init__(self, request: Request, *, tokens: bool = True, prompts: int = 1) -> None:
+        plan = Plan(
+            profile=None,
+            steering=None,
+            search=None,
+            prompts=prompts,
+            max_tokens=100,
+            monitor=Monitor(tokens=tokens),
+        )
+        self.scope = ControlScope(plan)
+        self.live = LiveValues(self.scope, request)
+
+    def run(self, choices: int) -> None:
+        run = self.scope.ledger.open(choices)
+        for line in run.lines:
+            line.track = Track()
+
+    def deliver(self, run: int, choice: int, *entropies: float, ahead: int = 0) -> None:
+        """Some tokens are handed on; of `ahead` more the engine has spoken already."""
+        line = self.scope.ledger.runs[run].lines[choice]
+        assert line.track is not None
+        known = len(line.track.values)
+        line.track.add([*range(known, known + len(entropies))])
+        line.track.values += [value(entropy) for entropy in entropies]
+        line.delivered += len(entropies) - ahead
+
+    def chunk(self, index: int | None = 0, **fields: Any) -> Any:
+        chunk: dict[str, Any] = {"choices": [] if index is None else [{"index": index}], **fields}
+        said = self.live.put(chunk)
+        assert said == ("control" in chunk)
+        return chunk["control"]["live"] if said else None
+
+
+def test_each_chunk_has_the_values_of_its_tokens() -> None:
+    stream = Stream(Request(Endpoint.CHAT, stream=True))
+    stream.run(1)
+    assert stream.chunk() is None  # the role, before any token
+    stream.deliver(0, 0, 0.5, 1.5)
+    assert stream.chunk()["tokens"] == [[0, -0.5, 0.5], [1, -0.5, 1.5]]
+    assert stream.chunk() is None
+    stream.deliver(0, 0, 1.0, 9.0, ahead=1)
+    live = stream.chunk()
+    assert live["tokens"] == [[2, -0.5, 1.0]]
+    assert (live["phase"], live["entropy"]) == ("answer", 1.0)
+    assert stream.chunk(None) is None  # the usage
+
+
+def test_choices_and_prompts_are_told_apart() -> None:
+    request = Request(Endpoint.COMPLETIONS, stream=True, prompts=2, choices=2)
+    stream = Stream(request, tokens=False, prompts=2)
+    stream.run(2)
+    stream.run(2)
+    stream.deliver(1, 0, 3.0)
+    stream.deliver(0, 1, 1.0)
+    assert stream.chunk(0) is None
+    assert stream.chunk(1) == {"index": 1, "phase": "answer", "entropy": 1.0}
+    assert stream.chunk(2) == {"index": 2, "phase": "answer", "entropy": 3.0}
+
+
+def test_every_turn_of_a_tool_loop_begins_anew() -> None:
+    stream = Stream(Request(Endpoint.RESPONSES, stream=True))
+    event = {"type": "response.output_text.delta"}
+    for entropy in (2.0, 4.0):
+        stream.run(1)
+        stream.deliver(-1, 0, entropy)
+        assert stream.chunk(None, type="response.output_item.added") is None
+        assert stream.chunk(None, **event)["entropy"] == entropy

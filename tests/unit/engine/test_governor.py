@@ -1,0 +1,180 @@
+"""The governor between a runner's logits and its sampler, on made-up steps."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+from vllm import SamplingParams
+
+from steersman.engine.batch import Arrival, Batch
+from steersman.engine.carrier import Carrier
+from steersman.engine.governor import Governor
+from steersman.thinking.governing import Governing
+from steersman.thinking.law import Law
+from steersman_kernels.governed import T_CLOSED_BY, T_ENTROPY, T_FORCED, T_LOGPROB, T_TOP
+
+SIZE = 12
+START, END, STOP, NEWLINE = 8, 9, 10, 11
+PROMPT = 3
+LAW = Law("proportional", 0.2, 1.0, 0.0, 0.5, 0.0, 1.0, (0.6, 0.9), (0.001, 0.01))
+
+
+class Engine:
+    """Steps of a batch, each request's tokens given.
+
+    Attributes:
+        governor: What is tested.
+        known: All tokens of each request.
+
+    """
+
+    def __init__(self, capacity: int = 4) -> None:
+        self.governor = Governor(capacity, torch.device("cpu"))
+        boundary = bytes(int(token == NEWLINE) for token in range(SIZE))
+        self.governor.arm([START], [END], [END], [STOP], boundary)
+        self.known: dict[str, list[int]] = {}
+        self.random = torch.Generator().manual_seed(0)
+
+    def arrive(
+        self, name: str, governing: Governing | None = None, *, monitored: bool = True
+    ) -> None:
+        """A request comes, or comes back."""
+        self.known.setdefault(name, [0] * PROMPT)
+        carrier = Carrier(
+            governing=governing, monitored=monitored, origin=PROMPT, opened=True, longest=100
+        )
+        wire = carrier.wire(name, SamplingParams(max_tokens=60))
+        self.governor.arrive(Arrival(name, wire, self.known[name], 0))
+
+    def step(
+        self, drawn: dict[str, int], *, read: int | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """One step of a batch; `read` cuts what is read of each request short.
+
+        Returns:
+            What is said of each watched token, and the raw logits.
+
+        """
+        names = list(drawn)
+        ends = [len(self.known[name]) if read is None else read for name in names]
+        positions = torch.cat([torch.arange(end) for end in ends])
+        starts = torch.tensor([0, *ends]).cumsum(0).int()
+        tokens = torch.cat(
+            [torch.tensor(self.known[n][:e]) for n, e in zip(names, ends, strict=True)]
+        )
+        self.governor.begin(Batch(names, starts, positions, tokens.int()))
+        logits = torch.randn(len(names), SIZE, generator=self.random) * 3
+        raw = logits.clone()
+        self.governor.observe(logits, keep=True)
+        logits.mul_(7)  # as a temperature does
+        self.governor.forbid(logits)
+        sampled = torch.tensor([*drawn.values()])
+        self.governor.govern(sampled)
+        if read is None:
+            for name, token in zip(names, sampled.tolist(), strict=True):
+                self.known[name].append(token)
+        watched, track = self.governor.taken()
+        return ({} if track is None else dict(zip(watched, track, strict=True))), raw
+
+
+def test_what_is_said_is_of_the_raw_distribution() -> None:
+    engine = Engine()
+    engine.arrive("a")
+    engine.known["other"] = [0] * PROMPT
+
+    said, raw = engine.step({"other": 2, "a": 5})
+
+    assert said.keys() == {"a"}
+    logs = raw[1].double().log_softmax(0)
+    found = said["a"].double()
+    assert found[T_LOGPROB] == pytest.approx(logs[5].item(), abs=1e-5)
+    assert found[T_ENTROPY] == pytest.approx(-(logs.exp() * logs).sum().item(), abs=1e-5)
+    assert found[T_TOP] == pytest.approx(logs.max().exp().item(), abs=1e-5)
+    assert engine.governor.taken() == ((), None)
+
+
+def budget(engine: Engine, name: str, drawn: Sequence[int]) -> list[int]:
+    """What becomes of drawn tokens."""
+    for token in drawn:
+        engine.step({name: token})
+    return engine.known[name][PROMPT:]
+
+
+def test_a_budget_outlives_a_preemption() -> None:
+    engine, alone = Engine(), Engine()
+    for one in (engine, alone):
+        one.arrive("a", Governing(budget=5), monitored=False)
+    budget(engine, "a", [1, 2, 3])
+    engine.governor.preempt("a")
+    # Its place is taken by others meanwhile, until it is free again.
+    for name in "bcde":
+        engine.arrive(name, Governing(budget=1), monitored=False)
+        budget(engine, name, [1, 1, 1])
+        engine.governor.finish(name)
+    engine.arrive("a", Governing(budget=5), monitored=False)
+
+    # Its tokens are read anew, in two parts; what is drawn after the first is no token.
+    engine.step({"a": 7}, read=2)
+    found = budget(engine, "a", [4, 5, 6, 6])
+
+    assert found == budget(alone, "a", [1, 2, 3, 4, 5, 6, 6]) == [1, 2, 3, 4, 5, END, 6]
+
+
+def test_a_request_that_is_aborted_while_preempted_leaves_nothing() -> None:
+    engine = Engine(capacity=1)
+    engine.arrive("a", Governing(budget=1))
+    engine.step({"a": 1})
+    engine.governor.preempt("a")
+    engine.governor.finish("a")
+    engine.arrive("a", Governing(budget=1))
+    assert "a" in engine.governor
+
+    said, _ = engine.step({"a": 2})
+    assert said["a"][T_FORCED] == 0
+    said, _ = engine.step({"a": 2})
+    assert (said["a"][T_FORCED], said["a"][T_CLOSED_BY]) == (1, 2)
+
+
+def test_no_answer_ends_before_it_begins() -> None:
+    engine = Engine()
+    engine.arrive("a", Governing(budget=0, min_answer=2))
+    engine.step({"a": 1})
+    engine.known["a"] = [*engine.known["a"]]
+    for allowed in (False, False, True):
+        names = ["a"]
+        last = len(engine.known["a"])
+        batch = Batch(
+            names,
+            torch.tensor([0, 1], dtype=torch.int32),
+            torch.tensor([last - 1]),
+            torch.zeros(1, dtype=torch.int32),
+        )
+        engine.governor.begin(batch)
+        logits = torch.zeros(1, SIZE)
+        engine.governor.observe(logits, keep=True)
+        engine.governor.forbid(logits)
+        assert bool(logits[0, STOP].isfinite()) == allowed
+        engine.governor.govern(torch.tensor([3]))
+        engine.governor.taken()
+        engine.known["a"].append(3)
+
+
+def test_only_requests_under_a_law_are_moved() -> None:
+    engine = Engine()
+    engine.arrive("a", Governing(law=LAW))
+    engine.arrive("b", Governing(budget=9))
+    assert not engine.governor.moves
+    batch = Batch(
+        ["b", "a"],
+        torch.tensor([0, 2, 4], dtype=torch.int32),
+        torch.tensor([0, 1, 0, 1]),
+        torch.zeros(4, dtype=torch.int32),
+    )
+    engine.governor.begin(batch)
+    assert engine.governor.moves
+    coef = torch.zeros(6)
+    engine.governor.coefficients(coef, batch)
+    assert coef.tolist() == [1, 1, 0.5, 0.5, 1, 1]
+    engine.governor.rest()
+    assert not engine.governor.moves
