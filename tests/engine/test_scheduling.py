@@ -37,29 +37,18 @@ def expected() -> Iterator[list[Result]]:
         yield [engine.run(job)[0] for job in long_jobs(engine, 60)]
 
 
+SPLIT = {"enable_chunked_prefill": True, "max_num_batched_tokens": 48}
+SCARCE = {"num_gpu_blocks_override": 24}
+
+
 @pytest.mark.parametrize(
-    "options",
+    ("runner", "options"),
     [
-        pytest.param(
-            {
-                "enable_chunked_prefill": True,
-                "max_num_batched_tokens": 48,
-                "enable_prefix_caching": False,
-            },
-            id="prompts split over steps",
-        ),
-        pytest.param({"num_gpu_blocks_override": 24}, id="preemption"),
-        pytest.param(
-            {
-                "num_gpu_blocks_override": 24,
-                "enable_chunked_prefill": True,
-                "max_num_batched_tokens": 48,
-            },
-            id="preemption and split prompts",
-        ),
+        pytest.param("V1", {**SPLIT, "enable_prefix_caching": False}, id="V1, split prompts"),
+        pytest.param("V1", {**SPLIT, **SCARCE}, id="V1, preemption and split prompts"),
+        pytest.param("V2", {**SPLIT, **SCARCE}, id="V2, preemption and split prompts"),
     ],
 )
-@pytest.mark.parametrize("runner", ["V1", "V2"])
 def test_requests_come_out_as_alone(
     runner: Runner, options: dict[str, Any], expected: list[Result]
 ) -> None:
