@@ -20,11 +20,12 @@ A watched request has a row, its "seat", in every tensor of `State`. The columns
 | `ANSWERED` | tokens of the answer so far |
 | `SEQUENCE` | what is being forced: 0, `CLOSING` or `NUDGE` |
 | `FORCED` | tokens of that forced so far |
-| `CLOSED_BY` | why thinking was closed, one of `BY_MODEL` to `BY_LENGTH`; 0: it was not |
+| `CLOSED_BY` | why thinking was closed, one of `BY_MODEL` to `BY_CERTAINTY`; 0: it was not |
 | `ENDED` | 1: the last token's text ended a line or a sentence |
 | `SEEN` | drawn tokens so far |
 | `SEGMENT` | tokens of the running segment, without the one that ends it |
 | `SEGMENTS` | segment ends recorded |
+| `SETTLED` | 1: the answer is known, and thinking may close at the end of a line or sentence |
 
 and of `floats`:
 
@@ -73,7 +74,8 @@ ENDED = 17
 SEEN = 18
 SEGMENT = 19
 SEGMENTS = 20
-INTS = 21
+SETTLED = 21
+INTS = 22
 
 # Columns of `floats`.
 EXIT_BELOW = 0
@@ -106,6 +108,7 @@ BY_BUDGET = 2
 BY_ENTROPY = 3
 BY_LOOP = 4
 BY_LENGTH = 5
+BY_CERTAINTY = 6
 PROPORTIONAL = 1
 CONFIDENCE_LAW = 2
 

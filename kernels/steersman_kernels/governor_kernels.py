@@ -160,7 +160,9 @@ def _govern_kernel(  # type: ignore[no-untyped-def]
     total = tl.reduce(tl.load(window + slot, mask=age < width, other=0.0), 0, _add)
     sure = total < tl.load(floats + at.EXIT_BELOW) * width.to(tl.float32)
     sure = sure & ended & (width > 0) & (thought >= width)
-    reason = tl.where(looping, at.BY_LOOP, tl.where(sure, at.BY_ENTROPY, 0))
+    settled = ended & (tl.load(ints + at.SETTLED) != 0)
+    reason = tl.where(sure, at.BY_ENTROPY, tl.where(settled, at.BY_CERTAINTY, 0))
+    reason = tl.where(looping, at.BY_LOOP, reason)
     reason = tl.where(thought >= minimum, reason, 0)
     reason = tl.where(spent, at.BY_BUDGET, tl.where(late, at.BY_LENGTH, reason))
 

@@ -10,6 +10,7 @@ from steersman_kernels.governed import (
     BEFORE,
     BUDGET,
     BY_BUDGET,
+    BY_CERTAINTY,
     BY_ENTROPY,
     BY_LENGTH,
     BY_LOOP,
@@ -48,6 +49,7 @@ from steersman_kernels.governed import (
     SEGMENT_ENDS,
     SEGMENTS,
     SEQUENCE,
+    SETTLED,
     STEEPNESS,
     STRENGTH,
     T_CLOSED_BY,
@@ -183,7 +185,8 @@ def _reason(state: State, seat: Tensor, ints: Tensor, floats: Tensor, position: 
         total = state.window.index_select(0, seat[looking]).masked_fill(outside, 0.0).sum(dim=1)
         sure = total < floats[looking, EXIT_BELOW] * width
         reason[looking] = torch.where(sure, BY_ENTROPY, 0)
-    return reason
+    settled = open_ & ended & (ints[:, SETTLED] != 0) & (reason == 0)
+    return torch.where(settled, BY_CERTAINTY, reason)
 
 
 def _decide(

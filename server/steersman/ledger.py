@@ -45,8 +45,13 @@ class Run:
         self._shown = 0
 
     @property
+    def probes(self) -> list[Line[Any]]:
+        """The forks of its lines that were asked for their answers."""
+        return [probe for line in self.lines for probe in line.probes]
+
+    @property
     def sampled_tokens(self) -> int:
-        return sum(line.tokens for line in self.lines)
+        return sum(line.tokens for line in (*self.lines, *self.probes))
 
     @property
     def returned(self) -> Sequence[Line[Any]]:
@@ -102,6 +107,10 @@ class Ledger:
         return sum(run.sampled_tokens for run in self.runs)
 
     @property
+    def probes(self) -> list[Line[Any]]:
+        return [probe for run in self.runs for probe in run.probes]
+
+    @property
     def seconds(self) -> float:
         """Seconds since the request was planned."""
         return self._clock() - self._started
@@ -123,7 +132,7 @@ class Ledger:
             sampled_tokens=self.sampled_tokens,
             returned_tokens=sum(run.returned_tokens for run in self.runs),
             cancelled_tokens=sum(line.tokens for line in self.lines if line.aborted),
-            prefill_tokens=sum(line.prefill_tokens for line in self.lines),
+            prefill_tokens=sum(line.prefill_tokens for line in (*self.lines, *self.probes)),
             wall_ms=round(self.seconds * 1e3, 3),
         )
 
@@ -188,6 +197,7 @@ class Ledger:
                 opened=run.opened,
                 balance=balance,
                 steered=line.steered,
+                probes=len(line.probes),
             )
             for run in self.runs
             for line in run.returned

@@ -9,6 +9,7 @@ import pytest
 
 from steersman_client import (
     Balance,
+    Certainty,
     ControlSpec,
     EntropyExit,
     FirstFinish,
@@ -82,6 +83,37 @@ def test_an_exit_and_a_minimum(thinker: Steersman) -> None:
     assert receipts[1] is not None
     assert receipts[1].tokens >= 120
     assert receipts[1].forced_tokens >= 1
+
+
+def test_thinking_closes_once_the_answer_is_settled(thinker: Steersman) -> None:
+    """A nudge makes it think on where it would have closed; its answer is known all the while."""
+    on = Thinking(min=16, nudge="Wait, let me check.\n", certainty=Certainty(every=8, agree=2))
+    never = Thinking(min=16, certainty=Certainty(every=8, agree=16))
+    closed = []
+    for stream in (False, True):
+        for part in (on, never):
+            request = {**FIXED, "stream": stream, "control": ControlSpec(thinking=part)}
+            answer = thinker.chat.completions.create(**request)
+            receipt = [*answer][-1].control if stream else answer.control
+            assert receipt is not None
+            assert receipt.applied.thinking is not None
+            assert receipt.applied.thinking.probes
+            assert receipt.compute.sampled_tokens > receipt.compute.returned_tokens
+            closed.append(receipt.applied.thinking.closed_by)
+    assert closed == ["certainty", "model"] * 2
+
+    several = thinker.chat.completions.create(
+        **SAMPLED, n=3, control=ControlSpec(thinking=on, monitor=Monitor())
+    )
+    assert several.control is not None
+    by_choice = several.control.applied.thinking_by_choice
+    assert by_choice is not None
+    assert sum(choice.probes or 0 for choice in by_choice) > 0
+    race = FirstFinish(method="first_finish", n=3)
+    winner = thinker.chat.completions.create(
+        **SAMPLED, control=ControlSpec(thinking=on, search=race)
+    )
+    assert winner.choices[0].message.content
 
 
 def test_each_choice_and_each_sibling_is_governed(thinker: Steersman) -> None:
@@ -273,6 +305,7 @@ def test_the_official_sdk_and_the_metrics(reasoner: Server) -> None:
             {"thinking": {"balance": {"vector": "concise"}}},
             "control.thinking.balance.target_entropy",
         ),
+        ({"thinking": {"certainty": {"agree": 1}}}, "control.thinking.certainty.agree"),
         ({"monitor": {"token": True}}, "control.monitor.token"),
     ],
 )

@@ -95,13 +95,15 @@ class AppliedThinking(_Part):
 
     tokens: int
     """Thinking tokens, markers not counted."""
-    closed_by: Literal["model", "budget", "entropy", "loop", "length"] | None = None
+    closed_by: Literal["model", "budget", "entropy", "loop", "length", "certainty"] | None = None
     """Null: it was never closed, or the model did not think. `length`: the answer would not have
     fitted into the token limit otherwise."""
     closed_at: int | None = None
     """Index of the generated token at which the closing marker begins."""
     forced_tokens: int = 0
     """Tokens that were put there and not drawn: closing markers and nudges."""
+    probes: int | None = None
+    """How often the answer was asked for beside the thinking; null without `certainty`."""
     balance: AppliedBalance | None = None
 
 

@@ -63,6 +63,17 @@ class EntropyExit(_Part):
     window: Annotated[int, Field(ge=1, le=256, description="Window length, in tokens.")] = 48
 
 
+class Certainty(_Part):
+    """Leave the thinking phase once the answer is settled (Dynasor, arXiv 2412.20993): it is asked
+    for now and then, beside the thinking, until the last few answers are the same."""
+
+    every: Annotated[
+        int, Field(ge=8, le=4096, description="Tokens from one question to the next.")
+    ] = 64
+    agree: Annotated[int, Field(ge=2, le=16, description="Answers that must be the same.")] = 3
+    max_tokens: Annotated[int, Field(ge=1, le=256, description="Of such an answer.")] = 32
+
+
 class Balance(_Part):
     """Closed loop: the strength of a vector follows what the model is sure of while it thinks."""
 
@@ -120,6 +131,7 @@ class Thinking(_Part):
         ),
     ] = "Wait"
     exit: EntropyExit | None = None
+    certainty: Certainty | None = None
     on_loop: Literal["close", "ignore"] | None = Field(
         default=None, description="What to do once the thinking goes in circles; null ignores it."
     )

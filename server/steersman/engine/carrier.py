@@ -59,8 +59,8 @@ class Carrier:
             return
         report = self.reports.open(len(lines))
         if self.watched:
-            for line, values in zip(lines, report.values, strict=True):
-                line.track = Track(values=values)
+            for choice, line in enumerate(lines):
+                line.track = Track(values=report.values[choice], key=report.key, choice=choice)
         carrying = params.clone()
         carrying.extra_args = {**(params.extra_args or {}), KEY: self.wire(report.key, params)}
         try:

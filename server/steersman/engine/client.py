@@ -15,7 +15,9 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import SamplingParams
 
 from steersman.engine.carrier import Carrier
+from steersman.engine.describe import closing_tokens
 from steersman.engine.lines import Call, EngineLines, prefill_tokens, replay
+from steersman.engine.probes import Probes
 from steersman.engine.reports import Reports
 from steersman.ledger import Run
 from steersman.plan import Plan
@@ -93,6 +95,8 @@ class ControlledEngine:
     async def _plain(
         self, run: Run, call: Call, carrier: Carrier
     ) -> AsyncGenerator[RequestOutput, None]:
+        probes = self._probes(call, carrier)
+        probers = [probes.of(line) for line in run.lines] if probes is not None else []
         with carrier.lines(run.lines, call.params) as params:
             outputs = call.start(self._engine, params)
             try:
@@ -106,16 +110,28 @@ class ControlledEngine:
                         line.delivered = line.tokens
                         if line.track is not None:
                             line.track.add(completion.token_ids)
+                            if probers:
+                                probers[completion.index].watch(line.track.token_ids)
                     yield output
             finally:
+                for prober in probers:
+                    await prober.stop()
                 await outputs.aclose()
+
+    def _probes(self, call: Call, carrier: Carrier) -> Probes | None:
+        probing = carrier.governing.probing if carrier.governing else None
+        if probing is None or self._markers is None:
+            return None
+        closing = closing_tokens(self._engine.vllm_config)
+        return Probes(self._engine, call, carrier, probing, self._markers, closing)
 
     async def _first_finish(
         self, search: FirstFinish, run: Run, call: Call, carrier: Carrier
     ) -> AsyncGenerator[RequestOutput, None]:
         # Clients may reuse their request ids; the id that `stop` aborts must be ours alone.
         own = replace(call, request_id=f"{call.request_id}-{uuid.uuid4().hex}")
-        source = EngineLines(self._engine, own, carrier)
+        probes = self._probes(own, carrier)
+        source = EngineLines(self._engine, own, carrier, probes.of if probes else None)
         rules = Rules(
             voters=search.k,
             choices=call.params.n,

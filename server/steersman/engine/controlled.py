@@ -44,6 +44,20 @@ class Controlled:
         self.steering.finish(request_id)
         self.governor.finish(request_id)
 
+    def settle(self, key: str, choice: int) -> None:
+        """The answer of a request is known: its thinking may close.
+
+        Args:
+            key: That under which the request reports.
+            choice: Which of its choices; vLLM names the request of each `{choice}_...` if there
+                are several.
+
+        """
+        known = [id_ for id_, own in self._keys.items() if own == key]
+        for request_id in known:
+            if len(known) == 1 or request_id.startswith(f"{choice}_"):
+                self.governor.settle(request_id)
+
     def begin(self, batch: Batch) -> None:
         """The token spans of a step are final."""
         self.governor.begin(batch)

@@ -21,6 +21,7 @@ from steersman_kernels.entropy import ENTROPY, LSE, STATISTICS, TOP, entropy
 from steersman_kernels.entropy_fused import entropy_fused
 from steersman_kernels.governed import (
     KNOWN,
+    SETTLED,
     T_ENTROPY,
     T_LOGPROB,
     T_TOP,
@@ -153,6 +154,12 @@ class Governor:
         self._parked.pop(request_id, None)
         if request_id in self._places:
             self._staged.pop(self._places.take_back(request_id), None)
+
+    def settle(self, request_id: str) -> None:
+        """Let a request's thinking close at the next end of a line or a sentence."""
+        if request_id in self._places:
+            self._write()
+            self._state.ints[self._places[request_id], SETTLED] = 1
 
     def begin(self, batch: Batch) -> None:
         """Find the watched requests of a step."""

@@ -1,6 +1,6 @@
 """Lines of generation on vLLM: siblings of one request, and their outputs put back together."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -11,6 +11,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from steersman.engine.carrier import Carrier
 from steersman.trajectory.line import Line, Piece
+from steersman.trajectory.probe import Prober
 
 _NOTHING = Carrier()
 
@@ -50,10 +51,18 @@ class EngineLines:
         call: The request, under an id that no other request has: `stop` ends everything that
             carries it. Its `n` and its output kind are replaced.
         carrier: The control that all siblings have.
+        prober: Makes what asks a sibling for its answer while it thinks; None for nothing.
 
     """
 
-    def __init__(self, engine: EngineClient, call: Call, carrier: Carrier = _NOTHING) -> None:
+    def __init__(
+        self,
+        engine: EngineClient,
+        call: Call,
+        carrier: Carrier = _NOTHING,
+        prober: Callable[[Line[RequestOutput]], Prober] | None = None,
+    ) -> None:
+        self._prober = prober
         self._engine = engine
         self._call = call
         self._carrier = carrier
@@ -65,6 +74,7 @@ class EngineLines:
         params.output_kind = RequestOutputKind.DELTA
         if params.seed is not None:
             params.seed = branch_seed(params.seed, line.branch)
+        prober = self._prober(line) if self._prober is not None else None
         with self._carrier.lines([line], params) as carrying:
             outputs = self._call.start(self._engine, carrying)
             try:
@@ -73,8 +83,12 @@ class EngineLines:
                         line.prefill_tokens = prefill_tokens(output)
                     if line.track is not None:
                         line.track.add(output.outputs[0].token_ids)
+                        if prober is not None:
+                            prober.watch(line.track.token_ids)
                     yield piece(output)
             finally:
+                if prober is not None:
+                    await prober.stop()
                 await outputs.aclose()
 
     async def stop(self) -> None:

@@ -10,9 +10,8 @@ from torch import Tensor
 from steersman.edits import file
 from steersman.edits.edit import EditError
 from steersman.engine.batch import Arrival, Batch
-from steersman.engine.governor import Governor
+from steersman.engine.controlled import Controlled
 from steersman.engine.live import LiveEdits
-from steersman.engine.worker import WorkerSteering
 from steersman.steering.configuration import Configuration, EditTerm, Term
 
 _PROBE_REQUESTS = 8
@@ -58,8 +57,7 @@ class Ring:
     """The calls that `collective_rpc` makes on a rank. They take and return plain values.
 
     Args:
-        steering: The rank's steering.
-        governor: What watches its requests.
+        controlled: The rank's steering, and its governor.
         runner: vLLM's model runner: V1 or V2.
         decode: Runs the model on a made-up decode batch of so many requests, in the mode that
             serves; the hidden states, [tokens, hidden_size], or None where they are not to be had.
@@ -70,15 +68,14 @@ class Ring:
 
     def __init__(
         self,
-        steering: WorkerSteering,
-        governor: Governor,
+        controlled: Controlled,
         runner: str,
         decode: Callable[[int], Tensor | None],
         max_requests: int,
         live: LiveEdits | str,
     ) -> None:
-        self._steering = steering
-        self._governor = governor
+        self._controlled = controlled
+        self._steering, self._governor = controlled.steering, controlled.governor
         self._runner = runner
         self._decode = decode
         self._live = live
@@ -112,6 +109,10 @@ class Ring:
         bank, edits = self._steering.bank, self._steering.edits
         memory = bank.bytes + (edits.bytes if edits is not None else 0)
         return asdict(RankFacts(self._runner, bank.storage.shape[1], memory))
+
+    def settle(self, key: str, choice: int) -> None:
+        """The answer of a request is known: its thinking may close."""
+        self._controlled.settle(key, choice)
 
     def load(self, digest: str, file: bytes) -> None:
         self._steering.load(digest, file)

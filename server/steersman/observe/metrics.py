@@ -71,7 +71,7 @@ class Metrics:
         self._thinking = Counter(
             "steersman_thinking_closed",
             "Returned choices of governed requests by what closed their thinking: model, budget, "
-            "entropy, loop, length, or none if nothing did.",
+            "entropy, loop, length, certainty, or none if nothing did.",
             ["closed_by"],
             registry=registry,
         )
@@ -83,6 +83,11 @@ class Metrics:
         self._forced = Counter(
             "steersman_forced_tokens",
             "Tokens in returned choices of governed requests that were put there and not drawn.",
+            registry=registry,
+        )
+        self._probes = Counter(
+            "steersman_probes",
+            "Forks that were asked for their answer while a line was thinking.",
             registry=registry,
         )
         if desk is not None:
@@ -155,6 +160,7 @@ class Metrics:
                 self._thinking.labels(thinking.closed_by or "none").inc()
                 self._thinking_tokens.inc(thinking.tokens)
                 self._forced.inc(thinking.forced_tokens)
+        self._probes.inc(len(ledger.probes))
         if plan.monitor is None:
             return
         for run in ledger.runs:

@@ -7,6 +7,22 @@ from steersman.thinking.law import Law
 
 
 @dataclass(frozen=True, slots=True)
+class Probing:
+    """How the answer is asked for beside the thinking.
+
+    Attributes:
+        every: Tokens from one question to the next.
+        agree: Answers that must be the same.
+        max_tokens: Of such an answer.
+
+    """
+
+    every: int
+    agree: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Governing:
     """What the governor is told of a request. Counts are of tokens, markers not counted.
 
@@ -20,6 +36,8 @@ class Governing:
         on_loop: Whether a loop closes it.
         min_answer: Answer tokens before which the response cannot end.
         law: How the strength of the balanced vector moves; None without one.
+        probing: How the answer is asked for meanwhile; None if it is not. It is the front end's
+            business, and no part of what the engine is told.
 
     """
 
@@ -32,6 +50,7 @@ class Governing:
     on_loop: bool = False
     min_answer: int = 1
     law: Law | None = None
+    probing: Probing | None = None
 
     @property
     def needs_entropy(self) -> bool:
@@ -39,7 +58,7 @@ class Governing:
         return self.window > 0 or self.law is not None
 
     def wire(self) -> dict[str, Any]:
-        """All of it as plain JSON values, under the names of the attributes."""
+        """What the engine is told, as plain JSON values, under the names of the attributes."""
         return {
             "budget": self.budget,
             "grace": self.grace,

@@ -12,7 +12,7 @@ from steersman.steering.plan import (
     check_single_markers,
     thinking_markers,
 )
-from steersman.thinking.governing import Governing
+from steersman.thinking.governing import Governing, Probing
 from steersman.thinking.law import Law
 from steersman.trajectory.phases import Markers, find
 from steersman_client import Balance, Thinking
@@ -67,8 +67,22 @@ def plan(
         on_loop=thinking.on_loop == "close",
         min_answer=thinking.min_answer_tokens,
         law=law,
+        probing=_probing(thinking),
     )
     return governing, balance
+
+
+def _probing(thinking: Thinking) -> Probing | None:
+    asked = thinking.certainty
+    if asked is None:
+        return None
+    if thinking.balance is not None:
+        raise ControlError(
+            "certainty asks beside the thinking, where balance has no strength to go by: leave out "
+            "one of them",
+            param="control.thinking.certainty",
+        )
+    return Probing(asked.every, asked.agree, asked.max_tokens)
 
 
 def _check_lengths(thinking: Thinking, longest: int) -> None:

@@ -27,6 +27,7 @@ def applied(
     opened: bool,
     balance: PlannedTerm | None = None,
     steered: Sequence[int] = (),
+    probes: int = 0,
 ) -> AppliedThinking:
     """What became of the thinking phase of a line.
 
@@ -37,6 +38,7 @@ def applied(
         opened: Whether the prompt left the thinking phase open.
         balance: The vector whose strength it moved.
         steered: Tokens of the line that were steered, for each of `CLASSES`.
+        probes: How often it was asked for its answer.
 
     """
     span = thinking_span(track.token_ids, markers, opened=opened)
@@ -46,6 +48,7 @@ def applied(
         closed_by=CLOSED_BY[values[-1].closed_by] if values else None,
         closed_at=span.closing.start if span and span.closing else None,
         forced_tokens=sum(value.forced for value in values),
+        probes=probes if governing.probing else None,
         balance=_balance(balance, governing, values, span, steered) if balance else None,
     )
 

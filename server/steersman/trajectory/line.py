@@ -44,6 +44,8 @@ class Line(Generic[OutputT]):
     went through an edit; set at the end."""
     track: Track | None = None
     """What was measured at each token; None for a line that is neither governed nor monitored."""
+    probes: "list[Line[OutputT]]" = field(default_factory=list)
+    """Forks of it that were asked for its answer while it was thinking."""
     delivered: int = 0
     """Tokens that the client has been given, or is about to be."""
 

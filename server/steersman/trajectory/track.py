@@ -4,9 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-ClosedBy = Literal["model", "budget", "entropy", "loop", "length"]
+ClosedBy = Literal["model", "budget", "entropy", "loop", "length", "certainty"]
 
-CLOSED_BY: tuple[ClosedBy | None, ...] = (None, "model", "budget", "entropy", "loop", "length")
+CLOSED_BY: tuple[ClosedBy | None, ...] = (
+    None,
+    "model",
+    "budget",
+    "entropy",
+    "loop",
+    "length",
+    "certainty",
+)
 """What `Value.closed_by` stands for: its code is the index; None is open."""
 
 
@@ -39,11 +47,15 @@ class Track:
         token_ids: The tokens of the line.
         values: `values[k]` belongs to `token_ids[k]`. While a line runs there may be more of them
             than tokens.
+        key: The name under which the engine knows the line's request.
+        choice: Which of the request's choices the line is.
 
     """
 
     token_ids: list[int] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
+    key: str = ""
+    choice: int = 0
 
     def add(self, token_ids: Sequence[int]) -> None:
         """Record the tokens of a step."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from steersman.engine.controlled import Controlled
 from steersman.engine.governor import Governor
 from steersman.engine.ring import Refused, Ring, SelfTestError
 from steersman.engine.worker import WorkerSteering
@@ -44,8 +45,8 @@ class Model:
 
 
 def ring(model: Model, decode: Callable[[int], Tensor | None]) -> Ring:
-    governor = Governor(8, torch.device("cpu"))
-    return Ring(model.steering, governor, "V1", decode, max_requests=8, live="nothing to edit")
+    controlled = Controlled(model.steering, Governor(8, torch.device("cpu")))
+    return Ring(controlled, "V1", decode, max_requests=8, live="nothing to edit")
 
 
 def test_steering_that_works_passes_and_leaves_nothing_behind() -> None:

@@ -533,6 +533,18 @@ def test_a_loop_closes(function: Govern, period: int) -> None:
 
 
 @BOTH
+def test_a_settled_answer_closes_at_the_end_of_a_sentence(function: Govern) -> None:
+    state, words, final = table(), Words(), []
+    Asked(minimum=3).take(state, 0)
+    for place, token in enumerate([11, 3, 11, 11, 3, 11]):
+        state.ints[0, at.SETTLED] = int(place > 0)
+        final += step(function, state, words, [Draw(0, 10 + place, token)], Random(place))[0]
+
+    assert final == [11, 3, 11, 11, 3, 2]
+    assert closed_by(state) == at.BY_CERTAINTY
+
+
+@BOTH
 def test_a_sure_window_closes_at_the_end_of_a_sentence(function: Govern) -> None:
     asked = Asked(window=3, exit_below=0.26)
     final, state = respond(function, asked, [11, 3, 11, 11, 3, 11], entropy=0.25)

@@ -14,7 +14,7 @@ from steersman.plan import Plan, Planner
 from steersman.profiles import Profile
 from steersman.request import Endpoint, Request
 from steersman.steering.configuration import Term
-from steersman.thinking.governing import Governing
+from steersman.thinking.governing import Governing, Probing
 from steersman.trajectory.phases import Markers
 from steersman.vectors.vector import Vector, VectorError, VectorMetadata
 from tests.unit.servers import planner
@@ -312,3 +312,12 @@ def test_balance_needs_the_logits_on_every_stage() -> None:
     with pytest.raises(ControlError, match="pipeline parallelism") as caught:
         staged.plan({"thinking": {"balance": CONFIDENCE}}, CHAT)
     assert caught.value.param == "control.thinking.balance"
+
+
+def test_the_answer_is_asked_for_beside_the_thinking() -> None:
+    planned = plan({"certainty": {}}).governing
+    assert planned is not None
+    assert planned.probing == Probing(every=64, agree=3, max_tokens=32)
+    assert planned.wire() == Governing().wire()
+    error = refusal({"thinking": {"certainty": {}, "balance": CONFIDENCE}})
+    assert error.param == "control.thinking.certainty"

@@ -63,6 +63,7 @@ def test_thinking_that_the_budget_closed() -> None:
         "closed_by": "budget",
         "closed_at": 2,
         "forced_tokens": 1,
+        "probes": None,
         "balance": None,
     }
 

@@ -62,11 +62,11 @@ def attach(worker: Any, settings: Settings) -> Ring | CaptureRing | Refused:
     decode = _decoder(runner, runner._dummy_run)
     v2 = uses_v2_runner(config)
     compat_runner = runner_v2 if v2 else runner_v1
-    compat_runner.attach(runner, Controlled(steering, governor))
+    controlled = Controlled(steering, governor)
+    compat_runner.attach(runner, controlled)
     compat_runner.attach_sampler(runner, governor)
     return Ring(
-        steering,
-        governor,
+        controlled,
         "V2" if v2 else "V1",
         decode,
         max_requests=config.scheduler_config.max_num_seqs,

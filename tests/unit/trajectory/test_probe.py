@@ -1,0 +1,100 @@
+"""When a line is asked for its answer, and when that settles it."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from steersman.thinking.governing import Probing
+from steersman.trajectory.phases import Markers
+from steersman.trajectory.probe import Prober
+
+pytestmark = pytest.mark.anyio
+
+START, END = 1, 2
+MARKERS = Markers(start=(START,), end=(END,), start_text="<t>", end_text="</t>")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Line:
+    """A line that thinks on, and answers as it is told to."""
+
+    def __init__(self, *answers: str, agree: int = 2, opened: bool = True) -> None:
+        self.answers = [*answers]
+        self.asked: list[int] = []
+        self.settled = 0
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
+        probing = Probing(every=4, agree=agree, max_tokens=8)
+        self.prober = Prober(probing, MARKERS, self.ask, self.settle, opened=opened)
+
+    async def ask(self, token_ids: Sequence[int]) -> str:
+        self.asked.append(len(token_ids))
+        await self.goes_on.wait()
+        return self.answers.pop(0)
+
+    async def settle(self) -> None:
+        self.settled += 1
+
+    async def think(self, tokens: list[int]) -> None:
+        """Come by one token after another; each question is answered between two of them."""
+        for count in range(1, len(tokens) + 1):
+            self.prober.watch(tokens[:count])
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+
+async def test_the_answers_that_agree_settle_it_once() -> None:
+    line = Line(r"so \boxed{7}", r"\boxed{8}", r"it is \boxed{8}.", "never asked")
+
+    await line.think([9] * 30)
+    await line.prober.stop()
+
+    assert line.asked == [4, 8, 12]
+    assert line.settled == 1
+
+
+async def test_silence_is_no_agreement() -> None:
+    line = Line(*[""] * 7)
+    await line.think([9] * 30)
+    assert (len(line.asked), line.settled) == (7, 0)
+
+
+async def test_only_a_line_that_thinks_is_asked() -> None:
+    before = Line("7", opened=False)
+    await before.think([9] * 10)
+    after = Line("7")
+    await after.think([9, 9, END, *[9] * 10])
+    opened = Line("7", "7", opened=False)
+    await opened.think([9, START, *[9] * 10])
+
+    assert before.asked == after.asked == []
+    assert opened.settled == 1
+
+
+async def test_one_question_at_a_time() -> None:
+    line = Line("7", "7")
+    line.goes_on.clear()
+    await line.think([9] * 10)
+    assert line.asked == [4]
+    line.goes_on.set()
+    await line.think([9] * 12)
+    assert (line.asked, line.settled) == ([4, 8], 1)
+
+
+async def test_a_question_ends_with_its_line() -> None:
+    line = Line("7")
+    line.goes_on.clear()
+    await line.think([9] * 4)
+    await line.prober.stop()
+    assert line.answers == ["7"]
+
+
+async def test_a_question_that_fails_is_the_lines_failure() -> None:
+    line = Line()
+    with pytest.raises(IndexError):
+        await line.think([9] * 6)
