@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from steersman.engine.batch import Arrival, Batch
 from steersman.engine.beginning import Beginning, beginning
@@ -22,9 +22,6 @@ from steersman_kernels.entropy_fused import entropy_fused
 from steersman_kernels.governed import (
     KNOWN,
     SETTLED,
-    T_ENTROPY,
-    T_LOGPROB,
-    T_TOP,
     TRACK,
     State,
     Vocabulary,
@@ -41,6 +38,7 @@ class Watched:
         batch: All requests of the batch, by the engine's ids.
         request_ids: The watched ones.
         rows: [watched] int64, their rows in the batch.
+        places: [watched] int64, their rows in a batch of them alone.
         seats: [watched] int32, their rows in the state.
         measured: Whether somebody needs the entropies.
         governed: Whether one of them is more than monitored.
@@ -51,6 +49,7 @@ class Watched:
     batch: Sequence[str]
     request_ids: Sequence[str]
     rows: Tensor
+    places: Tensor
     seats: Tensor
     measured: bool
     governed: bool
@@ -181,6 +180,7 @@ class Governor:
             batch,
             request_ids,
             rows=upload(torch.tensor(rows, dtype=torch.int64), self._device),
+            places=torch.arange(len(rows), device=self._device),
             seats=self._places.of(request_ids),
             measured=any(governing["measured"] for governing in asked),
             governed=any(governing["thinking"] is not None for governing in asked),
@@ -224,7 +224,7 @@ class Governor:
             return
         if keep:
             logits = self._copy(logits, rows)
-            rows = torch.arange(len(rows), device=self._device)
+            rows = running.places
         self._observed = Observed(logits, rows, self._entropy(logits, rows))
 
     def _copy(self, logits: Tensor, rows: Tensor) -> Tensor:
@@ -247,8 +247,8 @@ class Governor:
             return
         assert self._vocabulary is not None
         assert self._positions is not None
-        track = torch.zeros(len(running.rows), TRACK, dtype=torch.float32, device=self._device)
         if running.governed:
+            track = torch.empty(len(running.rows), TRACK, device=self._device)
             kernel.govern(
                 self._state,
                 self._vocabulary,
@@ -262,7 +262,7 @@ class Governor:
                 track=track,
             )
         else:
-            _measure(sampled[running.rows], observed, track)
+            track = _measure(sampled[running.rows], observed)
         self._track = download(track)
 
     def taken(self) -> tuple[Sequence[str], Tensor | None]:
@@ -295,12 +295,12 @@ def _law(governing: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return law
 
 
-def _measure(tokens: Tensor, observed: Observed, track: Tensor) -> None:
-    """What is said of tokens that nobody governs: [watched, TRACK] float32, in place."""
-    track[:, T_ENTROPY] = observed.statistics[:, ENTROPY]
+def _measure(tokens: Tensor, observed: Observed) -> Tensor:
+    """What is said of tokens that nobody governs: [watched, TRACK] float32."""
+    entropy, statistics = observed.statistics[:, ENTROPY], observed.statistics
     logits = observed.logits[observed.rows, tokens.long()].float()
-    track[:, T_LOGPROB] = logits - observed.statistics[:, LSE]
-    track[:, T_TOP] = observed.statistics[:, TOP]
+    said = torch.stack([entropy, logits - statistics[:, LSE], statistics[:, TOP]], dim=1)
+    return nn.functional.pad(said, (0, TRACK - said.shape[1]))
 
 
 def _fastest(vocabulary: int) -> Callable[[Tensor, Tensor], Tensor]:

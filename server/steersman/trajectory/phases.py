@@ -108,12 +108,14 @@ def opens_thinking(prompt_token_ids: Sequence[int], markers: Markers | None) -> 
 
 def find(token_ids: Sequence[int], marker: Sequence[int]) -> int | None:
     """Index of the first occurrence of a token sequence, or None."""
-    width = len(marker)
-    wanted = tuple(marker)
-    for i in range(len(token_ids) - width + 1):
-        if tuple(token_ids[i : i + width]) == wanted:
-            return i
-    return None
+    wanted, place = [*marker], -1
+    while True:
+        try:
+            place = token_ids.index(marker[0], place + 1)
+        except ValueError:
+            return None
+        if [*token_ids[place : place + len(wanted)]] == wanted:
+            return place
 
 
 def find_last(token_ids: Sequence[int], marker: Sequence[int]) -> int | None:
