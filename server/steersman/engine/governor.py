@@ -297,10 +297,11 @@ def _law(governing: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def _measure(tokens: Tensor, observed: Observed) -> Tensor:
     """What is said of tokens that nobody governs: [watched, TRACK] float32."""
-    entropy, statistics = observed.statistics[:, ENTROPY], observed.statistics
+    statistics = observed.statistics
     logits = observed.logits[observed.rows, tokens.long()].float()
-    said = torch.stack([entropy, logits - statistics[:, LSE], statistics[:, TOP]], dim=1)
-    return nn.functional.pad(said, (0, TRACK - said.shape[1]))
+    # T_ENTROPY, T_LOGPROB, T_TOP; nothing was moved, closed or forced.
+    said = [statistics[:, ENTROPY], logits - statistics[:, LSE], statistics[:, TOP]]
+    return nn.functional.pad(torch.stack(said, dim=1), (0, TRACK - len(said)))
 
 
 def _fastest(vocabulary: int) -> Callable[[Tensor, Tensor], Tensor]:
