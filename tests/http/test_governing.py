@@ -86,9 +86,9 @@ def test_an_exit_and_a_minimum(thinker: Steersman) -> None:
 
 
 def test_thinking_closes_once_the_answer_is_settled(thinker: Steersman) -> None:
-    """A nudge makes it think on where it would have closed; its answer is known all the while."""
-    on = Thinking(min=16, nudge="Wait, let me check.\n", certainty=Certainty(every=8, agree=2))
-    never = Thinking(min=16, certainty=Certainty(every=8, agree=16))
+    """Empty lines keep it from closing for a while; its answer is known by then."""
+    on = Thinking(min=80, nudge="\n", certainty=Certainty(every=8, agree=2))
+    never = Thinking(min=16, nudge="\n", certainty=Certainty(every=8, agree=16))
     closed = []
     for stream in (False, True):
         for part in (on, never):

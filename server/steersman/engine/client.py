@@ -5,14 +5,16 @@ through; with one, it becomes one or many engine requests whose outcome is yield
 one.
 """
 
+import asyncio
+import contextlib
 import uuid
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from vllm.engine.protocol import EngineClient
 from vllm.outputs import RequestOutput
-from vllm.sampling_params import SamplingParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from steersman.engine.carrier import Carrier
 from steersman.engine.describe import closing_tokens
@@ -24,6 +26,7 @@ from steersman.plan import Plan
 from steersman.scope import CONTROL, ControlScope
 from steersman.search.first_finish import Rules, first_finish
 from steersman.steering.configuration import KEY
+from steersman.trajectory.line import Line
 from steersman.trajectory.phases import Markers, opens_thinking
 from steersman_client import FirstFinish
 
@@ -76,9 +79,12 @@ class ControlledEngine:
         params = sampling_params.clone()
         params.max_tokens = run.branch_max_tokens = _share(control, run, params.max_tokens)
         call = Call(prompt, params, request_id, options)
-        if control.plan.search is None:
-            return self._plain(run, call, carrier)
-        return self._first_finish(control.plan.search, run, call, carrier)
+        if control.plan.search is not None:
+            return self._first_finish(control.plan.search, run, call, carrier)
+        probes = self._probes(call, carrier)
+        if probes is not None and params.output_kind is not RequestOutputKind.DELTA:
+            return self._followed(run, probes)
+        return self._plain(run, call, carrier, probes)
 
     def _carrier(self, plan: Plan, prompt: Any) -> Carrier:
         token_ids = _prompt_token_ids(prompt)
@@ -93,9 +99,8 @@ class ControlledEngine:
         )
 
     async def _plain(
-        self, run: Run, call: Call, carrier: Carrier
+        self, run: Run, call: Call, carrier: Carrier, probes: Probes | None
     ) -> AsyncGenerator[RequestOutput, None]:
-        probes = self._probes(call, carrier)
         probers = [probes.of(line) for line in run.lines] if probes is not None else []
         with carrier.lines(run.lines, call.params) as params:
             outputs = call.start(self._engine, params)
@@ -117,6 +122,19 @@ class ControlledEngine:
                 for prober in probers:
                     await prober.stop()
                 await outputs.aclose()
+
+    async def _followed(self, run: Run, probes: Probes) -> AsyncGenerator[RequestOutput, None]:
+        """A plain request whose caller wants but the whole, followed from token to token."""
+        call = probes.call
+        source = EngineLines(self._engine, call, probes.carrier, probes.of)
+
+        async def follow(line: Line[RequestOutput]) -> None:
+            async for piece in source.follow(line):
+                line.add(piece)
+
+        await _all(follow(line) for line in run.lines)
+        for output in replay(run.lines, call.params.output_kind, call.request_id):
+            yield output
 
     def _probes(self, call: Call, carrier: Carrier) -> Probes | None:
         probing = carrier.governing.probing if carrier.governing else None
@@ -140,10 +158,8 @@ class ControlledEngine:
             markers=self._markers,
             opened=carrier.opened,
         )
-        try:
+        with _one_error():
             run.outcome = await first_finish(source, run.lines, rules)
-        except BaseExceptionGroup as group:
-            raise _first_error(group) from group
         for output in replay(run.outcome.winners, call.params.output_kind, call.request_id):
             for completion in output.outputs:
                 run.outcome.winners[completion.index].delivered += len(completion.token_ids)
@@ -162,9 +178,21 @@ def _prompt_token_ids(prompt: Any) -> Sequence[int]:
     return prompt.get("prompt_token_ids") or () if isinstance(prompt, Mapping) else ()
 
 
-def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that vLLM's handlers know. Siblings fail alike, so one speaks for all."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+async def _all(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run them beside each other; the first error ends the others."""
+    with _one_error():
+        async with asyncio.TaskGroup() as tasks:
+            for coroutine in coroutines:
+                tasks.create_task(coroutine)
+
+
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    """Turn a group of errors into one that vLLM's handlers know. Siblings fail alike."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from group
