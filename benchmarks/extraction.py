@@ -57,6 +57,10 @@ class Engine:
         """What was captured; it starts anew."""
         return {site: found.direction for site, found in self._engine.means(contrast).items()}
 
+    def close(self) -> None:
+        """End the engine, or this process would not."""
+        self._engine.__exit__()
+
 
 class Published:
     """Hooks on transformers, a response at a time; with or without the logits of its tokens."""
@@ -103,6 +107,9 @@ class Published:
             found[site] = (plus.mean(dim=0) - minus.mean(dim=0)).numpy()
         self._forget()
         return found
+
+    def close(self) -> None:
+        """Nothing is left running."""
 
     def _forget(self) -> None:
         self._kept = {site: ([], []) for site in self._seen}
@@ -160,6 +167,7 @@ def _serve(connection: Connection, make: Callable[..., Any], *arguments: Any) ->
         try:
             name, contrast = connection.recv()
         except EOFError:
+            side.close()
             return
         started = time.perf_counter()
         answer = getattr(side, name)(contrast)

@@ -102,7 +102,7 @@ def main() -> None:
             *("--max-num-seqs", "128", "--edits", str(work / "edits")),
             *("--edit-rows", str(len(names))),
         ],
-        "problems": [{"set": MODEL, "each": 40, "split": "train", "seed": 7000}],
+        "problems": [{"set": MODEL, "each": 25, "split": "train", "seed": 7000}],
         "controls": controls,
         "baseline": "single",
         "temperature": 1.0,

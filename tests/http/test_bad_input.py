@@ -35,7 +35,7 @@ def first_finish(**fields: Any) -> dict[str, Any]:
         (first_finish(n=2) | {"n": 3}, "n"),
         ({"control": "fast"}, "control"),
         ({"control": {"steer": [{"vector": "v"}]}}, "control.steer[0].vector"),
-        ({"control": {"thinking": {"budget": 5}}}, "control.thinking"),
+        ({"control": {"thinking": {"budget": 5}}}, "control.thinking.budget"),
         ({"control": {"search": {"method": "align"}}}, "control.search.method"),
     ],
 )
