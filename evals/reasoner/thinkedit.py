@@ -100,9 +100,9 @@ def main() -> None:
         "model": MODEL,
         "server": [
             *("--max-num-seqs", "128", "--edits", str(work / "edits")),
-            *("--edit-rows", str(len(names))),
+            *("--edit-rows", str(len(names) + 1)),  # the model ships one
         ],
-        "problems": [{"set": MODEL, "each": 25, "split": "train", "seed": 7000}],
+        "problems": [{"set": MODEL, "each": 20, "split": "train", "seed": 7000}],
         "controls": controls,
         "baseline": "single",
         "temperature": 1.0,

@@ -30,7 +30,7 @@ def jobs(engine: EngineProcess, engine_options: dict[str, Any], tokens: int) -> 
     """A mixed batch: most are monitored, some are not."""
     v2 = engine.facts[0]["runner"] == "V2"
     made = []
-    for number, question in enumerate(QUESTIONS):
+    for number, question in enumerate(QUESTIONS[:12] if v2 else QUESTIONS):
         options = {"max_tokens": tokens, "ignore_eos": True, **SAMPLING[number % len(SAMPLING)]}
         if v2:
             # vLLM's own kernels for the rest do not run under Triton's interpreter.
@@ -95,7 +95,7 @@ def test_so_it_is_after_preemptions_and_with_split_prompts(runner: Runner) -> No
         preemptions = engine.metrics()["vllm:num_preemptions"]
 
     assert preemptions > 0
-    assert check(made, results) >= (2_000 if runner == "V1" else 600)
+    assert check(made, results) >= (2_000 if runner == "V1" else 240)
 
 
 def test_entropies_are_of_the_distribution_that_is_steered(engine: EngineProcess) -> None:

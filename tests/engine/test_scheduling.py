@@ -10,6 +10,7 @@ from steersman.steering.configuration import Term
 from tests.engine.host import HIDDEN, LAYERS, EngineProcess, Job, Result, Runner
 
 CLOSE = 5e-4
+TOKENS = 40
 VECTOR = np.random.default_rng(0).normal(size=(LAYERS, HIDDEN)).astype(np.float32)
 QUESTIONS = tuple(f"{i}+{j}*3-{k}=?" for i in (6, 8) for j in (3, 5) for k in (2, 4))
 TERMS = (
@@ -34,7 +35,7 @@ def expected() -> Iterator[list[Result]]:
     """Each request alone, its prompt in one piece."""
     with EngineProcess(enable_prefix_caching=False) as engine:
         engine.load("v", dict(enumerate(VECTOR)))
-        yield [engine.run(job)[0] for job in long_jobs(engine, 60)]
+        yield [engine.run(job)[0] for job in long_jobs(engine, TOKENS)]
 
 
 SPLIT = {"enable_chunked_prefill": True, "max_num_batched_tokens": 48}
@@ -55,7 +56,7 @@ def test_requests_come_out_as_alone(
     with EngineProcess(runner=runner, **options) as engine:
         engine.load("v", dict(enumerate(VECTOR)))
 
-        results = engine.run(*long_jobs(engine, 60))
+        results = engine.run(*long_jobs(engine, TOKENS))
         preemptions = engine.metrics()["vllm:num_preemptions"]
 
     assert (preemptions > 0) == ("num_gpu_blocks_override" in options)
