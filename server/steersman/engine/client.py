@@ -104,7 +104,10 @@ class ControlledEngine:
         probers = [probes.of(line) for line in run.lines] if probes is not None else []
         with carrier.lines(run.lines, call.params) as params:
             outputs = call.start(self._engine, params)
-            try:
+            async with contextlib.AsyncExitStack() as ending:
+                ending.push_async_callback(outputs.aclose)
+                for prober in probers:
+                    ending.push_async_callback(prober.stop)
                 async for output in outputs:
                     first = run.lines[output.outputs[0].index]
                     if not first.tokens:
@@ -118,10 +121,6 @@ class ControlledEngine:
                             if probers:
                                 probers[completion.index].watch(line.track.token_ids)
                     yield output
-            finally:
-                for prober in probers:
-                    await prober.stop()
-                await outputs.aclose()
 
     async def _followed(self, run: Run, probes: Probes) -> AsyncGenerator[RequestOutput, None]:
         """A plain request whose caller wants but the whole, followed from token to token."""

@@ -1,5 +1,6 @@
 """Lines of generation on vLLM: siblings of one request, and their outputs put back together."""
 
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -77,7 +78,10 @@ class EngineLines:
         prober = self._prober(line) if self._prober is not None else None
         with self._carrier.lines([line], params) as carrying:
             outputs = self._call.start(self._engine, carrying)
-            try:
+            async with contextlib.AsyncExitStack() as ending:
+                ending.push_async_callback(outputs.aclose)
+                if prober is not None:
+                    ending.push_async_callback(prober.stop)
                 async for output in outputs:
                     if not line.pieces:
                         line.prefill_tokens = prefill_tokens(output)
@@ -86,10 +90,6 @@ class EngineLines:
                         if prober is not None:
                             prober.watch(line.track.token_ids)
                     yield piece(output)
-            finally:
-                if prober is not None:
-                    await prober.stop()
-                await outputs.aclose()
 
     async def stop(self) -> None:
         await self._engine.abort(self._call.request_id)

@@ -5,7 +5,6 @@ answers are the same, more thinking would hardly change them, and the line's own
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 from steersman.search.vote import canonical
@@ -61,11 +60,13 @@ class Prober:
             self._task = asyncio.create_task(self._probe([*token_ids]))
 
     async def stop(self) -> None:
-        """Ask nothing more, and leave nothing running."""
+        """Ask nothing more, and leave nothing running.
+
+        A question that has failed since the last look does not matter to a line that has ended.
+        """
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _probe(self, token_ids: Sequence[int]) -> None:
         self._answers.append(canonical(await self._ask(token_ids)))

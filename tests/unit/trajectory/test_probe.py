@@ -98,3 +98,14 @@ async def test_a_question_that_fails_is_the_lines_failure() -> None:
     line = Line()
     with pytest.raises(IndexError):
         await line.think([9] * 6)
+
+
+async def test_a_question_that_fails_last_keeps_nothing_from_ending() -> None:
+    line = Line()
+    line.prober.watch([9] * 4)
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    await line.prober.stop()
+
+    assert line.asked == [4]
