@@ -206,14 +206,19 @@ def test_a_vector_deleted_in_use_finishes_its_requests(thinker: Steersman) -> No
 def test_a_full_bank_makes_requests_wait_then_refuses(
     thinker: Steersman, reasoner: Server, noise: str
 ) -> None:
-    long: dict[str, Any] = {"max_tokens": 950, "extra_body": {"ignore_eos": True}, "stream": True}
-    with contextlib.ExitStack() as stack:
-        held = []
-        for number in range(1, STEERING_ROWS + 1):
-            stream = complete(thinker, steer(noise, strength=0.1 * number), **long)
-            # Kept: a stream ends with its iterator.
-            held.append(iter(stack.enter_context(stream)))
-            next(held[-1])
+    # Long, and so few that the server has time for others meanwhile.
+    long: dict[str, Any] = {
+        "n": 2,
+        "temperature": 1.0,
+        "max_tokens": 950,
+        "extra_body": {"ignore_eos": True},
+    }
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        held = [
+            pool.submit(complete, thinker, steer(noise, strength=0.1 * number), **long)
+            for number in range(1, STEERING_ROWS + 1)
+        ]
+        wait_for(reasoner, "steersman_steering_rows_in_use", STEERING_ROWS)
         with pytest.raises(openai.RateLimitError, match="all 3 steering rows") as caught:
             complete(thinker, steer(noise, strength=0.9))
         same = complete(thinker, steer(noise, strength=0.1))
@@ -221,9 +226,17 @@ def test_a_full_bank_makes_requests_wait_then_refuses(
     assert caught.value.response.headers["retry-after"] == "1"
     assert caught.value.param == "control.steer"
     assert receipt_of(same).applied.steer[0].tokens == 5
-    # The streams were cut off: their rows are free again.
-    wait_for(reasoner, "steersman_steering_rows_in_use", 0)
+    assert all(receipt_of(one.result()).applied.steer[0].tokens == 2 * 949 for one in held)
     assert receipt_of(complete(thinker, steer(noise, strength=0.9))).applied.steer[0].tokens == 5
+
+
+def test_a_stream_that_is_cut_off_frees_its_row(
+    thinker: Steersman, reasoner: Server, noise: str
+) -> None:
+    options: dict[str, Any] = {"max_tokens": 950, "extra_body": {"ignore_eos": True}}
+    with complete(thinker, steer(noise, strength=0.7), stream=True, **options) as stream:
+        next(iter(stream))
+    wait_for(reasoner, "steersman_steering_rows_in_use", 0)
 
 
 def metric(server: Server, name: str) -> float:
