@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import openai
+import psutil
 import pytest
 from safetensors.torch import load_file
 
@@ -26,6 +27,7 @@ MODEL = "reasoner"
 ASK: list[Any] = [{"role": "user", "content": "6+9*3-8=?"}]
 HIDDEN, LAYERS = 192, 4
 WEIGHTS = Path(__file__).parents[2] / "server/steersman/models/reasoner/model.safetensors"
+ROWS_IN_USE = "steersman_steering_rows_in_use"
 NOISE = np.random.default_rng(0).normal(size=(LAYERS, HIDDEN)).astype(np.float32)
 
 
@@ -203,40 +205,49 @@ def test_a_vector_deleted_in_use_finishes_its_requests(thinker: Steersman) -> No
     assert receipt.applied.steer[0].tokens == 299
 
 
+@contextlib.contextmanager
+def suspended(server: Server) -> Iterator[None]:
+    """The engine stands still, and the front end goes on: no request can end."""
+    engine = [psutil.Process(pid) for pid in server.children()]
+    for process in engine:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in engine:
+            process.resume()
+
+
 def test_a_full_bank_makes_requests_wait_then_refuses(
     thinker: Steersman, reasoner: Server, noise: str
 ) -> None:
-    # Long, and so few that the server has time for others meanwhile.
-    long: dict[str, Any] = {
-        "n": 2,
-        "temperature": 1.0,
-        "max_tokens": 950,
-        "extra_body": {"ignore_eos": True},
-    }
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        held = [
-            pool.submit(complete, thinker, steer(noise, strength=0.1 * number), **long)
-            for number in range(1, STEERING_ROWS + 1)
-        ]
-        wait_for(reasoner, "steersman_steering_rows_in_use", STEERING_ROWS)
+    strengths = [0.1 * number for number in range(1, STEERING_ROWS + 1)]
+
+    def start(strength: float) -> concurrent.futures.Future[Any]:
+        return pool.submit(complete, thinker, steer(noise, strength=strength))
+
+    with concurrent.futures.ThreadPoolExecutor() as pool, suspended(reasoner):
+        held = [start(strength) for strength in strengths]
+        wait_for(reasoner, ROWS_IN_USE, STEERING_ROWS)
+        same = start(strengths[0])
         with pytest.raises(openai.RateLimitError, match="all 3 steering rows") as caught:
             complete(thinker, steer(noise, strength=0.9))
-        same = complete(thinker, steer(noise, strength=0.1))
+        assert not same.done()
 
     assert caught.value.response.headers["retry-after"] == "1"
     assert caught.value.param == "control.steer"
-    assert receipt_of(same).applied.steer[0].tokens == 5
-    assert all(receipt_of(one.result()).applied.steer[0].tokens == 2 * 949 for one in held)
+    for one in (*held, same):
+        assert receipt_of(one.result()).applied.steer[0].tokens == 5
     assert receipt_of(complete(thinker, steer(noise, strength=0.9))).applied.steer[0].tokens == 5
 
 
 def test_a_stream_that_is_cut_off_frees_its_row(
     thinker: Steersman, reasoner: Server, noise: str
 ) -> None:
-    options: dict[str, Any] = {"max_tokens": 950, "extra_body": {"ignore_eos": True}}
-    with complete(thinker, steer(noise, strength=0.7), stream=True, **options) as stream:
-        next(iter(stream))
-    wait_for(reasoner, "steersman_steering_rows_in_use", 0)
+    with suspended(reasoner):
+        with complete(thinker, steer(noise, strength=0.7), stream=True):
+            wait_for(reasoner, ROWS_IN_USE, 1)
+        wait_for(reasoner, ROWS_IN_USE, 0)
 
 
 def metric(server: Server, name: str) -> float:
