@@ -1,13 +1,18 @@
 """What a row of logits says of the model's certainty, in one pass over the vocabulary."""
 
+import functools
+import importlib
+from typing import Any
+
 import torch
 import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
-from torch import Tensor
+from torch import Tensor, nn
 
-from steersman_kernels.reference import ENTROPY, LSE, STATISTICS, TOP, entropy_reference
+from steersman_kernels.governed import TRACK
+from steersman_kernels.reference import ENTROPY, LSE, STATISTICS, TOP
 
-__all__ = ["ENTROPY", "LSE", "STATISTICS", "TOP", "entropy", "entropy_triton"]
+__all__ = ["ENTROPY", "LSE", "STATISTICS", "TOP", "entropy", "entropy_triton", "measure"]
 
 _BLOCK = 1024
 _WARPS = 4
@@ -90,6 +95,13 @@ def _whole_kernel(  # type: ignore[no-untyped-def]
     tl.store(out_ptr + row * 3 + 2, 1.0 / total)
 
 
+@functools.cache
+def _loops() -> Any:
+    """What serves on a CPU. It brings numba: vLLM, which looks into all modules that are loaded
+    when a worker starts, fails at those of numba's, so it must not be loaded before."""
+    return importlib.import_module("steersman_kernels.entropy_cpu")
+
+
 def entropy(logits: Tensor, rows: Tensor) -> Tensor:
     """Log-sum-exp, entropy and top probability of some rows of logits.
 
@@ -107,9 +119,36 @@ def entropy(logits: Tensor, rows: Tensor) -> Tensor:
         NaN where a logit is.
 
     """
-    if logits.is_cuda:
-        return entropy_triton(logits, rows)
-    return entropy_reference(logits, rows)
+    function = entropy_triton if logits.is_cuda else _loops().entropy_cpu
+    found: Tensor = function(logits, rows)
+    return found
+
+
+def measure(logits: Tensor, logit_rows: Tensor, tokens: Tensor, token_rows: Tensor) -> Tensor:
+    """What is said of drawn tokens that nobody governs.
+
+    Args:
+        logits: As in `entropy`.
+        logit_rows: `[n]`, int32 or int64: the row of logits that each token was drawn from.
+        tokens: `[batch]`, int32 or int64. A token may be outside the vocabulary.
+        token_rows: `[n]`, int32 or int64: where in `tokens` they are.
+
+    Returns:
+        `[n, TRACK]`, float32, as `govern` writes it: entropy, log-probability of the token (NaN
+        outside the vocabulary) and top probability; nothing was moved, closed or forced.
+
+    """
+    if not logits.is_cuda:
+        said: Tensor = _loops().measure_cpu(logits, logit_rows, tokens, token_rows)
+        return said
+    statistics = entropy_triton(logits, logit_rows)
+    drawn = tokens[token_rows].long()
+    inside = (drawn >= 0) & (drawn < logits.shape[1])
+    found = logits[logit_rows, drawn.clamp(0, logits.shape[1] - 1)].float() - statistics[:, LSE]
+    logprobs = torch.where(inside, found, torch.nan)
+    # T_ENTROPY, T_LOGPROB, T_TOP
+    columns = [statistics[:, ENTROPY], logprobs, statistics[:, TOP]]
+    return nn.functional.pad(torch.stack(columns, dim=1), (0, TRACK - len(columns)))
 
 
 def entropy_triton(logits: Tensor, rows: Tensor) -> Tensor:

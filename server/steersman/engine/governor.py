@@ -5,29 +5,19 @@ is, may replace the drawn token, and moves the strength of a steering vector; al
 device, so the next step already feels it and nothing waits for the host.
 """
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from steersman.engine.batch import Arrival, Batch
 from steersman.engine.beginning import Beginning, beginning
 from steersman.engine.places import Places, download, upload
 from steersman_kernels import governor as kernel
-from steersman_kernels.entropy import ENTROPY, LSE, STATISTICS, TOP, entropy
-from steersman_kernels.entropy_fused import entropy_fused
-from steersman_kernels.governed import (
-    KNOWN,
-    SETTLED,
-    TRACK,
-    State,
-    Vocabulary,
-)
-
-logger = logging.getLogger(__name__)
+from steersman_kernels.entropy import STATISTICS, entropy, measure
+from steersman_kernels.governed import KNOWN, SETTLED, TRACK, State, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +53,14 @@ class Observed:
     Attributes:
         logits: [any, vocabulary], raw.
         rows: [watched] int64, where the watched requests are there.
-        statistics: [watched, STATISTICS] float32, NaN if nobody needs them.
+        statistics: [watched, STATISTICS] float32, NaN if nobody needs them; None if no request is
+            governed, so that all can be measured at once when the tokens are drawn.
 
     """
 
     logits: Tensor
     rows: Tensor
-    statistics: Tensor
+    statistics: Tensor | None
 
 
 class Governor:
@@ -91,11 +82,11 @@ class Governor:
         self._parked: dict[str, list[Tensor]] = {}
         self._staged: dict[int, Beginning] = {}
         self._watched: Watched | None = None
-        # Of the running step: the positions of the last input tokens, [watched] int64.
-        self._positions: Tensor | None = None
+        # Of the running step.
+        self._running: Watched | None = None
+        self._positions: Tensor | None = None  # of the last input tokens, [watched] int64
         self._observed: Observed | None = None
         self._kept: Tensor | None = None
-        self._entropy: Callable[[Tensor, Tensor], Tensor] = entropy
         self._track: Tensor | None = None
 
     def __contains__(self, request_id: str) -> bool:
@@ -114,8 +105,7 @@ class Governor:
         def tokens(ids: Sequence[int]) -> Tensor:
             return torch.tensor(list(ids), dtype=torch.int32, device=self._device)
 
-        if self._device.type == "cpu":
-            self._entropy = _fastest(len(boundary))
+        _warm_up(len(boundary), self._device)
         table = torch.frombuffer(bytearray(boundary), dtype=torch.bool).to(self._device)
         self._vocabulary = Vocabulary(
             tokens(start), tokens(end), tokens(closing), tokens(stops), table
@@ -170,6 +160,8 @@ class Governor:
         if watched is None or watched.batch != batch.request_ids:
             watched = self._watched = self._find(list(batch.request_ids))
         if watched.request_ids:
+            self._running = watched
+        if watched.governed:
             self._positions = batch.positions[batch.query_start[watched.rows + 1].long() - 1]
 
     def _find(self, batch: list[str]) -> Watched:
@@ -189,17 +181,12 @@ class Governor:
 
     def rest(self) -> None:
         """Watch nothing in the next step."""
-        self._positions = self._observed = self._track = None
+        self._running = self._positions = self._observed = self._track = None
 
     @property
     def moves(self) -> bool:
         """Whether the steering of a request of the running step is moved."""
         return self._running is not None and self._running.moved
-
-    @property
-    def _running(self) -> Watched | None:
-        """The watched requests of the running step; None if there are none."""
-        return None if self._positions is None else self._watched
 
     def coefficients(self, coef: Tensor, batch: Batch) -> None:
         """Write the factor of each token's steering: [tokens] float32."""
@@ -218,14 +205,14 @@ class Governor:
         if running is None:
             return
         rows = running.rows
-        if not running.measured:
-            nothing = torch.full((len(rows), STATISTICS), torch.nan, device=self._device)
-            self._observed = Observed(logits, rows, nothing)
-            return
-        if keep:
-            logits = self._copy(logits, rows)
-            rows = running.places
-        self._observed = Observed(logits, rows, self._entropy(logits, rows))
+        if keep and running.measured:
+            logits, rows = self._copy(logits, rows), running.places
+        statistics = None
+        if running.measured and running.governed:  # before `forbid`
+            statistics = entropy(logits, rows)
+        elif running.governed:
+            statistics = torch.full((len(rows), STATISTICS), torch.nan, device=self._device)
+        self._observed = Observed(logits, rows, statistics)
 
     def _copy(self, logits: Tensor, rows: Tensor) -> Tensor:
         if self._kept is None:
@@ -245,9 +232,11 @@ class Governor:
         running, observed = self._running, self._observed
         if running is None or observed is None:
             return
-        assert self._vocabulary is not None
-        assert self._positions is not None
-        if running.governed:
+        if observed.statistics is None:
+            track = measure(observed.logits, observed.rows, sampled, running.rows)
+        else:
+            assert self._vocabulary is not None
+            assert self._positions is not None
             track = torch.empty(len(running.rows), TRACK, device=self._device)
             kernel.govern(
                 self._state,
@@ -261,8 +250,6 @@ class Governor:
                 statistics=observed.statistics,
                 track=track,
             )
-        else:
-            track = _measure(sampled[running.rows], observed)
         self._track = download(track)
 
     def taken(self) -> tuple[Sequence[str], Tensor | None]:
@@ -295,22 +282,10 @@ def _law(governing: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return law
 
 
-def _measure(tokens: Tensor, observed: Observed) -> Tensor:
-    """What is said of tokens that nobody governs: [watched, TRACK] float32."""
-    statistics = observed.statistics
-    logits = observed.logits[observed.rows, tokens.long()].float()
-    # T_ENTROPY, T_LOGPROB, T_TOP; nothing was moved, closed or forced.
-    said = [statistics[:, ENTROPY], logits - statistics[:, LSE], statistics[:, TOP]]
-    return nn.functional.pad(torch.stack(said, dim=1), (0, TRACK - len(said)))
-
-
-def _fastest(vocabulary: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """`entropy` on a CPU: compiled, or the reference where nothing can be compiled."""
-    try:
-        fused = entropy_fused(vocabulary)
-    except Exception as error:  # torch's compiler fails in many ways, and it is only faster
-        logger.warning("Entropies are not compiled, which makes them slower: %s", error)
-        return entropy
-    return lambda logits, rows: fused(
-        logits if len(rows) == len(logits) else logits.index_select(0, rows)
-    )
+def _warm_up(vocabulary: int, device: torch.device) -> None:
+    """Compile what measures now, so that no request waits for it."""
+    rows = torch.zeros(1, dtype=torch.int64, device=device)
+    for dtype in (torch.int32, torch.int64):  # of the drawn tokens
+        logits = torch.zeros(1, vocabulary, device=device)
+        measure(logits, rows, rows.to(dtype), rows)
+    entropy(logits, rows)

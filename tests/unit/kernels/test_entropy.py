@@ -1,4 +1,4 @@
-"""The entropy of logits: the reference and the kernel against float64."""
+"""The entropy of logits: the reference, the kernel and the loops on a CPU against float64."""
 
 import math
 from collections.abc import Callable
@@ -11,16 +11,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from steersman_kernels import entropy as module
-from steersman_kernels.entropy import ENTROPY, LSE, STATISTICS, TOP, entropy
-from steersman_kernels.entropy_fused import entropy_fused
+from steersman_kernels.entropy import ENTROPY, LSE, STATISTICS, TOP, entropy, measure
+from steersman_kernels.governed import T_ENTROPY, T_LOGPROB, T_TOP, TRACK
 from steersman_kernels.reference import entropy_reference
 from tests.unit.kernels import compiled, interpreted
 
 Entropy = Callable[[Tensor, Tensor], Tensor]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 INTERPRETED = interpreted(module)
-BOTH = pytest.mark.parametrize("function", [entropy_reference, INTERPRETED.entropy_triton])
-VOCABULARY = 5000
+ALL = pytest.mark.parametrize("function", [entropy_reference, entropy, INTERPRETED.entropy_triton])
 
 
 def exact(logits: Tensor) -> Tensor:
@@ -67,6 +66,11 @@ def test_the_reference(logits: Tensor) -> None:
 
 
 @given(some_logits())
+def test_on_a_cpu(logits: Tensor) -> None:
+    check_loosely(entropy, logits)
+
+
+@given(some_logits())
 @settings(max_examples=20)
 def test_the_kernel(logits: Tensor) -> None:
     check_loosely(INTERPRETED.entropy_triton, logits)
@@ -78,14 +82,14 @@ def check_loosely(function: Entropy, logits: Tensor) -> None:
     torch.testing.assert_close(found, exact(logits), rtol=1e-5, atol=1e-5)
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rows_of_several_parts(function: Entropy, dtype: torch.dtype) -> None:
     random = torch.Generator().manual_seed(0)
     check(function, (torch.randn(2, 2_501, generator=random) * 4).to(dtype))
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("rows", [[], [2], [4, 0, 0, 3]])
 def test_some_rows(function: Entropy, rows: list[int]) -> None:
     logits = torch.randn(5, 300, generator=torch.Generator().manual_seed(1)) * 3
@@ -93,7 +97,7 @@ def test_some_rows(function: Entropy, rows: list[int]) -> None:
     check(function, logits, torch.tensor(rows, dtype=torch.int32))
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("size", [1, 7, 1024, 5000])
 def test_uniform(function: Entropy, size: int) -> None:
     found = function(torch.full((1, size), -2.5), torch.zeros(1, dtype=torch.int64))[0]
@@ -103,7 +107,7 @@ def test_uniform(function: Entropy, size: int) -> None:
     assert found[TOP] == pytest.approx(1 / size, rel=1e-6)
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("gap", [5.0, 20.0, 60.0, 85.0, math.inf])
 def test_nearly_all_the_mass_on_one_token(function: Entropy, gap: float) -> None:
     """Where naive float32 sums see an entropy of 0."""
@@ -112,7 +116,7 @@ def test_nearly_all_the_mass_on_one_token(function: Entropy, gap: float) -> None
     check(function, logits)
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("offset", [-3e4, 3e4, 1e30])
 def test_huge_magnitudes(function: Entropy, offset: float) -> None:
     random = torch.Generator().manual_seed(2)
@@ -121,17 +125,18 @@ def test_huge_magnitudes(function: Entropy, offset: float) -> None:
     check(function, logits)
 
 
-@BOTH
+@ALL
 def test_masked_from_the_start(function: Entropy) -> None:
     logits = torch.full((1, 4000), -torch.inf)
     logits[0, 3990:] = torch.arange(10.0)
     check(function, logits)
 
 
-@BOTH
-def test_no_number_gives_no_number(function: Entropy) -> None:
+@ALL
+@pytest.mark.parametrize("sign", [1, -1])
+def test_no_number_gives_no_number(function: Entropy, sign: int) -> None:
     logits = torch.zeros(2, 50)
-    logits[0, 20] = torch.nan
+    logits[0, 20] = sign * torch.nan
 
     found = function(logits, torch.arange(2))
 
@@ -139,9 +144,28 @@ def test_no_number_gives_no_number(function: Entropy) -> None:
     assert found[1].isfinite().all()
 
 
-def test_on_a_cpu_it_is_the_reference() -> None:
-    logits, rows = torch.randn(3, 40), torch.arange(3)
-    assert torch.equal(entropy(logits, rows), entropy_reference(logits, rows))
+@pytest.mark.parametrize("token_dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_measured_are_the_tokens_that_were_drawn(
+    dtype: torch.dtype, token_dtype: torch.dtype
+) -> None:
+    random = torch.Generator().manual_seed(3)
+    logits = (torch.randn(4, 500, generator=random) * 3).to(dtype)
+    tokens = torch.tensor([7, 8, 499, 500, -1, 9], dtype=token_dtype)
+
+    found = measure(logits, torch.tensor([3, 0, 1, 1]), tokens, torch.tensor([2, 0, 3, 4]))
+
+    assert found.shape == (4, TRACK)
+    wanted = exact(logits[[3, 0, 1, 1]])
+    close = {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(found[:, T_ENTROPY].double(), wanted[:, ENTROPY], **close)
+    torch.testing.assert_close(found[:, T_TOP].double(), wanted[:, TOP], **close)
+    logprobs = logits.double().log_softmax(dim=1)[[3, 0], [499, 7]]
+    torch.testing.assert_close(found[:2, T_LOGPROB].double(), logprobs, **close)
+    assert found[2:, T_LOGPROB].isnan().all()
+    assert (
+        found[:, [c for c in range(TRACK) if c not in (T_ENTROPY, T_LOGPROB, T_TOP)]] == 0
+    ).all()
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
@@ -161,20 +185,3 @@ def test_the_kernels_compile_for_a_gpu(
     assert "ex2.approx" in compiled(module._parts_kernel, types, {"BLOCK": 1024})["ptx"]
     types = {"parts_ptr": "*fp32", "out_ptr": "*fp32", "parts": "i32"}
     assert "ex2.approx" in compiled(module._whole_kernel, types, {"BLOCK": 64})["ptx"]
-
-
-def test_fused_it_is_the_reference() -> None:
-    """On rows of every kind, compiled once for all of them."""
-    fused = entropy_fused(VOCABULARY)
-    random = torch.Generator().manual_seed(0)
-    for rows in (1, 2, 7):
-        for scale in (0.01, 1.0, 8.0):
-            logits = torch.randn(rows, VOCABULARY, generator=random) * scale - 3
-            logits[:, ::3] = -torch.inf
-            for same in (logits, logits.bfloat16()):
-                found = fused(same).double()
-                torch.testing.assert_close(found, exact(same), rtol=1e-5, atol=1e-5)
-    one_hot = torch.full((2, VOCABULARY), -60.0)
-    one_hot[:, 5] = 0.0
-    torch.testing.assert_close(fused(one_hot).double(), exact(one_hot), rtol=1e-5, atol=1e-30)
-    assert fused(torch.full((2, VOCABULARY), torch.nan)).isnan().all()
