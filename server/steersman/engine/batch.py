@@ -8,7 +8,8 @@ from torch import Tensor
 
 Report = dict[str, list[Any]]
 """For each controlled request of a step: its key, the tokens steered so far by class (None if it is
-not steered), and what is said of the token of this step (None if nothing was asked)."""
+not steered), and what is said of the token of this step: the bytes of a row of `Counted.track`
+(None if nothing was asked)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +75,12 @@ class Counted:
             if self.counts is None
             else dict(zip(self.steered, self.counts.tolist(), strict=True))
         )
-        values = (
-            {} if self.track is None else dict(zip(self.watched, self.track.tolist(), strict=True))
-        )
+        values: Mapping[str, bytes] = {}
+        if self.track is not None:
+            content, width = self.track.numpy().tobytes(), self.track[:1].nbytes
+            values = {
+                id_: content[i * width : (i + 1) * width] for i, id_ in enumerate(self.watched)
+            }
         return {id_: [key, counts.get(id_), values.get(id_)] for id_, key in self.keys.items()}
 
 

@@ -1,6 +1,7 @@
 """What the workers say of requests, on its way into the receipts."""
 
 import itertools
+import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from steersman.trajectory.track import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_ROW = struct.Struct("=6f")
 
 
 @dataclass(slots=True)
@@ -70,10 +73,14 @@ class Reports:
         if counts is not None:
             report.counts[choice] = tuple(counts)
         if values is not None and output.new_token_ids:
-            entropy, logprob, top, strength, closed_by, forced = values
-            report.values[choice].append(
-                Value(entropy, logprob, top, strength, int(closed_by), int(forced))
-            )
+            report.values[choice].append(read_value(values))
+
+
+def read_value(content: bytes) -> Value:
+    """What is said of a token, of the bytes in which it travels: float32 in the columns of
+    `steersman_kernels.governed`."""
+    entropy, logprob, top, strength, closed_by, forced = _ROW.unpack(content)
+    return Value(entropy, logprob, top, strength, int(closed_by), int(forced))
 
 
 def _choice(request_id: str) -> int:

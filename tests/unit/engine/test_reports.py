@@ -1,6 +1,8 @@
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from steersman.engine.reports import Reports
 
 
@@ -24,7 +26,8 @@ def output(request_id: str, params: dict[str, Any] | None, *, tokens: int = 1) -
 def report(
     key: str, counts: list[int] | None = None, values: list[float] | None = None
 ) -> dict[str, Any]:
-    return {"steersman": [key, counts, values]}
+    said = None if values is None else np.array(values, np.float32).tobytes()
+    return {"steersman": [key, counts, said]}
 
 
 def test_the_last_counts_of_every_choice_count() -> None:
