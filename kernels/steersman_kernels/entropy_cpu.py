@@ -5,10 +5,12 @@ finds the caches cold: one call costs a quarter of what the same operations of P
 """
 
 import math
+from typing import Any
 
 import numba  # type: ignore[import-untyped]
 import numpy as np
 import torch
+from numba.extending import overload  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -48,22 +50,35 @@ def _exp(x: np.float32) -> np.float32:
     return p * np.int32(power).view(np.float32)
 
 
+def _value(bits: np.float32 | np.int16) -> np.float32:
+    """A float32, or one of which only the upper half is there: NumPy has no bfloat16."""
+    raise NotImplementedError(bits)
+
+
+@overload(_value, strict=False)  # type: ignore[untyped-decorator]
+def _value_of(bits: Any) -> Any:
+    if isinstance(bits, numba.types.Float):
+        return lambda bits: bits
+    return lambda bits: np.int32(np.int32(bits) << 16).view(np.float32)
+
+
 # Sums in any order: that makes them vectors. NaN, which the compiler may not expect then, is told
 # by its bits.
 @numba.njit(fastmath={"contract", "nsz", "reassoc", "nnan"}, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _statistics(row: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+def _statistics(row: NDArray[np.float32 | np.int16], out: NDArray[np.float32]) -> None:
     largest = _F(-np.inf)
     magnitude = np.int32(0)
     for j in range(row.shape[0]):
-        largest = max(largest, row[j])
-        magnitude = max(magnitude, np.int32(_F(row[j]).view(np.int32) & _MAGNITUDE))
+        value = _value(row[j])
+        largest = max(largest, value)
+        magnitude = max(magnitude, np.int32(_F(value).view(np.int32) & _MAGNITUDE))
     if magnitude > _INFINITY or largest == np.inf:
         out[:] = np.nan
         return
     # The largest stays out of the sum: nothing is lost where it has nearly all the mass.
     rest, spread, equals = _F(0), _F(0), _F(0)
     for j in range(row.shape[0]):
-        gap = max(row[j] - largest, _LEAST)
+        gap = max(_value(row[j]) - largest, _LEAST)
         weight = _exp(gap)
         spread += weight * gap
         rest += weight if gap < 0 else _F(0)
@@ -77,7 +92,7 @@ def _statistics(row: NDArray[np.float32], out: NDArray[np.float32]) -> None:
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
 def _entropy(
-    logits: NDArray[np.float32], rows: NDArray[np.int64], out: NDArray[np.float32]
+    logits: NDArray[np.float32 | np.int16], rows: NDArray[np.int64], out: NDArray[np.float32]
 ) -> None:
     for i in range(len(rows)):
         _statistics(logits[rows[i]], out[i])
@@ -85,7 +100,7 @@ def _entropy(
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
 def _measure(
-    logits: NDArray[np.float32],
+    logits: NDArray[np.float32 | np.int16],
     logit_rows: NDArray[np.int64],
     tokens: NDArray[np.int64],
     token_rows: NDArray[np.int64],
@@ -98,28 +113,28 @@ def _measure(
         token = tokens[token_rows[i]]
         out[i] = 0
         out[i, T_ENTROPY] = found[ENTROPY]
-        out[i, T_LOGPROB] = row[token] - found[LSE] if 0 <= token < len(row) else np.nan
+        out[i, T_LOGPROB] = _value(row[token]) - found[LSE] if 0 <= token < len(row) else np.nan
         out[i, T_TOP] = found[TOP]
 
 
 def entropy_cpu(logits: Tensor, rows: Tensor) -> Tensor:
     """What `entropy` does."""
     out = torch.empty(len(rows), STATISTICS)
-    _entropy(*_float32(logits, rows), out.numpy())
+    _entropy(_readable(logits), rows.numpy(), out.numpy())
     return out
 
 
 def measure_cpu(logits: Tensor, logit_rows: Tensor, tokens: Tensor, token_rows: Tensor) -> Tensor:
     """What `measure` does."""
     out = torch.empty(len(logit_rows), TRACK)
-    _measure(*_float32(logits, logit_rows), tokens.numpy(), token_rows.numpy(), out.numpy())
+    _measure(_readable(logits), logit_rows.numpy(), tokens.numpy(), token_rows.numpy(), out.numpy())
     return out
 
 
-def _float32(
-    logits: Tensor, rows: Tensor
-) -> tuple[NDArray[np.float32], NDArray[np.int32 | np.int64]]:
-    """Logits that NumPy has a type for, and which rows of them are meant."""
-    if logits.dtype == torch.float32:
-        return logits.numpy(), rows.numpy()
-    return logits.index_select(0, rows).float().numpy(), np.arange(len(rows))
+def _readable(logits: Tensor) -> NDArray[np.float32 | np.int16]:
+    """Logits in a type that NumPy has and `_value` reads."""
+    if logits.dtype == torch.bfloat16:
+        logits = logits.view(torch.int16)
+    elif logits.dtype != torch.float32:
+        logits = logits.float()
+    return logits.numpy()

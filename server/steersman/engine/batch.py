@@ -54,7 +54,7 @@ class Counted:
     the outputs of the step are there.
 
     Attributes:
-        keys: The key under which each request reports, by the engine's id.
+        keys: The key under which each of them reports, by the engine's id; there may be others.
         steered: The engine's ids of the steered requests.
         counts: [steered, classes + 1] int32 on the host, as `Seats.counts` has it.
         watched: The engine's ids of the requests that the governor watches.
@@ -70,18 +70,15 @@ class Counted:
 
     def report(self) -> Report:
         """The form in which it travels to the front end."""
-        counts = (
-            {}
-            if self.counts is None
-            else dict(zip(self.steered, self.counts.tolist(), strict=True))
-        )
-        values: Mapping[str, bytes] = {}
+        said: Report = {}
         if self.track is not None:
-            content, width = self.track.numpy().tobytes(), self.track[:1].nbytes
-            values = {
-                id_: content[i * width : (i + 1) * width] for i, id_ in enumerate(self.watched)
-            }
-        return {id_: [key, counts.get(id_), values.get(id_)] for id_, key in self.keys.items()}
+            content, width = self.track.numpy().tobytes(), self.track[0].nbytes
+            for place, id_ in enumerate(self.watched):
+                said[id_] = [self.keys[id_], None, content[place * width : (place + 1) * width]]
+        if self.counts is not None:
+            for id_, counts in zip(self.steered, self.counts.tolist(), strict=True):
+                said.setdefault(id_, [self.keys[id_], None, None])[1] = counts
+        return said
 
 
 class Driven(Protocol):

@@ -75,5 +75,5 @@ class Controlled:
         watched, track = self.governor.taken()
         if not steered and not watched:
             return None
-        keys = {id_: self._keys[id_] for id_ in (*steered, *watched)}
-        return Counted(keys, steered, counts, watched, track)
+        # A copy: it may be read when some of them have left.
+        return Counted(self._keys.copy(), steered, counts, watched, track)

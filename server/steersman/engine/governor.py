@@ -285,7 +285,8 @@ def _law(governing: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _warm_up(vocabulary: int, device: torch.device) -> None:
     """Compile what measures now, so that no request waits for it."""
     rows = torch.zeros(1, dtype=torch.int64, device=device)
-    for dtype in (torch.int32, torch.int64):  # of the drawn tokens
-        logits = torch.zeros(1, vocabulary, device=device)
-        measure(logits, rows, rows.to(dtype), rows)
-    entropy(logits, rows)
+    for dtype in (torch.float32, torch.bfloat16):
+        logits = torch.zeros(1, vocabulary, dtype=dtype, device=device)
+        entropy(logits, rows)
+        for tokens in (rows, rows.int()):
+            measure(logits, rows, tokens, rows)
