@@ -6,11 +6,6 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-Report = dict[str, list[Any]]
-"""For each controlled request of a step: its key, the tokens steered so far by class (None if it is
-not steered), and what is said of the token of this step: the bytes of a row of `Counted.track`
-(None if nothing was asked)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
@@ -68,16 +63,45 @@ class Counted:
     watched: Sequence[str] = ()
     track: Tensor | None = None
 
-    def report(self) -> Report:
-        """The form in which it travels to the front end."""
-        said: Report = {}
-        if self.track is not None:
-            content, width = self.track.numpy().tobytes(), self.track[0].nbytes
-            for place, id_ in enumerate(self.watched):
-                said[id_] = [self.keys[id_], None, content[place * width : (place + 1) * width]]
-        if self.counts is not None:
-            for id_, counts in zip(self.steered, self.counts.tolist(), strict=True):
-                said.setdefault(id_, [self.keys[id_], None, None])[1] = counts
+    def report(self) -> "Report":
+        """The form in which it travels to the scheduler."""
+        return Report(
+            self.keys,
+            self.steered,
+            [] if self.counts is None else self.counts.tolist(),
+            self.watched,
+            b"" if self.track is None else self.track.numpy().tobytes(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """`Counted`, in one piece: the scheduler waits while it is packed and unpacked.
+
+    Attributes:
+        keys: As there.
+        steered: As there.
+        counts: Tokens steered so far by class, of each steered request.
+        watched: As there.
+        track: The bytes of the track.
+
+    """
+
+    keys: Mapping[str, str]
+    steered: Sequence[str]
+    counts: Sequence[Sequence[int]]
+    watched: Sequence[str]
+    track: bytes
+
+    def said(self) -> dict[str, list[Any]]:
+        """By the engine's id: the request's key, its counts (None if it is not steered), and the
+        bytes of its row of the track (None if it is not watched)."""
+        said: dict[str, list[Any]] = {}
+        width = len(self.track) // max(1, len(self.watched))
+        for place, id_ in enumerate(self.watched):
+            said[id_] = [self.keys[id_], None, self.track[place * width : (place + 1) * width]]
+        for id_, counts in zip(self.steered, self.counts, strict=True):
+            said.setdefault(id_, [self.keys[id_], None, None])[1] = counts
         return said
 
 

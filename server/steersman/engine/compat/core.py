@@ -47,12 +47,13 @@ def _pass_reports_on() -> None:
     def with_report(self: Any, scheduler_output: Any, model_runner_output: Any) -> Any:
         outputs = update_from_output(self, scheduler_output, model_runner_output)
         if report := getattr(model_runner_output, REPORT, None):
+            said = report.said()
             for client in outputs.values():
                 for output in client.outputs:
-                    if said := report.get(output.request_id):
+                    if own := said.get(output.request_id):
                         output.kv_transfer_params = {
                             **(output.kv_transfer_params or {}),
-                            KEY: said,
+                            KEY: own,
                         }
         return outputs
 
