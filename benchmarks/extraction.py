@@ -2,10 +2,11 @@
 
 The published way is a plain transformers forward for each response, whose hooks keep the
 activations of its thinking tokens until all are averaged. Both take the same tokens of the same
-responses, at both sites of all layers, in float32, with the same number of threads, in rounds that
-alternate. Each runs in a process of its own; start-up is reported apart.
+responses, at both sites of all layers, in the same precision, with the same number of threads, in
+rounds that alternate. Each runs in a process of its own; start-up is reported apart.
 
-    python benchmarks/extraction.py [--model reasoner] [--responses 400] [--rounds 7] [--threads 1]
+    python benchmarks/extraction.py [--model reasoner] [--dtype bfloat16] [--responses 400]
+        [--rounds 7] [--threads 1]
 """
 
 import argparse
@@ -32,6 +33,8 @@ from steersman.puzzles.problems import KINDS, TRAINED, problems
 Directions = dict[str, np.ndarray]
 """By site, [layers, hidden_size]."""
 
+DTYPES = {"bfloat16": 2, "float32": 4}
+"""Bytes of a number. The authors' scripts run in bfloat16."""
 TOKENS = {"reasoner": 448, "smollm2": 256}
 CACHED_TOKENS = 16384
 """Room of the KV cache. It is small, so that all of it is in use before memory is looked at."""
@@ -41,12 +44,12 @@ AIM = 5.0
 class Engine:
     """Our engine."""
 
-    def __init__(self, model: str, cache_bytes: int, threads: int) -> None:
+    def __init__(self, model: str, dtype: str, threads: int, cache_bytes: int) -> None:
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = f"0-{threads - 1}"
         from steersman.engine.offline import OfflineEngine
 
         cache = ("--kv-cache-memory-bytes", str(cache_bytes))
-        self._engine = OfflineEngine(model, ("--dtype", "float32", *cache), capture=True)
+        self._engine = OfflineEngine(model, ("--dtype", dtype, *cache), capture=True)
 
     def capture(self, contrast: Contrast) -> None:
         """Add the responses of a contrast to the sums."""
@@ -65,7 +68,7 @@ class Engine:
 class Published:
     """Hooks on transformers, a response at a time; with or without the logits of its tokens."""
 
-    def __init__(self, model: str, threads: int, logits: bool) -> None:
+    def __init__(self, model: str, dtype: str, threads: int, logits: bool) -> None:
         import torch
         from transformers import AutoModelForCausalLM
 
@@ -73,7 +76,7 @@ class Published:
         self._torch = torch
         with models.ConsoleProgress() as progress:
             directory = models.prepare(model, progress=progress)
-        whole = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+        whole = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).eval()
         self._forward = whole if logits else whole.model
         self._seen: dict[str, list[Any]] = {"attn": [], "layer": []}
         for layer in whole.model.layers:
@@ -103,7 +106,7 @@ class Published:
         torch = self._torch
         found = {}
         for site, sides in self._kept.items():
-            plus, minus = (torch.stack([one.mean(dim=1) for one in side]) for side in sides)
+            plus, minus = (torch.stack([one.float().mean(dim=1) for one in side]) for side in sides)
             found[site] = (plus.mean(dim=0) - minus.mean(dim=0)).numpy()
         self._forget()
         return found
@@ -229,14 +232,14 @@ def drawn(model: str, count: int) -> Contrast:
     return Contrast.of(long, short)
 
 
-def cache_bytes(model: str) -> int:
-    """Bytes of a float32 KV cache of `CACHED_TOKENS`."""
+def cache_bytes(model: str, dtype: str) -> int:
+    """Bytes of a KV cache of `CACHED_TOKENS`."""
     from transformers import AutoConfig
 
     with models.ConsoleProgress() as progress:
         config = AutoConfig.from_pretrained(models.prepare(model, progress=progress))
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    token = 2 * 4 * config.num_hidden_layers * config.num_key_value_heads * head
+    token = 2 * DTYPES[dtype] * config.num_hidden_layers * config.num_key_value_heads * head
     return int(token * CACHED_TOKENS)
 
 
@@ -261,17 +264,18 @@ def main() -> None:
     parser.add_argument("--responses", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
     options = parser.parse_args()
-    model, threads = options.model, options.threads
+    model, dtype, threads = options.model, options.dtype, options.threads
     contrast = drawn(model, options.responses)
     everyone = (*contrast.plus, *contrast.minus)
     print(f"{len(everyone)} responses, {sum(len(one.tokens) for one in everyone)} tokens")
 
     seconds: dict[str, list[float]] = {}
     with (
-        Side(Engine, model, cache_bytes(model), threads) as engine,
-        Side(Published, model, threads, True) as whole,
-        Side(Published, model, threads, False) as body,
+        Side(Engine, model, dtype, threads, cache_bytes(model, dtype)) as engine,
+        Side(Published, model, dtype, threads, True) as whole,
+        Side(Published, model, dtype, threads, False) as body,
     ):
         sides = {"engine": engine, "published": whole, "published, no logits": body}
         start = {name: round(side.start_seconds, 1) for name, side in sides.items()}
@@ -285,7 +289,7 @@ def main() -> None:
                 print(f"round {number}: {name} {taken:.2f} s", flush=True)
         memory = {"engine": engine.memory(contrast)}
     # In a new process: the rounds have left this one with memory to fill.
-    with Side(Published, model, threads, True) as fresh:
+    with Side(Published, model, dtype, threads, True) as fresh:
         memory["published"] = fresh.memory(contrast)
 
     report.write(
@@ -293,6 +297,7 @@ def main() -> None:
         {
             "what": "means of the residual stream at all layers, by our engine and as published",
             "model": model,
+            "dtype": dtype,
             "threads": threads,
             "responses": len(everyone),
             "tokens": sum(len(one.tokens) for one in everyone),

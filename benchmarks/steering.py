@@ -1,9 +1,9 @@
 """What steering costs: throughput over the same server with no steering installed.
 
 Both servers run at once, each on a core of its own, and are loaded at the same time for the same
-time: what else the machine does slows both. All loads take their turns in every round, and after
-each round the servers change cores, so that neither has the better one. The result of a load is the
-geometric mean of its ratios, one a round.
+time: what else the machine does slows both. All loads take their turns in every round; after each
+round the servers change cores, so that neither has the better one, and after two another load comes
+first. The result of a load is the geometric mean of its ratios, one a round.
 
     python benchmarks/steering.py [--rounds 8] [--seconds 20]
 """
@@ -150,7 +150,9 @@ def main() -> None:
         for number in range(options.rounds):
             for server, core in zip((plain, ours), CORES[:: (-1) ** number], strict=True):
                 move(server, core)
-            for name, (steer, _) in LOADS.items():
+            first = number // 2 % len(LOADS)
+            for name in (*LOADS, *LOADS)[first : first + len(LOADS)]:
+                steer, _ = LOADS[name]
                 pair = asyncio.run(both(plain.url, ours.url, steer, options.seconds))
                 rates[name].append(pair)
                 print(f"round {number}: {name}: plain {pair[0]:.1f}, steering {pair[1]:.1f}")

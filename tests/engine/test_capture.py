@@ -2,6 +2,7 @@
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -22,10 +23,28 @@ ENGINE = ("--dtype", "float32", "--max-num-seqs", "32")
 PROBLEMS = problems("arithmetic", 2, "held_out", seed=1, count=12)
 
 
-def draw() -> tuple[list[Sample], list[str]]:
-    """Eight responses to each problem."""
+@dataclass(frozen=True)
+class Captured:
+    """What one engine has sampled and captured.
+
+    Attributes:
+        contrasts: Of its samples, by method.
+        means: Over each of them.
+        inputs: What the heads hand on in the first.
+        texts: Of its tokens.
+
+    """
+
+    contrasts: dict[str, Contrast]
+    means: dict[str, dict[str, Means]]
+    inputs: np.ndarray
+    texts: list[str]
+
+
+def capture() -> Captured:
+    """Sample eight responses to each problem, and capture contrasts of them."""
     asked = [problem for problem in PROBLEMS for _ in range(8)]
-    with OfflineEngine("reasoner", ENGINE) as engine:
+    with OfflineEngine("reasoner", ENGINE, capture=True) as engine:
         prompts = [engine.prompt(problem.prompt) for problem in asked]
         markers = engine.markers
         responses = engine.respond(prompts, range(len(asked)), temperature=1.0, max_tokens=400)
@@ -40,20 +59,21 @@ def draw() -> tuple[list[Sample], list[str]]:
             )
             for problem, prompt, response in zip(asked, prompts, responses, strict=True)
         ]
-        return samples, engine.texts()
-
-
-def captured(contrasts: list[Contrast]) -> tuple[list[dict[str, Means]], np.ndarray]:
-    """Means over each contrast, and of the first what its heads hand on."""
-    found = []
-    with OfflineEngine("reasoner", (*ENGINE, "--enforce-eager"), capture=True) as engine:
-        for contrast in contrasts:
+        texts = engine.texts()
+        contrasts = {
+            "thinkedit": thinkedit.contrast(samples, by="percentiles"),
+            "efficiency": efficiency.contrast(samples, least=5),
+            "segments": segments.contrast(samples, texts, least=5),
+            "within problems": segments.contrast(samples, texts, within_problems=True, least=5),
+        }
+        means = {}
+        for method, contrast in contrasts.items():
             for _ in engine.capture(contrast):
                 pass
-            found.append(engine.means(contrast))
-        for _ in engine.capture(contrasts[0]):
+            means[method] = engine.means(contrast)
+        for _ in engine.capture(contrasts["thinkedit"]):
             pass
-        return found, engine.head_inputs(contrasts[0])
+        return Captured(contrasts, means, engine.head_inputs(contrasts["thinkedit"]), texts)
 
 
 def reference(contrast: Contrast) -> dict[str, np.ndarray]:
@@ -83,63 +103,42 @@ def reference(contrast: Contrast) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def contrasts() -> dict[str, Contrast]:
+def captured() -> Captured:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        samples, texts = pool.submit(draw).result(300)
-    assert len(texts) == AutoConfig.from_pretrained(REASONER).vocab_size
-    return {
-        "thinkedit": thinkedit.contrast(samples, by="percentiles"),
-        "efficiency": efficiency.contrast(samples, least=5),
-        "segments": segments.contrast(samples, texts, least=5),
-        "within problems": segments.contrast(samples, texts, within_problems=True, least=5),
-    }
-
-
-@pytest.fixture(scope="module")
-def from_engine(contrasts: dict[str, Contrast]) -> tuple[list[dict[str, Means]], np.ndarray]:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(captured, list(contrasts.values())).result(300)
-
-
-@pytest.fixture(scope="module")
-def means(
-    contrasts: dict[str, Contrast], from_engine: tuple[list[dict[str, Means]], np.ndarray]
-) -> dict[str, dict[str, Means]]:
-    return dict(zip(contrasts, from_engine[0], strict=True))
+        return pool.submit(capture).result(300)
 
 
 @pytest.mark.parametrize("method", ["thinkedit", "efficiency", "segments", "within problems"])
-def test_directions_equal_those_of_transformers(
-    contrasts: dict[str, Contrast], means: dict[str, dict[str, Means]], method: str
-) -> None:
-    wanted = reference(contrasts[method])
+def test_directions_equal_those_of_transformers(captured: Captured, method: str) -> None:
+    wanted = reference(captured.contrasts[method])
+    means = captured.means[method]
 
-    assert set(means[method]) == set(wanted)
+    assert set(means) == set(wanted)
     for site, directions in wanted.items():
-        for mine, theirs in zip(means[method][site].direction, directions, strict=True):
+        for mine, theirs in zip(means[site].direction, directions, strict=True):
             cosine = mine @ theirs / np.linalg.norm(mine) / np.linalg.norm(theirs)
             assert cosine >= 0.9999
             assert np.linalg.norm(mine) == pytest.approx(np.linalg.norm(theirs), rel=1e-3)
 
 
-def test_norms_and_separation_are_those_of_the_residual_stream(
-    means: dict[str, dict[str, Means]],
-) -> None:
-    found = means["segments"]["layer"]
+def test_norms_and_separation_are_those_of_the_residual_stream(captured: Captured) -> None:
+    found = captured.means["segments"]["layer"]
 
     assert (found.norms > 0).all()
     assert np.isfinite(found.separation).all()
     assert (found.separation > 0).all()
 
 
-def test_contributions_of_heads_equal_those_of_transformers(
-    contrasts: dict[str, Contrast], from_engine: tuple[list[dict[str, Means]], np.ndarray]
-) -> None:
+def test_every_token_of_the_model_has_a_text(captured: Captured) -> None:
+    assert len(captured.texts) == AutoConfig.from_pretrained(REASONER).vocab_size
+
+
+def test_contributions_of_heads_equal_those_of_transformers(captured: Captured) -> None:
     directions = np.random.default_rng(0).normal(size=(LAYERS, HIDDEN)).astype(np.float32)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    minus = contrasts["thinkedit"].minus
+    minus = captured.contrasts["thinkedit"].minus
 
-    inputs = from_engine[1][:, 1]
+    inputs = captured.inputs[:, 1]
     found = contributions(inputs, Checkpoint(REASONER, LAYERS, HIDDEN), dict(enumerate(directions)))
 
     # By the definition: each head's part of what the attention adds, by tokens, then by traces.

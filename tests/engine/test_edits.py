@@ -10,10 +10,9 @@ import pytest
 from steersman.directions.edit import apply
 from steersman.edits import file
 from steersman.edits.checkpoint import Checkpoint
-from steersman.engine.settings import Settings
 from steersman.steering.configuration import EditTerm, Term
-from tests.engine.edits import random_edit
-from tests.engine.host import HIDDEN, LAYERS, REASONER, ROWS, EngineProcess, Job, Result
+from tests.engine.edits import QUESTIONS, WITH_EDITS, distributions, random_edit
+from tests.engine.host import HIDDEN, LAYERS, REASONER, EngineProcess, Job, Result
 
 CLOSE = 2e-4
 """Log-probabilities of the same request in batches of different sizes, in float32."""
@@ -22,29 +21,11 @@ ROUNDING = 0.02
 HEADS = {0: (1, 4), 2: (0, 2, 5), 3: (3,)}
 EDIT = random_edit(HEADS, weight=20.0)
 OTHER = random_edit({0: (0,), 1: (2, 3)}, weight=20.0, seed=1)
-WITH_EDITS = {"additional_config": Settings(rows=ROWS, edit_rows=2).added_to({})}
-QUESTIONS = ("6+9*3-8=?", "5*7-4+1=?")
-CONTINUATION = (339, 198, 24, 9, 18, 28)
 OPTIONS = {"max_tokens": 16, "ignore_eos": True, "logprobs": 0}
 
 
 def jobs(engine: EngineProcess) -> list[Job]:
     return [Job(engine.encode(question), options=OPTIONS) for question in QUESTIONS]
-
-
-def distributions(engine: EngineProcess, edit: EditTerm | None) -> np.ndarray:
-    """Log-probabilities after the same prompts and the same first tokens: [jobs, vocabulary]."""
-    results = engine.run(
-        *(
-            Job(
-                [*engine.encode(question), *CONTINUATION],
-                options={"max_tokens": 1, "logprobs": -1},
-                edit=edit,
-            )
-            for question in QUESTIONS
-        )
-    )
-    return np.array([[r.logprobs[0][token] for token in sorted(r.logprobs[0])] for r in results])
 
 
 def sampled(result: Result) -> list[float]:
@@ -196,17 +177,3 @@ def test_an_edit_gives_its_row_back(engine: EngineProcess) -> None:
     assert result.edited
     engine.rpc("unload_edit", third.digest)
     engine.offer(OTHER)
-
-
-def test_two_tensor_parallel_ranks_edit_as_one(engine: EngineProcess) -> None:
-    engine.apply(EDIT)
-    live = distributions(engine, None)
-    engine.apply()
-    chosen = distributions(engine, EditTerm(EDIT.digest, 1.0))
-    with EngineProcess(ranks=2, tensor_parallel_size=2, **WITH_EDITS) as two:
-        two.offer(EDIT)
-        np.testing.assert_allclose(
-            distributions(two, EditTerm(EDIT.digest, 1.0)), chosen, atol=CLOSE
-        )
-        two.apply(EDIT)
-        np.testing.assert_allclose(distributions(two, None), live, atol=CLOSE)

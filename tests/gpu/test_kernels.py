@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from steersman_kernels import governed as at
-from steersman_kernels.entropy import STATISTICS, entropy
+from steersman_kernels.entropy import STATISTICS, entropy, measure
 from steersman_kernels.gate import (
     CLASSES,
     CLOSED,
@@ -305,6 +305,20 @@ def test_entropy(size: int, count: int, dtype: torch.dtype) -> None:
     nats = -(log.exp() * log.clamp(min=-1e300)).sum(dim=1)
     wanted = torch.stack([(top + rest.log1p())[:, 0], nats, 1 / (1 + rest[:, 0])], dim=1)
     torch.testing.assert_close(found.double(), wanted[rows], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_measured_are_the_tokens_that_were_drawn(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    logits = (torch.randn(40, 50_000, device="cuda") * 4).to(dtype)
+    logit_rows, token_rows = (torch.randperm(40, device="cuda")[:33] for _ in range(2))
+    tokens = torch.randint(0, 50_000, (40,), device="cuda")
+    tokens[:2] = torch.tensor([-1, 50_000])
+
+    found = measure(logits, logit_rows, tokens, token_rows)
+
+    wanted = measure(logits.cpu(), logit_rows.cpu(), tokens.cpu(), token_rows.cpu())
+    torch.testing.assert_close(found.cpu(), wanted, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
 def test_entropy_in_a_graph() -> None:
