@@ -229,10 +229,11 @@ def test_a_full_bank_makes_requests_wait_then_refuses(
     with concurrent.futures.ThreadPoolExecutor() as pool, suspended(reasoner):
         held = [start(strength) for strength in strengths]
         wait_for(reasoner, ROWS_IN_USE, STEERING_ROWS)
-        same = start(strengths[0])
         with pytest.raises(openai.RateLimitError, match="all 3 steering rows") as caught:
             complete(thinker, steer(noise, strength=0.9))
-        assert not same.done()
+        same = start(strengths[0])
+        time.sleep(1)
+        assert not same.done()  # it would have been refused by now
 
     assert caught.value.response.headers["retry-after"] == "1"
     assert caught.value.param == "control.steer"
