@@ -4,7 +4,7 @@ One server answers the same 32 requests: without a control, monitored, and with 
 `logprobs`, one number a token; the kinds take turns. `monitor_steps.py` has the engine's part
 alone.
 
-    python benchmarks/monitor.py [--rounds 12]
+    python benchmarks/monitor.py [--models smollm2 reasoner] [--rounds 12]
 """
 
 import argparse
@@ -73,18 +73,21 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=12)
-    rounds = parser.parse_args().rounds
-    report.write(
-        "monitor",
-        {
-            "what": "throughput over HTTP of 32 requests at once that are watched, over the same "
-            "without a control",
-            "requests": REQUESTS,
-            "tokens_a_request": TOKENS,
-            "rounds": rounds,
-            "models": {model: measure(model, rounds) for model in TOKENS},
-        },
-    )
+    parser.add_argument("--models", choices=TOKENS, nargs="+", default=[*TOKENS])
+    options = parser.parse_args()
+    for model in options.models:
+        report.write(
+            f"monitor_{model}",
+            {
+                "what": "throughput over HTTP of 32 requests at once that are watched, over the "
+                "same without a control",
+                "model": model,
+                "requests": REQUESTS,
+                "tokens_a_request": TOKENS[model],
+                "rounds": options.rounds,
+                "kinds": measure(model, options.rounds),
+            },
+        )
 
 
 if __name__ == "__main__":

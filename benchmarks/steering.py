@@ -27,6 +27,7 @@ MODEL = "smollm2"
 HIDDEN, LAYERS = 576, 30
 REQUESTS = 32
 TOKENS = 48
+PAUSE_SECONDS = 3.0
 FLAGS = (MODEL, "--max-num-seqs", str(REQUESTS), "--steering-rows", "64")
 VECTORS = tuple("abcd")
 NOT_INSTALLED = "not installed"
@@ -94,7 +95,7 @@ def main() -> None:
             NOT_INSTALLED: lambda: seconds(plain.url, None),
             **{name: lambda steer=steer: seconds(ours.url, steer) for name, steer in LOADS.items()},
         }
-        taken = turns.take(loads, rounds)
+        taken = turns.take(loads, rounds, PAUSE_SECONDS)
     tokens = REQUESTS * TOKENS
     report.write(
         "steering",

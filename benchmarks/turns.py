@@ -32,13 +32,26 @@ def answers(url: str, bodies: Sequence[Mapping[str, Any]]) -> tuple[float, list[
     return asyncio.run(ask_all())
 
 
-def take(loads: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each load in each round; a round before the first one warms up."""
+def take(
+    loads: Mapping[str, Callable[[], float]], rounds: int, pause: float = 0.0
+) -> dict[str, list[float]]:
+    """Seconds of each load in each round; a round before the first one warms up.
+
+    Args:
+        loads: By name.
+        rounds: How often each is taken.
+        pause: Seconds before each load. Where servers take turns the one before needs them: vLLM's
+            processes spin for a while when they have nothing left to do.
+
+    """
     names = list(loads)
     taken: dict[str, list[float]] = {name: [] for name in names}
     for number in range(-1, rounds):
         turn = number % len(names)
-        found = {name: loads[name]() for name in names[turn:] + names[:turn]}
+        found = {}
+        for name in names[turn:] + names[:turn]:
+            time.sleep(pause)
+            found[name] = loads[name]()
         for name, seconds in found.items() if number >= 0 else ():
             taken[name].append(seconds)
         print(number, {name: round(found[name], 3) for name in names}, flush=True)
