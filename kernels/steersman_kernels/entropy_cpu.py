@@ -132,9 +132,13 @@ def measure_cpu(logits: Tensor, logit_rows: Tensor, tokens: Tensor, token_rows: 
 
 
 def _readable(logits: Tensor) -> NDArray[np.float32 | np.int16]:
-    """Logits in a type that NumPy has and `_value` reads."""
+    """Logits in a type that NumPy has and `_value` reads, their rows side by side.
+
+    A model with a padded vocabulary hands on a slice, of which the loops would be compiled anew
+    while a request waits, and not into vectors.
+    """
     if logits.dtype == torch.bfloat16:
         logits = logits.view(torch.int16)
     elif logits.dtype != torch.float32:
         logits = logits.float()
-    return logits.numpy()
+    return logits.contiguous().numpy()
