@@ -13,8 +13,7 @@ too small for that says `"cold": false`: there the time is that of a launch.
 
 - `log_softmax`: of `entropy`, the same three numbers by `torch.log_softmax`; its floor is that of
   reading the logits once, and the aim is to come within 1.25 times of it
-- `govern`: a step of requests that all think, with loops, exits and a law in use, and for
-  comparison the reference's tensor code on the GPU, which waits for the host
+- `govern`: a step of requests that all think, with loops, exits and a law in use
 
 Needs torch and triton alone:
 
@@ -26,7 +25,6 @@ import itertools
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -38,23 +36,13 @@ import triton
 from torch import Tensor
 
 from steersman_kernels import governed as at
-from steersman_kernels.entropy import STATISTICS, entropy
-from steersman_kernels.gate import (
-    CLASSES,
-    CLOSED,
-    NEVER,
-    OPENED,
-    ORIGIN,
-    ROWS,
-    WIDTH,
-    Markers,
-    gate,
-)
-from steersman_kernels.governed import State, Vocabulary
+from steersman_kernels.entropy import entropy
+from steersman_kernels.gate import gate
+from steersman_kernels.governed import STATISTICS, State, Vocabulary
 from steersman_kernels.governor import coefficients, govern
-from steersman_kernels.governor_reference import govern_reference
 from steersman_kernels.project import project
 from steersman_kernels.steer import steer
+from steersman_kernels.steered import CLASSES, CLOSED, NEVER, OPENED, ORIGIN, ROWS, WIDTH, Markers
 
 TOKENS = (1, 32, 256, 2048, 8192)
 SIZES = (896, 3584, 4096, 8192)
@@ -278,15 +266,6 @@ def measure_govern(count: int) -> dict[str, Any]:
 
     row = {"requests": count, "us": microseconds(seconds(step, LAUNCHES[0]))}
     row["coefficients_us"] = microseconds(seconds(factors, LAUNCHES[0]))
-    # It reads on the host, so no graph holds it.
-    times = []
-    for _ in range(REPLAYS):
-        torch.cuda.synchronize()
-        begin = time.perf_counter()
-        govern_reference(state, vocabulary, **arguments)
-        torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
-    row["reference_us"] = microseconds(statistics.median(times[5:]))
     return row
 
 

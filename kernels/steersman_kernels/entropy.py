@@ -1,18 +1,12 @@
 """What a row of logits says of the model's certainty, in one pass over the vocabulary."""
 
-import functools
-import importlib
-from typing import Any
-
 import torch
 import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from steersman_kernels.governed import TRACK
-from steersman_kernels.reference import ENTROPY, LSE, STATISTICS, TOP
-
-__all__ = ["ENTROPY", "LSE", "STATISTICS", "TOP", "entropy", "entropy_triton", "measure"]
+from steersman_kernels.governed import ENTROPY, LSE, STATISTICS, TOP, TRACK
+from steersman_kernels.loops import loops
 
 _BLOCK = 1024
 _WARPS = 4
@@ -95,13 +89,6 @@ def _whole_kernel(  # type: ignore[no-untyped-def]
     tl.store(out_ptr + row * 3 + 2, 1.0 / total)
 
 
-@functools.cache
-def _loops() -> Any:
-    """What serves on a CPU. It brings numba: vLLM, which looks into all modules that are loaded
-    when a worker starts, fails at those of numba's, so it must not be loaded before."""
-    return importlib.import_module("steersman_kernels.entropy_cpu")
-
-
 def entropy(logits: Tensor, rows: Tensor) -> Tensor:
     """Log-sum-exp, entropy and top probability of some rows of logits.
 
@@ -119,7 +106,7 @@ def entropy(logits: Tensor, rows: Tensor) -> Tensor:
         NaN where a logit is.
 
     """
-    function = entropy_triton if logits.is_cuda else _loops().entropy_cpu
+    function = entropy_triton if logits.is_cuda else loops("entropy").entropy
     found: Tensor = function(logits, rows)
     return found
 
@@ -139,7 +126,7 @@ def measure(logits: Tensor, logit_rows: Tensor, tokens: Tensor, token_rows: Tens
 
     """
     if not logits.is_cuda:
-        said: Tensor = _loops().measure_cpu(logits, logit_rows, tokens, token_rows)
+        said: Tensor = loops("entropy").measure(logits, logit_rows, tokens, token_rows)
         return said
     statistics = entropy_triton(logits, logit_rows)
     drawn = tokens[token_rows].long()

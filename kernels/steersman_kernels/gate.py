@@ -4,34 +4,8 @@ import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
-from steersman_kernels.reference import (
-    CLASSES,
-    CLOSED,
-    COUNTS,
-    EDITED,
-    NEVER,
-    OPENED,
-    ORIGIN,
-    ROWS,
-    WIDTH,
-    Markers,
-    gate_reference,
-)
-
-__all__ = [
-    "CLASSES",
-    "CLOSED",
-    "COUNTS",
-    "EDITED",
-    "NEVER",
-    "OPENED",
-    "ORIGIN",
-    "ROWS",
-    "WIDTH",
-    "Markers",
-    "gate",
-    "gate_triton",
-]
+from steersman_kernels.loops import loops
+from steersman_kernels.steered import CLOSED, COUNTS, NEVER, OPENED, ORIGIN, ROWS, WIDTH, Markers
 
 # A kernel reads no plain globals.
 _ORIGIN = tl.constexpr(ORIGIN)
@@ -118,7 +92,7 @@ def gate(
 ) -> None:
     """Write the bank row of every token row of the batch into `slot`, -1 where none applies.
 
-    The columns of `requests` and the classes of tokens are described in `reference`. For each
+    The columns of `requests` and the classes of tokens are described in `steered`. For each
     request with a seat, first OPENED and CLOSED become the least position at which the step's
     generated rows have the marker, if that is earlier; then each row gets the bank row of its
     class, and COUNTS the number of its rows that got one. Repeating a step changes counts only.
@@ -138,13 +112,14 @@ def gate(
         markers: the tokens that open and close the thinking phase.
         slot: `[>= tokens]`, int32; the whole buffer is overwritten.
 
-    Nothing is checked: an index out of range reads or writes out of bounds on a GPU, and raises
-    IndexError or RuntimeError on a CPU.
+    Nothing is checked: an index out of range reads or writes out of bounds.
     """
     if slot.is_cuda:
         gate_triton(requests, seats, query_start, positions, token_ids, boundary, markers, slot)
     else:
-        gate_reference(requests, seats, query_start, positions, token_ids, boundary, markers, slot)
+        loops("gate").gate(
+            requests, seats, query_start, positions, token_ids, boundary, markers, slot
+        )
 
 
 def gate_triton(

@@ -49,7 +49,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from steersman_kernels.reference import NEVER as NEVER
+from steersman_kernels.steered import NEVER as NEVER
 
 # Columns of `ints`: what the request asks for, ...
 KNOWN = 0
@@ -111,6 +111,12 @@ BY_LENGTH = 5
 BY_CERTAINTY = 6
 PROPORTIONAL = 1
 CONFIDENCE_LAW = 2
+
+# Columns of what `entropy` returns.
+LSE = 0
+ENTROPY = 1
+TOP = 2
+STATISTICS = 3
 
 # Columns of the track.
 T_ENTROPY = 0

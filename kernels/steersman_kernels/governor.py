@@ -14,7 +14,7 @@ from steersman_kernels.governed import (
     Vocabulary,
 )
 from steersman_kernels.governor_kernels import coefficients_triton, govern_triton
-from steersman_kernels.governor_reference import coefficients_reference, govern_reference
+from steersman_kernels.loops import loops
 
 __all__ = ["coefficients", "forbid_stops", "govern", "steepness"]
 
@@ -70,19 +70,31 @@ def govern(
 
     Nothing is checked: an index out of range reads or writes out of bounds on a GPU.
     """
-    run = govern_triton if sampled.is_cuda else govern_reference
-    run(
+    if sampled.is_cuda:
+        govern_triton(
+            state,
+            vocabulary,
+            seats=seats,
+            positions=positions,
+            rows=rows,
+            sampled=sampled,
+            logits=logits,
+            logit_rows=logit_rows,
+            statistics=statistics,
+            track=track,
+        )
+        return
+    loops("governor").govern(
         state,
         vocabulary,
         seats=seats,
         positions=positions,
         rows=rows,
         sampled=sampled,
-        logits=logits,
-        logit_rows=logit_rows,
         statistics=statistics,
         track=track,
     )
+    loops("entropy").logprobs(logits, logit_rows, sampled, rows, statistics, track)
 
 
 def coefficients(
@@ -105,7 +117,7 @@ def coefficients(
         positions: `[>= tokens]`, int64, below NEVER.
 
     """
-    run = coefficients_triton if coef.is_cuda else coefficients_reference
+    run = coefficients_triton if coef.is_cuda else loops("governor").coefficients
     run(coef, state, seats, query_start, positions)
 
 
@@ -125,6 +137,8 @@ def forbid_stops(
         rows: `[n]`, int32 or int64: their rows of `logits`, none twice.
 
     """
+    if not logits.is_cuda and not loops("governor").any_short(state, seats):
+        return
     ints = state.ints.index_select(0, seats)
     short = (ints[:, PHASE] == ANSWER) & (ints[:, ANSWERED] < ints[:, MIN_ANSWER])
     short &= ints[:, GOVERNED] != 0

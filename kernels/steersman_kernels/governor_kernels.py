@@ -5,19 +5,11 @@ import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
 from steersman_kernels import governed as at
-from steersman_kernels import reference
 from steersman_kernels.governed import State, Vocabulary
 
 # A kernel may read a module's attributes, but Triton does not see that one has changed since it
 # put the compiled kernel into its cache. So every kernel takes them all as one constant.
-_LAYOUT = str(
-    sorted(
-        (module.__name__, name, value)
-        for module in (at, reference)
-        for name, value in vars(module).items()
-        if isinstance(value, int)
-    )
-)
+_LAYOUT = str(sorted((name, value) for name, value in vars(at).items() if isinstance(value, int)))
 
 
 @triton.jit
@@ -128,8 +120,8 @@ def _govern_kernel(  # type: ignore[no-untyped-def]
 
     row = tl.load(rows_ptr + program).to(tl.int64)
     drawn = tl.load(sampled_ptr + row).to(tl.int32)
-    measured = statistics_ptr + program * reference.STATISTICS
-    entropy, top = tl.load(measured + reference.ENTROPY), tl.load(measured + reference.TOP)
+    measured = statistics_ptr + program * at.STATISTICS
+    entropy, top = tl.load(measured + at.ENTROPY), tl.load(measured + at.TOP)
     phase, thought = tl.load(ints + at.PHASE), tl.load(ints + at.THOUGHT)
     seen = tl.load(ints + at.SEEN)
     before, inside = phase == at.BEFORE, phase == at.THINKING
@@ -244,7 +236,7 @@ def _govern_kernel(  # type: ignore[no-untyped-def]
     known = (token >= 0) & (token < logits_size)
     logit = tl.load(logit_row + token, mask=known, other=float("nan")).to(tl.float32)
     tl.store(track + at.T_ENTROPY, entropy)
-    tl.store(track + at.T_LOGPROB, logit - tl.load(measured + reference.LSE))
+    tl.store(track + at.T_LOGPROB, logit - tl.load(measured + at.LSE))
     tl.store(track + at.T_TOP, top)
     tl.store(track + at.T_STRENGTH, strength)
     tl.store(track + at.T_CLOSED_BY, closed_by.to(tl.float32))

@@ -4,7 +4,7 @@ import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
-from steersman_kernels.reference import project_reference
+from steersman_kernels.loops import loops
 
 _BLOCK = 1024
 _WARPS = 4
@@ -72,13 +72,12 @@ def project(
         slot: `[>= tokens]`, int32, below `rows`; negative for a token that is not edited.
         coef: `[>= tokens]`, float32.
 
-    Nothing is checked: a slot of `rows` or more reads out of bounds on a GPU, and raises
-    IndexError on a CPU.
+    Nothing is checked: a slot of `rows` or more reads out of bounds.
     """
     if output.is_cuda:
         project_triton(output, inputs, read, write, slot, coef)
     else:
-        project_reference(output, inputs, read, write, slot, coef)
+        loops("rows").project(output, inputs, read, write, slot, coef)
 
 
 def project_triton(

@@ -4,7 +4,7 @@ import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
-from steersman_kernels.reference import steer_reference
+from steersman_kernels.loops import loops
 
 # A program takes a whole row up to this size: the fewer programs, the cheaper the rows that only
 # find that they are not steered.
@@ -51,13 +51,12 @@ def steer(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
         slot: `[>= tokens]`, int32, below `rows`; negative for a token that is not steered.
         coef: `[>= tokens]`, float32.
 
-    Nothing is checked: a slot of `rows` or more reads out of bounds on a GPU, and raises
-    IndexError on a CPU.
+    Nothing is checked: a slot of `rows` or more reads out of bounds.
     """
     if hidden.is_cuda:
         steer_triton(hidden, bank, slot, coef)
     else:
-        steer_reference(hidden, bank, slot, coef)
+        loops("rows").steering(bank, slot, coef)(hidden)
 
 
 def steer_triton(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:

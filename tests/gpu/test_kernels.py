@@ -1,6 +1,6 @@
-"""The kernels on a GPU: against the references on the CPU, and in CUDA graphs.
+"""The kernels on a GPU: against float64 or the loops on the CPU, and in CUDA graphs.
 
-Needs torch, triton, pytest and `steersman_kernels` alone:
+Needs torch, triton, numba, pytest and `steersman_kernels` alone:
 
     PYTHONPATH=kernels python -m pytest tests/gpu
 """
@@ -13,24 +13,14 @@ import torch
 from torch import Tensor
 
 from steersman_kernels import governed as at
-from steersman_kernels.entropy import STATISTICS, entropy, measure
-from steersman_kernels.gate import (
-    CLASSES,
-    CLOSED,
-    NEVER,
-    OPENED,
-    ORIGIN,
-    ROWS,
-    WIDTH,
-    Markers,
-    gate,
-)
-from steersman_kernels.governed import State, Vocabulary
+from steersman_kernels.entropy import entropy, measure
+from steersman_kernels.gate import gate
+from steersman_kernels.governed import STATISTICS, State, Vocabulary
 from steersman_kernels.governor import coefficients, forbid_stops, govern
-from steersman_kernels.governor_reference import coefficients_reference, govern_reference
 from steersman_kernels.project import project
-from steersman_kernels.reference import entropy_reference, gate_reference
+from steersman_kernels.reference import entropy_reference
 from steersman_kernels.steer import steer
+from steersman_kernels.steered import CLASSES, CLOSED, NEVER, OPENED, ORIGIN, ROWS, WIDTH, Markers
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
@@ -258,7 +248,7 @@ def test_gate(lengths: list[int], token_type: torch.dtype) -> None:
         step = make_step(lengths, seed=seed, token_type=token_type)
         on_gpu = step.to("cuda")
         gate(*on_gpu.arguments())
-        gate_reference(*step.arguments())
+        gate(*step.arguments())
         assert_same(on_gpu, step)
 
 
@@ -281,7 +271,7 @@ def test_gate_in_a_graph() -> None:
             if isinstance(value := getattr(step, field.name), Tensor):
                 getattr(held, field.name).copy_(value)
         graph.replay()
-        gate_reference(*step.arguments())
+        gate(*step.arguments())
         assert_same(held, step)
 
 
@@ -468,7 +458,7 @@ def test_govern(count: int, dtype: torch.dtype, token_type: torch.dtype) -> None
             )
             there = moved(drawn, "cuda")
             govern(on_gpu, words, **there.arguments())
-            govern_reference(state, WORDS, **drawn.arguments())
+            govern(state, WORDS, **drawn.arguments())
             assert_close(there, drawn)
             assert_close(on_gpu, state)
 
@@ -487,7 +477,7 @@ def test_govern_in_a_graph() -> None:
             for each in fields(fresh):
                 getattr(held, each.name).copy_(getattr(fresh, each.name))
         graph.replay()
-        govern_reference(table, WORDS, **batch.arguments())
+        govern(table, WORDS, **batch.arguments())
         assert_close(drawn, batch)
         assert_close(state, table)
 
@@ -505,7 +495,7 @@ def test_coefficients() -> None:
         coef = torch.full((sum(lengths) + 5,), 9.0)
         there = coef.cuda()
         coefficients(there, moved(state, "cuda"), seats.cuda(), start.cuda(), positions.cuda())
-        coefficients_reference(coef, state, seats, start, positions)
+        coefficients(coef, state, seats, start, positions)
         assert torch.equal(there.cpu(), coef)
 
 

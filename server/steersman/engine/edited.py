@@ -19,7 +19,6 @@ from steersman.engine.bank import BankError
 from steersman.engine.batch import Batch
 from steersman.engine.op import Rows
 from steersman_kernels import project as kernel
-from steersman_kernels.reference import project_touched
 
 if TYPE_CHECKING:
     from steersman.engine.compat.projections import OutputProjection
@@ -69,8 +68,10 @@ class _EditedMethod:
                 layer.steersman_edit_slot,
                 layer.steersman_edit_coef,
             )
-        elif rows.touched:
-            project_touched(output, x, layer.steersman_read, layer.steersman_write, rows.touched)
+        elif rows.busy:
+            kernel.project(
+                output, x, layer.steersman_read, layer.steersman_write, rows.slot, rows.coef
+            )
         return output
 
 
@@ -219,7 +220,7 @@ class ChosenEdits:
         coef = torch.tensor(factors, dtype=torch.float32).to(device, non_blocking=True)
         self.rows.slot[:tokens] = slot[request]
         self.rows.coef[:tokens] = coef[request]
-        self.rows.find(tokens, self._hidden_size)
+        self.rows.written(tokens)
         self._idle = False
 
     def rest(self) -> None:

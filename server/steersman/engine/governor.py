@@ -16,8 +16,8 @@ from steersman.engine.batch import Arrival, Batch
 from steersman.engine.beginning import Beginning, beginning
 from steersman.engine.places import Places, download, upload
 from steersman_kernels import governor as kernel
-from steersman_kernels.entropy import STATISTICS, entropy, measure
-from steersman_kernels.governed import KNOWN, SETTLED, TRACK, State, Vocabulary
+from steersman_kernels.entropy import entropy, measure
+from steersman_kernels.governed import KNOWN, SETTLED, STATISTICS, TRACK, State, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,13 @@ class Governor:
     Args:
         capacity: Requests that can be running.
         device: That of the model.
+        dtype: That of the model's logits.
 
     """
 
-    def __init__(self, capacity: int, device: torch.device) -> None:
+    def __init__(self, capacity: int, device: torch.device, dtype: torch.dtype) -> None:
         self._device = device
+        self._dtype = dtype
         self._state = State.empty(capacity, device)
         self._places = Places(capacity, device)
         self._vocabulary: Vocabulary | None = None
@@ -105,11 +107,11 @@ class Governor:
         def tokens(ids: Sequence[int]) -> Tensor:
             return torch.tensor(list(ids), dtype=torch.int32, device=self._device)
 
-        _warm_up(len(boundary), self._device)
         table = torch.frombuffer(bytearray(boundary), dtype=torch.bool).to(self._device)
         self._vocabulary = Vocabulary(
             tokens(start), tokens(end), tokens(closing), tokens(stops), table
         )
+        _warm_up(self._vocabulary, self._dtype)
 
     def arrive(self, arrival: Arrival) -> None:
         """Take a request in, or take it up where it was when it was preempted."""
@@ -282,11 +284,24 @@ def _law(governing: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return law
 
 
-def _warm_up(vocabulary: int, device: torch.device) -> None:
-    """Compile what measures now, so that no request waits for it."""
-    rows = torch.zeros(1, dtype=torch.int64, device=device)
-    for dtype in (torch.float32, torch.bfloat16):
-        logits = torch.zeros(1, vocabulary, dtype=dtype, device=device)
-        entropy(logits, rows)
-        for tokens in (rows, rows.int()):
-            measure(logits, rows, tokens, rows)
+def _warm_up(vocabulary: Vocabulary, dtype: torch.dtype) -> None:
+    """Compile what measures and governs now, so that no request waits for it."""
+    device = vocabulary.boundary.device
+    state, coef = State.empty(1, device), torch.empty(1, device=device)
+    logits = torch.zeros(1, len(vocabulary.boundary), dtype=dtype, device=device)
+    row, track = torch.zeros(1, dtype=torch.int64, device=device), coef.new_empty(1, TRACK)
+    measure(logits, row, row, row)
+    kernel.forbid_stops(logits, state, vocabulary, row.int(), row)
+    kernel.coefficients(coef, state, row.int(), torch.arange(2, device=device).int(), row)
+    kernel.govern(
+        state,
+        vocabulary,
+        seats=row.int(),
+        positions=row,
+        rows=row,
+        sampled=row,
+        logits=logits,
+        logit_rows=row,
+        statistics=entropy(logits, row),
+        track=track,
+    )

@@ -3,7 +3,7 @@
 The op is opaque to `torch.compile` and captured in CUDA graphs with the addresses of its buffers,
 so after the start only the contents of the buffers change. There it is always called: a condition
 in Python would be baked into the graph. Where layers run in plain Python, on a CPU in eager mode,
-what to add is found once a step, and a layer with nothing to add does nothing.
+it is not called in a step that steers nothing.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from steersman_kernels import steer as kernel
-from steersman_kernels.reference import Touched, steer_touched, touched
+from steersman_kernels.loops import loops
 
 # torch.library's low level: its `custom_op` costs tens of microseconds a call.
 _LIBRARY: Any = torch.library.Library("steersman", "DEF")  # type: ignore[no-untyped-call]
@@ -43,7 +43,7 @@ class Rows:
         slot: [tokens] int32, -1 for a token that is not steered.
         coef: [tokens] float32, a factor on top of the strength that is in the row.
         eager: Whether layers that are not compiled run without graphs.
-        touched: For such layers: the steered rows of the step.
+        busy: For such layers: whether the step has steered rows.
 
     """
 
@@ -51,17 +51,17 @@ class Rows:
         self.slot = torch.full((tokens,), -1, dtype=torch.int32, device=device)
         self.coef = torch.ones(tokens, dtype=torch.float32, device=device)
         self.eager = device.type == "cpu"
-        self.touched: tuple[Touched, ...] = ()
+        self.busy = False
 
-    def find(self, tokens: int, hidden_size: int) -> None:
-        """Find the steered rows of a step, after `slot` and `coef` have been written."""
+    def written(self, tokens: int) -> None:
+        """`slot` and `coef` are those of a step of so many tokens."""
         if self.eager:
-            self.touched = touched(self.slot, self.coef, tokens, hidden_size)
+            self.busy = bool(self.slot.numpy()[:tokens].max(initial=-1) >= 0)
 
     def clear(self) -> None:
         """Steer nothing."""
         self.slot.fill_(-1)
-        self.touched = ()
+        self.busy = False
 
 
 def install(layer: nn.Module, bank: Tensor, rows: Rows) -> None:
@@ -78,6 +78,9 @@ def install(layer: nn.Module, bank: Tensor, rows: Rows) -> None:
     layer.register_buffer("steersman_slot", rows.slot, persistent=False)
     layer.register_buffer("steersman_coef", rows.coef, persistent=False)
     layer.steersman_rows = rows  # type: ignore[assignment]
+    if rows.eager:
+        steer = loops("rows").steering(bank, rows.slot, rows.coef)
+        layer.steersman_steer = steer
     # A subclass made here, and no forward hook: a tracer sees an ordinary method, names of
     # parameters stay as they were, and nothing can skip it.
     layer.__class__ = _steered(type(layer))
@@ -87,12 +90,13 @@ def _steered(cls: type[nn.Module]) -> type[nn.Module]:
     def forward(self: Any, *args: Any, **options: Any) -> Any:
         output = cls.forward(self, *args, **options)
         hidden = output[0] if isinstance(output, tuple) else output
-        if torch.compiler.is_compiling() or not self.steersman_rows.eager:
+        rows = self.steersman_rows
+        if torch.compiler.is_compiling() or not rows.eager:
             torch.ops.steersman.steer(
                 hidden, self.steersman_bank, self.steersman_slot, self.steersman_coef
             )
-        elif self.steersman_rows.touched:
-            steer_touched(hidden, self.steersman_bank, self.steersman_rows.touched)
+        elif rows.busy:
+            self.steersman_steer(hidden)
         return output
 
     return type(f"Steered{cls.__name__}", (cls,), {"forward": forward, "__module__": __name__})

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from steersman.engine.batch import Batch
 from steersman.engine.places import Places, download, upload
-from steersman_kernels.gate import (
+from steersman_kernels.gate import gate
+from steersman_kernels.steered import (
     CLASSES,
     CLOSED,
     COUNTS,
@@ -20,7 +21,6 @@ from steersman_kernels.gate import (
     WIDTH,
     Markers,
 )
-from steersman_kernels.reference import gate_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Seats:
     """
 
     def __init__(self, capacity: int, device: torch.device) -> None:
-        # [capacity, WIDTH] int32; the columns are those of `steersman_kernels.gate`
+        # [capacity, WIDTH] int32; the columns are those of `steersman_kernels.steered`
         self.table = torch.zeros(capacity, WIDTH, dtype=torch.int32, device=device)
         self._device = device
         self._places = Places(capacity, device)
@@ -66,6 +66,10 @@ class Seats:
 
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._places
+
+    def warm_up(self, markers: Markers, boundary: Tensor) -> None:
+        """Compile what reads cached tokens now, so that no request waits for it."""
+        _row(Request(1, False, (-1,) * CLASSES, (0,), computed=1), markers, boundary)
 
     def add(self, request_id: str, request: Request, markers: Markers, boundary: Tensor) -> None:
         """Give a request a seat, or write its seat anew.
@@ -95,26 +99,26 @@ class Seats:
         """Count tokens that go through an edit: [requests] int32 on the device."""
         self.table[:, EDITED].index_add_(0, self.of(request_ids), tokens)
 
-    def outside_thinking(self, batch: Batch, values: Tensor, value: float) -> None:
+    def outside_thinking(self, batch: Batch, seats: Tensor, values: Tensor, value: float) -> None:
         """Set `values`, [tokens], to `value` at the tokens of a step that are not in a thinking
         phase; at those of requests without a seat, to anything."""
         tokens = len(batch.positions)
         lengths = batch.query_start[: len(batch.request_ids) + 1].diff()
-        seats = self.of(batch.request_ids).clamp(min=0)
+        seats = seats.clamp(min=0)
         state = self.table[seats.repeat_interleave(lengths, output_size=tokens)]
         position = batch.positions
         inside = (position >= state[:, ORIGIN]) & (position >= state[:, OPENED])
         inside &= position < state[:, CLOSED]
         values[:tokens].masked_fill_(~inside, value)
 
-    def counts(self, request_ids: Sequence[str]) -> Tensor:
+    def counts(self, seats: Tensor) -> Tensor:
         """Tokens so far: [requests, classes + 1] int32 on the host.
 
         Steered ones by class, then those that went through an edit.
 
         From a GPU the copy is only queued: the caller must not read it before the stream got there.
         """
-        return download(self.table.index_select(0, self.of(request_ids))[:, COUNTS : EDITED + 1])
+        return download(self.table.index_select(0, seats)[:, COUNTS : EDITED + 1])
 
 
 def _row(request: Request, markers: Markers, boundary: Tensor) -> Tensor:
@@ -127,7 +131,7 @@ def _row(request: Request, markers: Markers, boundary: Tensor) -> Tensor:
     if request.edited:
         table[0, EDITED] = request.computed
     if request.computed:
-        gate_reference(
+        gate(
             table,
             seats=torch.zeros(1, dtype=torch.int32),
             query_start=torch.tensor([0, request.computed], dtype=torch.int32),

@@ -1,6 +1,7 @@
 """Steering on one rank: the vectors, the bank and the seats, driven by the model runner's steps."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +13,27 @@ from steersman.engine.batch import Arrival, Batch
 from steersman.engine.edited import ChosenEdits
 from steersman.engine.op import Rows, install
 from steersman.engine.seats import Request, Seats
-from steersman_kernels.gate import Markers, gate
+from steersman_kernels.gate import gate
+from steersman_kernels.steered import Markers
+
+
+@dataclass(frozen=True, slots=True)
+class Seated:
+    """The steered requests of a batch. They stay the same for many steps.
+
+    Attributes:
+        batch: All requests of the batch, by the engine's ids.
+        request_ids: The steered ones.
+        of_batch: [batch] int32, the seat of each request, -1 without one.
+        seats: [steered] int32, those of the steered ones.
+
+    """
+
+    batch: Sequence[str]
+    request_ids: Sequence[str]
+    of_batch: Tensor
+    seats: Tensor
+
 
 Coefficients = Callable[[Tensor, Batch], None]
 """Writes the factor of each token's steering: [tokens] float32, in place."""
@@ -55,7 +76,8 @@ class WorkerSteering:
         self._live: dict[str, Mapping[str, Any]] = {}
         self._markers = Markers(-1, -1)
         self._boundary = self._host_boundary = torch.zeros(0, dtype=torch.bool)
-        self._batch: list[str] = []
+        self._seated: Seated | None = None
+        self._running: Seated | None = None  # of the running step
         self._idle = True
         self._moved = False
 
@@ -71,6 +93,7 @@ class WorkerSteering:
         self._markers = Markers(start, end)
         self._host_boundary = torch.frombuffer(bytearray(boundary), dtype=torch.bool)
         self._boundary = self._host_boundary.to(self.rows.slot.device)
+        self._seats.warm_up(self._markers, self._host_boundary)
 
     def load(self, digest: str, file: bytes) -> None:
         """Keep a vector: a safetensors file with a tensor `layer.{index}` for each layer."""
@@ -84,6 +107,7 @@ class WorkerSteering:
     def finish(self, request_id: str) -> None:
         """A request has left: for good, or to arrive again."""
         if steering := self._live.pop(request_id, None):
+            self._seated = None
             self._seats.remove(request_id)
             if self.edits is not None:
                 self.edits.finish(request_id)
@@ -96,6 +120,7 @@ class WorkerSteering:
         rows = [self.bank.take(digest, addends) for digest, addends in steering["sums"]]
         self.finish(arrival.request_id)
         self._live[arrival.request_id] = steering
+        self._seated = None
         request = Request(
             origin=arrival.control["origin"],
             opened=arrival.control["opened"],
@@ -123,14 +148,21 @@ class WorkerSteering:
             coefficients: Moves the strength of some of its requests; None if of no one.
 
         """
-        self._batch = [id_ for id_ in batch.request_ids if id_ in self._seats]
-        if not self._batch:
+        self._running = None
+        if not self._seats:
             self.rest()
             return
+        seated = self._seated
+        if seated is None or seated.batch != batch.request_ids:
+            seated = self._seated = self._find(list(batch.request_ids))
+        if not seated.request_ids:
+            self.rest()
+            return
+        self._running = seated
         self._seats.write()
         gate(
             self._seats.table,
-            seats=self._seats.of(batch.request_ids),
+            seats=seated.of_batch,
             query_start=batch.query_start,
             positions=batch.positions,
             token_ids=batch.token_ids,
@@ -140,15 +172,19 @@ class WorkerSteering:
         )
         if coefficients is not None:
             coefficients(self.rows.coef, batch)
-            self._seats.outside_thinking(batch, self.rows.coef, 1.0)
+            self._seats.outside_thinking(batch, seated.of_batch, self.rows.coef, 1.0)
         elif self._moved:
             self.rows.coef.fill_(1)
         self._moved = coefficients is not None
-        self.rows.find(len(batch.positions), self.bank.storage.shape[2])
+        self.rows.written(len(batch.positions))
         self._idle = False
         if self.edits is not None:
             self.edits.begin(batch)
             self._count_edited(batch, self.edits.edited(batch.request_ids))
+
+    def _find(self, batch: list[str]) -> Seated:
+        request_ids = [id_ for id_ in batch if id_ in self._seats]
+        return Seated(batch, request_ids, self._seats.of(batch), self._seats.of(request_ids))
 
     def _count_edited(self, batch: Batch, request_ids: Sequence[str]) -> None:
         if not request_ids:
@@ -170,5 +206,7 @@ class WorkerSteering:
     def counted(self) -> tuple[Sequence[str], Tensor | None]:
         """What the steered requests of this step have come to, once: their ids, and
         [steered, classes + 1] int32 on the host, as `Seats.counts` has it."""
-        batch, self._batch = self._batch, []
-        return batch, self._seats.counts(batch) if batch else None
+        seated, self._running = self._running, None
+        if seated is None:
+            return (), None
+        return seated.request_ids, self._seats.counts(seated.seats)

@@ -30,7 +30,7 @@ class Engine:
     """
 
     def __init__(self, capacity: int = 4) -> None:
-        self.governor = Governor(capacity, torch.device("cpu"))
+        self.governor = Governor(capacity, torch.device("cpu"), torch.float32)
         boundary = bytes(int(token == NEWLINE) for token in range(SIZE))
         self.governor.arm([START], [END], [END], [STOP], boundary)
         self.known: dict[str, list[int]] = {}

@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from steersman_kernels import entropy as module
-from steersman_kernels.entropy import ENTROPY, LSE, STATISTICS, TOP, entropy, measure
-from steersman_kernels.governed import T_ENTROPY, T_LOGPROB, T_TOP, TRACK
+from steersman_kernels.entropy import entropy, measure
+from steersman_kernels.governed import (
+    ENTROPY,
+    LSE,
+    STATISTICS,
+    T_ENTROPY,
+    T_LOGPROB,
+    T_TOP,
+    TOP,
+    TRACK,
+)
 from steersman_kernels.reference import entropy_reference
 from tests.unit.kernels import compiled, interpreted
 

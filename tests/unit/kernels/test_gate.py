@@ -1,4 +1,4 @@
-"""The gate: the reference and the kernel against a loop over tokens."""
+"""The gate: the kernel and the loop on a CPU against one that shares nothing with them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from steersman_kernels import gate as module
-from steersman_kernels.gate import (
+from steersman_kernels.gate import gate
+from steersman_kernels.steered import (
     CLASSES,
     CLOSED,
     COUNTS,
@@ -21,9 +22,7 @@ from steersman_kernels.gate import (
     ROWS,
     WIDTH,
     Markers,
-    gate,
 )
-from steersman_kernels.reference import gate_reference
 from tests.unit.kernels import compiled, interpreted
 
 VOCABULARY = 9
@@ -41,7 +40,7 @@ def interpreted_gate(*arguments: Tensor | Markers) -> None:
 
 
 Gate = Callable[..., None]
-every_gate = pytest.mark.parametrize("run", [gate_reference, interpreted_gate])
+every_gate = pytest.mark.parametrize("run", [gate, interpreted_gate])
 
 
 @dataclass(frozen=True)
@@ -227,10 +226,6 @@ def test_an_unsteered_batch(run: Gate) -> None:
     assert step(run, requests, [Part(-1, 0, [1, 2]), Part(-1, 4, [3])], Markers(1, 2)) == [-1] * 3
     assert step(run, requests, [], Markers(1, 2)) == []
     assert torch.equal(requests, before)
-
-
-def test_the_wrapper_takes_the_reference_on_a_cpu() -> None:
-    assert step(gate, table([[1, 0, NEVER, *range(6)]]), [Part(0, 1, [3])], Markers(1, 2)) == [3]
 
 
 def test_the_kernel_is_interpreted() -> None:

@@ -1,4 +1,4 @@
-"""The governor: the reference against one request in plain Python, the kernel against both."""
+"""The governor: the loop on a CPU against a request told as a story, the kernel against both."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +16,6 @@ from steersman_kernels import governed as at
 from steersman_kernels import governor_kernels as module
 from steersman_kernels.governed import NEVER, State, Vocabulary
 from steersman_kernels.governor import coefficients, forbid_stops, govern, steepness
-from steersman_kernels.governor_reference import coefficients_reference, govern_reference
 from tests.unit.kernels import compiled, interpreted
 
 SIZE = 14
@@ -28,7 +27,7 @@ CAPACITY = 6
 INTERPRETED = interpreted(module)
 
 Govern = Callable[..., None]
-BOTH = pytest.mark.parametrize("function", [govern_reference, INTERPRETED.govern_triton])
+BOTH = pytest.mark.parametrize("function", [govern, INTERPRETED.govern_triton])
 
 
 @dataclass(frozen=True)
@@ -449,8 +448,8 @@ def play(function: Govern, script: Script) -> None:
 
 @given(scripts())
 @settings(max_examples=60)
-def test_the_reference(script: Script) -> None:
-    play(govern_reference, script)
+def test_on_a_cpu(script: Script) -> None:
+    play(govern, script)
 
 
 @given(scripts(longest=8))
@@ -468,7 +467,7 @@ def test_the_kernel_from_any_state(script: Script, chosen: list[int]) -> None:
         asked.take(state, seat)
     for number, line in enumerate(script.steps):
         twin, seed = copy(state), script.random.random()
-        wanted = step(govern_reference, state, script.words, line, Random(seed), **script.types)
+        wanted = step(govern, state, script.words, line, Random(seed), **script.types)
         if number not in chosen:
             continue
         kernel = INTERPRETED.govern_triton
@@ -661,7 +660,7 @@ def test_a_short_answer_may_not_end(logits_type: torch.dtype) -> None:
     assert logits.isinf().sum() == len(STOPS)
 
 
-@pytest.mark.parametrize("function", [coefficients_reference, INTERPRETED.coefficients_triton])
+@pytest.mark.parametrize("function", [coefficients, INTERPRETED.coefficients_triton])
 @given(data=st.data())
 @settings(max_examples=25)
 def test_each_row_has_the_strength_of_its_position(

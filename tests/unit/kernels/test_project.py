@@ -1,4 +1,4 @@
-"""Edited rows: the reference and the kernel against float64, row by row."""
+"""Edited rows: the reference, the kernel and the loop on a CPU against float64."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -105,6 +105,11 @@ def cases(draw: st.DrawFn) -> Case:
 @given(cases())
 def test_the_reference(case: Case) -> None:
     check(project_reference, case)
+
+
+@given(cases())
+def test_on_a_cpu(case: Case) -> None:
+    check(project, case)
 
 
 @given(cases())

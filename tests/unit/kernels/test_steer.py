@@ -1,4 +1,4 @@
-"""Steering rows: the reference and the kernel against float64, row by row."""
+"""Steering rows: the reference, the kernel and the loop on a CPU against float64."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,6 +107,11 @@ def test_the_reference(case: Case) -> None:
 
 
 @given(cases(40))
+def test_on_a_cpu(case: Case) -> None:
+    check(steer, case)
+
+
+@given(cases(40))
 @settings(max_examples=50)
 def test_the_kernel(case: Case) -> None:
     check(INTERPRETED.steer_triton, case)
@@ -122,11 +127,18 @@ def test_a_row_of_several_blocks(run: Steer) -> None:
     check(run, make(3, 4101, [1, -1, 1], dtype=torch.bfloat16))
 
 
-@pytest.mark.parametrize("pattern", [[3], [-1], [0, -1, 2]])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_batch_that_the_reference_takes_in_parts(pattern: list[int], dtype: torch.dtype) -> None:
-    tokens = 700
-    check(steer_reference, make(tokens, 1024, (pattern * tokens)[:tokens], dtype=dtype))
+def test_no_number_stays_none(dtype: torch.dtype) -> None:
+    case = make(2, 70, [1, 1], dtype=dtype)
+    case.hidden[0] = torch.nan
+    case.hidden[1] = torch.finfo(dtype).max
+    case.bank[1] = torch.finfo(dtype).max
+    case.coef[:2] = 1
+
+    steer(case.hidden, case.bank, case.slot, case.coef)
+
+    assert case.hidden[0].isnan().all()
+    assert case.hidden[1].eq(torch.inf).all()
 
 
 @pytest.mark.parametrize("bank", ["fp32", "bf16"])

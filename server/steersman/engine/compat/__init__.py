@@ -58,7 +58,9 @@ def attach(worker: Any, settings: Settings) -> Ring | CaptureRing | Refused:
         max_tokens=_most_tokens(config),
         edits=_chosen_edits(outputs, settings.edit_rows, config, worker.device),
     )
-    governor = Governor(config.scheduler_config.max_num_seqs, worker.device)
+    governor = Governor(
+        config.scheduler_config.max_num_seqs, worker.device, config.model_config.dtype
+    )
     decode = _decoder(runner, runner._dummy_run)
     v2 = uses_v2_runner(config)
     compat_runner = runner_v2 if v2 else runner_v1

@@ -1,21 +1,24 @@
-"""`entropy` and `measure` on a CPU: loops over the vocabulary, compiled by numba at first use.
-
-A row is small beside what PyTorch needs to start an operation, and in a model's step each start
-finds the caches cold: one call costs a quarter of what the same operations of PyTorch do.
-"""
+"""`entropy` and `measure` on a CPU, and the log-probabilities of governed tokens."""
 
 import math
-from typing import Any
 
 import numba  # type: ignore[import-untyped]
 import numpy as np
 import torch
-from numba.extending import overload  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from torch import Tensor
 
-from steersman_kernels.governed import T_ENTROPY, T_LOGPROB, T_TOP, TRACK
-from steersman_kernels.reference import ENTROPY, LSE, STATISTICS, TOP
+from steersman_kernels.governed import (
+    ENTROPY,
+    LSE,
+    STATISTICS,
+    T_ENTROPY,
+    T_LOGPROB,
+    T_TOP,
+    TOP,
+    TRACK,
+)
+from steersman_kernels.loops.bits import value
 
 _F = np.float32
 _LOG2_E = _F(math.log2(math.e))
@@ -50,18 +53,6 @@ def _exp(x: np.float32) -> np.float32:
     return p * np.int32(power).view(np.float32)
 
 
-def _value(bits: np.float32 | np.int16) -> np.float32:
-    """A float32, or one of which only the upper half is there: NumPy has no bfloat16."""
-    raise NotImplementedError(bits)
-
-
-@overload(_value, strict=False)  # type: ignore[untyped-decorator]
-def _value_of(bits: Any) -> Any:
-    if isinstance(bits, numba.types.Float):
-        return lambda bits: bits
-    return lambda bits: np.int32(np.int32(bits) << 16).view(np.float32)
-
-
 # Sums in any order: that makes them vectors. NaN, which the compiler may not expect then, is told
 # by its bits.
 @numba.njit(fastmath={"contract", "nsz", "reassoc", "nnan"}, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -69,16 +60,16 @@ def _statistics(row: NDArray[np.float32 | np.int16], out: NDArray[np.float32]) -
     largest = _F(-np.inf)
     magnitude = np.int32(0)
     for j in range(row.shape[0]):
-        value = _value(row[j])
-        largest = max(largest, value)
-        magnitude = max(magnitude, np.int32(_F(value).view(np.int32) & _MAGNITUDE))
+        logit = value(row[j])
+        largest = max(largest, logit)
+        magnitude = max(magnitude, np.int32(_F(logit).view(np.int32) & _MAGNITUDE))
     if magnitude > _INFINITY or largest == np.inf:
         out[:] = np.nan
         return
     # The largest stays out of the sum: nothing is lost where it has nearly all the mass.
     rest, spread, equals = _F(0), _F(0), _F(0)
     for j in range(row.shape[0]):
-        gap = max(_value(row[j]) - largest, _LEAST)
+        gap = max(value(row[j]) - largest, _LEAST)
         weight = _exp(gap)
         spread += weight * gap
         rest += weight if gap < 0 else _F(0)
@@ -99,6 +90,12 @@ def _entropy(
 
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _logprob(row: NDArray[np.float32 | np.int16], token: int, lse: np.float32) -> np.float32:
+    """The token's log-probability; NaN outside the vocabulary."""
+    return value(row[token]) - lse if 0 <= token < len(row) else _F(np.nan)
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
 def _measure(
     logits: NDArray[np.float32 | np.int16],
     logit_rows: NDArray[np.int64],
@@ -110,25 +107,58 @@ def _measure(
     for i in range(len(logit_rows)):
         row = logits[logit_rows[i]]
         _statistics(row, found)
-        token = tokens[token_rows[i]]
         out[i] = 0
         out[i, T_ENTROPY] = found[ENTROPY]
-        out[i, T_LOGPROB] = _value(row[token]) - found[LSE] if 0 <= token < len(row) else np.nan
+        out[i, T_LOGPROB] = _logprob(row, tokens[token_rows[i]], found[LSE])
         out[i, T_TOP] = found[TOP]
 
 
-def entropy_cpu(logits: Tensor, rows: Tensor) -> Tensor:
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _logprobs(
+    logits: NDArray[np.float32 | np.int16],
+    logit_rows: NDArray[np.int64],
+    tokens: NDArray[np.int64],
+    token_rows: NDArray[np.int64],
+    statistics: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    for i in range(len(logit_rows)):
+        if not np.isnan(out[i, T_ENTROPY]):
+            found = _logprob(logits[logit_rows[i]], tokens[token_rows[i]], statistics[i, LSE])
+            out[i, T_LOGPROB] = found
+
+
+def entropy(logits: Tensor, rows: Tensor) -> Tensor:
     """What `entropy` does."""
     out = torch.empty(len(rows), STATISTICS)
     _entropy(_readable(logits), rows.numpy(), out.numpy())
     return out
 
 
-def measure_cpu(logits: Tensor, logit_rows: Tensor, tokens: Tensor, token_rows: Tensor) -> Tensor:
+def measure(logits: Tensor, logit_rows: Tensor, tokens: Tensor, token_rows: Tensor) -> Tensor:
     """What `measure` does."""
     out = torch.empty(len(logit_rows), TRACK)
     _measure(_readable(logits), logit_rows.numpy(), tokens.numpy(), token_rows.numpy(), out.numpy())
     return out
+
+
+def logprobs(
+    logits: Tensor,
+    logit_rows: Tensor,
+    tokens: Tensor,
+    token_rows: Tensor,
+    statistics: Tensor,
+    track: Tensor,
+) -> None:
+    """Write T_LOGPROB into a track that has all else; NaN stays where no entropy is."""
+    _logprobs(
+        _readable(logits),
+        logit_rows.numpy(),
+        tokens.numpy(),
+        token_rows.numpy(),
+        statistics.numpy(),
+        track.numpy(),
+    )
 
 
 def _readable(logits: Tensor) -> NDArray[np.float32 | np.int16]:

@@ -1,0 +1,74 @@
+"""The gate on a CPU: its definition, a request and a token at a time."""
+
+import numba  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from steersman_kernels.steered import CLOSED, COUNTS, OPENED, ORIGIN, ROWS, Markers
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _gate(
+    requests: NDArray[np.int32],
+    seats: NDArray[np.int32],
+    query_start: NDArray[np.int32],
+    positions: NDArray[np.int64],
+    token_ids: NDArray[np.int32 | np.int64],
+    boundary: NDArray[np.uint8],
+    start: int,
+    end: int,
+    slot: NDArray[np.int32],
+) -> None:
+    slot[:] = -1
+    for request in range(len(seats)):
+        if seats[request] < 0:
+            continue
+        state = requests[seats[request]]
+        first, last = query_start[request], query_start[request + 1]
+        # The phases first: a marker counts for every row of the step.
+        for row in range(first, last):
+            token, position = token_ids[row], positions[row]
+            if position < state[ORIGIN] or not 0 <= token < len(boundary):
+                continue
+            if token == start:
+                state[OPENED] = min(state[OPENED], position)
+            if token == end:
+                state[CLOSED] = min(state[CLOSED], position)
+        for row in range(first, last):
+            token, position = token_ids[row], positions[row]
+            if position < state[ORIGIN]:
+                kind = 0
+            elif state[OPENED] <= position < state[CLOSED]:
+                kind = 2
+            else:
+                kind = 4
+            if 0 <= token < len(boundary) and boundary[token]:
+                kind += 1
+            slot[row] = state[ROWS + kind]
+            if slot[row] >= 0:
+                state[COUNTS + kind] += 1
+
+
+def gate(
+    requests: Tensor,
+    seats: Tensor,
+    query_start: Tensor,
+    positions: Tensor,
+    token_ids: Tensor,
+    boundary: Tensor,
+    markers: Markers,
+    slot: Tensor,
+) -> None:
+    """What `gate` does."""
+    _gate(
+        requests.numpy(),
+        seats.numpy(),
+        query_start.numpy(),
+        positions.numpy(),
+        token_ids.numpy(),
+        boundary.numpy(),
+        markers.start,
+        markers.end,
+        slot.numpy(),
+    )

@@ -1,0 +1,385 @@
+"""The governor on a CPU: its definition, a request at a time."""
+
+import math
+
+import numba  # type: ignore[import-untyped]
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from steersman_kernels.governed import (
+    ANSWER,
+    ANSWERED,
+    BASE,
+    BEFORE,
+    BUDGET,
+    BY_BUDGET,
+    BY_CERTAINTY,
+    BY_ENTROPY,
+    BY_LENGTH,
+    BY_LOOP,
+    BY_MODEL,
+    CLOSED_BY,
+    CLOSING,
+    CONFIDENCE,
+    CONFIDENCE_HIGH,
+    CONFIDENCE_LOW,
+    CONFIDENCE_SUM,
+    ENDED,
+    ENTROPY,
+    ENTROPY_SUM,
+    ERROR,
+    EXIT_BELOW,
+    FORCED,
+    GAIN,
+    GOVERNED,
+    GRACE,
+    HIGH,
+    HISTORY,
+    INTEGRAL_GAIN,
+    KNOWN,
+    LATEST,
+    LAW,
+    LOOP,
+    LOOP_REPEATS,
+    LOOP_TOKENS,
+    LOW,
+    MIN_ANSWER,
+    MINIMUM,
+    NUDGE,
+    NUDGES,
+    PHASE,
+    PROPORTIONAL,
+    SEEN,
+    SEGMENT,
+    SEGMENT_ENDS,
+    SEGMENTS,
+    SEQUENCE,
+    SETTLED,
+    STEEPNESS,
+    STRENGTH,
+    T_CLOSED_BY,
+    T_ENTROPY,
+    T_FORCED,
+    T_STRENGTH,
+    T_TOP,
+    TARGET,
+    THINKING,
+    THOUGHT,
+    TOP,
+    VARIANCE_HIGH,
+    VARIANCE_LOW,
+    WINDOW,
+    WINDOW_TOKENS,
+    State,
+    Vocabulary,
+)
+
+Ints = NDArray[np.int32]
+Floats = NDArray[np.float32]
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _completes(marker: Ints, recent: Ints, seen: int, drawn: int) -> bool:
+    """Whether the marker is what the last tokens and the drawn one make."""
+    length = len(marker)
+    if length == 0 or seen < length - 1 or marker[length - 1] != drawn:
+        return False
+    for place in range(length - 1):
+        if recent[(seen - length + 1 + place) % HISTORY] != marker[place]:
+            return False
+    return True
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _contains(tokens: Ints, token: int) -> bool:
+    for one in tokens:  # noqa: SIM110 - numba knows no generators here
+        if one == token:
+            return True
+    return False
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _loops(runs: Ints) -> bool:
+    """Whether the last thinking tokens are a block that stands there often enough."""
+    for period in range(1, HISTORY + 1):
+        if runs[period - 1] >= max(period * (LOOP_REPEATS - 1), LOOP_TOKENS):
+            return True
+    return False
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _mean(window: Floats, thought: int, width: int) -> float:
+    """Mean entropy of the last `width` thinking tokens, nats."""
+    total = 0.0
+    for age in range(1, width + 1):
+        total += window[(thought - age) % WINDOW_TOKENS]
+    return total / width
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _reason(ints: Ints, floats: Floats, runs: Ints, window: Floats, position: int) -> int:
+    """Why thinking must be closed by the token at `position`; 0 if it need not."""
+    thought, budget = int(ints[THOUGHT]), int(ints[BUDGET])
+    ended = ints[ENDED] != 0 and thought > 0
+    if thought >= budget and (ended or thought >= budget + ints[GRACE]):
+        return BY_BUDGET
+    if position >= ints[LATEST]:
+        return BY_LENGTH
+    if thought == 0 or thought < ints[MINIMUM]:
+        return 0
+    if ints[LOOP] != 0 and _loops(runs):
+        return BY_LOOP
+    width = int(ints[WINDOW])
+    if ended and 0 < width <= thought and _mean(window, thought, width) < floats[EXIT_BELOW]:
+        return BY_ENTROPY
+    return BY_CERTAINTY if ended and ints[SETTLED] != 0 else 0
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _force(ints: Ints, kind: int, length: int) -> int:
+    """Force the next token of a sequence of so many; its place there."""
+    place = ints[FORCED]
+    going = place + 1 < length
+    ints[SEQUENCE] = kind if going else 0
+    ints[FORCED] = place + 1 if going else 0
+    return int(place)
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _remember(ints: Ints, recent: Ints, runs: Ints, token: int, counted: bool) -> None:
+    """Take a token up into `recent`; one that counts into `runs`."""
+    seen, thought = int(ints[SEEN]), ints[THOUGHT]
+    if counted and ints[LOOP] != 0:
+        for period in range(1, HISTORY + 1):
+            # Only tokens of this thinking phase count, and all of these were thinking tokens.
+            repeated = period <= thought and recent[(seen - period) % HISTORY] == token
+            runs[period - 1] = runs[period - 1] + 1 if repeated else 0
+    recent[seen % HISTORY] = token
+    ints[SEEN] = seen + 1
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _proportional(floats: Floats, entropy: float) -> float:
+    """Strength after a segment: a PI controller whose sum stands still at a bound."""
+    error = entropy - floats[TARGET]
+    push = floats[INTEGRAL_GAIN] * error
+    wanted = floats[BASE] + floats[GAIN] * error + floats[INTEGRAL_GAIN] * (floats[ERROR] + error)
+    if not (wanted > floats[HIGH] and push > 0) and not (wanted < floats[LOW] and push < 0):
+        floats[ERROR] += error
+    return float(min(max(wanted, floats[LOW]), floats[HIGH]))
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _confidence(floats: Floats, confidence: float) -> float:
+    """Strength after a segment, by its confidence and the variance over the last two."""
+    low, high = floats[CONFIDENCE_LOW], floats[CONFIDENCE_HIGH]
+    step = confidence - floats[CONFIDENCE]
+    variance = 0.0 if math.isnan(step) else step * step / 4
+    if confidence < low and variance > floats[VARIANCE_HIGH]:
+        return float(floats[HIGH])
+    if confidence > high and variance < floats[VARIANCE_LOW]:
+        return float(floats[LOW])
+    steep, middle, half = floats[STEEPNESS], (low + high) / 2, (high - low) / 2
+    ratio = math.tanh(steep * (confidence - middle)) / math.tanh(steep * half)
+    return float(min(max(floats[BASE] * (1 - ratio) / 2, floats[LOW]), floats[HIGH]))
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _steer(
+    ints: Ints, floats: Floats, ends: Ints, strengths: Floats, measured: Floats, position: int
+) -> None:
+    """Take a thinking token up into its segment, or end the segment with it."""
+    tokens = ints[SEGMENT]
+    if ints[ENDED] == 0:
+        ints[SEGMENT] = tokens + 1
+        floats[ENTROPY_SUM] += measured[ENTROPY]
+        floats[CONFIDENCE_SUM] += measured[TOP]
+        return
+    if tokens == 0:
+        return
+    confidence = floats[CONFIDENCE_SUM] / tokens
+    if ints[LAW] == PROPORTIONAL:
+        strength = _proportional(floats, floats[ENTROPY_SUM] / tokens)
+    else:
+        strength = _confidence(floats, confidence)
+    place = min(ints[SEGMENTS], SEGMENT_ENDS - 1)
+    ends[place], strengths[place] = position, strength
+    ints[SEGMENTS], ints[SEGMENT] = place + 1, 0
+    floats[STRENGTH], floats[CONFIDENCE] = strength, confidence
+    floats[ENTROPY_SUM] = floats[CONFIDENCE_SUM] = 0
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _govern(
+    all_ints: Ints,
+    all_floats: Floats,
+    all_recent: Ints,
+    all_runs: Ints,
+    window: Floats,
+    nudge: Ints,
+    ends: Ints,
+    strengths: Floats,
+    start: Ints,
+    end: Ints,
+    closing: Ints,
+    stops: Ints,
+    boundary: NDArray[np.bool_],
+    seats: Ints,
+    positions: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    sampled: NDArray[np.int64],
+    statistics: Floats,
+    track: Floats,
+) -> None:
+    track[:] = np.nan
+    for i in range(len(seats)):
+        seat, row, position = seats[i], rows[i], positions[i] + 1
+        ints, floats = all_ints[seat], all_floats[seat]
+        recent, runs = all_recent[seat], all_runs[seat]
+        if position < ints[KNOWN]:
+            continue
+
+        # What the drawn token would be.
+        token = sampled[row]
+        phase, thought, seen = ints[PHASE], int(ints[THOUGHT]), int(ints[SEEN])
+        opened = phase == BEFORE and _completes(start, recent, seen, token)
+        marked = phase != ANSWER and not opened and _completes(end, recent, seen, token)
+
+        # The final token.
+        nudged = ints[SEQUENCE] == NUDGE
+        closed = ints[SEQUENCE] == CLOSING
+        if ints[SEQUENCE] == 0 and phase == THINKING and ints[GOVERNED] != 0:
+            reason = _reason(ints, floats, runs, window[seat], position)
+            stop = _contains(stops, token)
+            if reason != 0:
+                closed = True
+                ints[CLOSED_BY] = reason
+            elif (stop or marked) and thought < ints[MINIMUM] and ints[NUDGES] > 0:
+                nudged = True
+            elif stop:
+                closed = True
+                ints[CLOSED_BY] = BY_MODEL
+        forced = closed or nudged
+        if closed:
+            token = closing[_force(ints, CLOSING, len(closing))]
+        elif nudged:
+            token = nudge[seat, _force(ints, NUDGE, ints[NUDGES])]
+        marked = marked and not forced
+        if marked:
+            ints[CLOSED_BY] = BY_MODEL
+
+        # What it changes.
+        counted = phase == THINKING and not closed and not marked
+        _remember(ints, recent, runs, token, counted)
+        if counted:
+            window[seat, thought % WINDOW_TOKENS] = statistics[i, ENTROPY]
+            ints[THOUGHT] = thought + 1
+        if marked:
+            ints[THOUGHT] = max(thought - max(len(end) - 1, 0), 0)
+        if phase == ANSWER:
+            ints[ANSWERED] += 1
+        if opened:
+            ints[PHASE] = THINKING
+        elif marked or (closed and ints[SEQUENCE] == 0):
+            ints[PHASE] = ANSWER
+        ints[ENDED] = 0 <= token < len(boundary) and boundary[token]
+        if counted and ints[LAW] != 0:
+            _steer(ints, floats, ends[seat], strengths[seat], statistics[i], position)
+
+        sampled[row] = token
+        track[i, T_ENTROPY], track[i, T_TOP] = statistics[i, ENTROPY], statistics[i, TOP]
+        track[i, T_STRENGTH] = floats[STRENGTH]
+        track[i, T_CLOSED_BY] = ints[CLOSED_BY]
+        track[i, T_FORCED] = forced
+
+
+def govern(
+    state: State,
+    vocabulary: Vocabulary,
+    *,
+    seats: Tensor,
+    positions: Tensor,
+    rows: Tensor,
+    sampled: Tensor,
+    statistics: Tensor,
+    track: Tensor,
+) -> None:
+    """What `govern` does, but for T_LOGPROB."""
+    tokens = sampled.long()
+    _govern(
+        state.ints.numpy(),
+        state.floats.numpy(),
+        state.recent.numpy(),
+        state.runs.numpy(),
+        state.window.numpy(),
+        state.nudge.numpy(),
+        state.ends.numpy(),
+        state.strengths.numpy(),
+        vocabulary.start.numpy(),
+        vocabulary.end.numpy(),
+        vocabulary.closing.numpy(),
+        vocabulary.stops.numpy(),
+        vocabulary.boundary.numpy(),
+        seats.numpy(),
+        positions.numpy(),
+        rows.long().numpy(),
+        tokens.numpy(),
+        statistics.numpy(),
+        track.numpy(),
+    )
+    if tokens is not sampled:
+        sampled.copy_(tokens)
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _coefficients(
+    coef: Floats,
+    ints: Ints,
+    floats: Floats,
+    ends: Ints,
+    strengths: Floats,
+    seats: Ints,
+    query_start: Ints,
+    positions: NDArray[np.int64],
+) -> None:
+    coef[:] = 1
+    for request in range(len(seats)):
+        seat = seats[request]
+        if seat < 0 or ints[seat, LAW] == 0:
+            continue
+        known = ends[seat, : ints[seat, SEGMENTS]]
+        for row in range(query_start[request], query_start[request + 1]):
+            reached = np.searchsorted(known, positions[row], side="right")
+            coef[row] = strengths[seat, reached - 1] if reached > 0 else floats[seat, BASE]
+
+
+def coefficients(
+    coef: Tensor, state: State, seats: Tensor, query_start: Tensor, positions: Tensor
+) -> None:
+    """What `coefficients` does."""
+    _coefficients(
+        coef.numpy(),
+        state.ints.numpy(),
+        state.floats.numpy(),
+        state.ends.numpy(),
+        state.strengths.numpy(),
+        seats.numpy(),
+        query_start.numpy(),
+        positions.numpy(),
+    )
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _any_short(ints: Ints, seats: Ints) -> bool:
+    for seat in seats:
+        state = ints[seat]
+        if state[GOVERNED] and state[PHASE] == ANSWER and state[ANSWERED] < state[MIN_ANSWER]:
+            return True
+    return False
+
+
+def any_short(state: State, seats: Tensor) -> bool:
+    """Whether `forbid_stops` has anything to do."""
+    found: bool = _any_short(state.ints.numpy(), seats.numpy())
+    return found

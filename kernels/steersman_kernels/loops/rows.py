@@ -1,0 +1,128 @@
+"""`steer` and `project` on a CPU."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numba  # type: ignore[import-untyped]
+import numpy as np
+import torch
+from torch import Tensor
+
+from steersman_kernels.loops.bits import pointer, rounded, value
+from steersman_kernels.reference import project_reference, steer_reference
+
+# Tensors come as addresses: to make NumPy's view of one costs as much as to steer its rows.
+_ELEMENTS = {torch.float32: np.float32, torch.bfloat16: np.int16}
+"""The types that the loops read and write, and what NumPy has for them."""
+
+
+@functools.cache
+def _steer(element: type) -> Any:
+    @numba.njit(nogil=True, fastmath={"contract"}, error_model="numpy")  # type: ignore[untyped-decorator]
+    def loop(
+        hidden: int,
+        hidden_stride: int,
+        tokens: int,
+        size: int,
+        bank: int,
+        bank_stride: int,
+        slot: int,
+        coef: int,
+    ) -> None:
+        slots = numba.carray(pointer(slot), (tokens,), np.int32)
+        factors = numba.carray(pointer(coef), (tokens,), np.float32)
+        rows = numba.carray(pointer(hidden), (tokens, hidden_stride), element)
+        for token in range(tokens):
+            if slots[token] < 0:
+                continue
+            row, factor = rows[token], factors[token]
+            directions = numba.carray(pointer(bank), (slots[token] + 1, bank_stride), element)
+            direction = directions[slots[token]]
+            for column in range(size):
+                steered = value(direction[column]) * factor + value(row[column])
+                row[column] = rounded(steered, row[column])
+
+    return loop
+
+
+def steering(bank: Tensor, slot: Tensor, coef: Tensor) -> Callable[[Tensor], None]:
+    """`steer` from a bank that stays where it is: half of a call would be to find the same anew."""
+    element = _ELEMENTS.get(bank.dtype)
+    loop = element and _steer(element)
+    places = (bank.data_ptr(), bank.stride(0), slot.data_ptr(), coef.data_ptr())
+
+    def steer(hidden: Tensor) -> None:
+        if loop is None or hidden.dtype != bank.dtype:
+            steer_reference(hidden, bank, slot, coef)
+        else:
+            loop(hidden.data_ptr(), hidden.stride(0), *hidden.shape, *places)
+
+    return steer
+
+
+@functools.cache
+def _project(element: type) -> Any:
+    @numba.njit(  # type: ignore[untyped-decorator]
+        nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy"
+    )
+    def loop(
+        output: int,
+        output_stride: int,
+        tokens: int,
+        size: int,
+        inputs: int,
+        inputs_stride: int,
+        columns: int,
+        read: int,
+        read_stride: int,
+        write: int,
+        write_stride: int,
+        slot: int,
+        coef: int,
+    ) -> None:
+        slots = numba.carray(pointer(slot), (tokens,), np.int32)
+        factors = numba.carray(pointer(coef), (tokens,), np.float32)
+        rows = numba.carray(pointer(output), (tokens, output_stride), element)
+        sources = numba.carray(pointer(inputs), (tokens, inputs_stride), element)
+        for token in range(tokens):
+            slot_ = slots[token]
+            if slot_ < 0:
+                continue
+            row, source = rows[token], sources[token]
+            weights = numba.carray(pointer(read), (slot_ + 1, read_stride), np.float32)[slot_]
+            direction = numba.carray(pointer(write), (slot_ + 1, write_stride), np.float32)[slot_]
+            product = np.float32(0)
+            for column in range(columns):
+                product += value(source[column]) * weights[column]
+            amount = product * factors[token]
+            for column in range(size):
+                changed = direction[column] * amount + value(row[column])
+                row[column] = rounded(changed, row[column])
+
+    return loop
+
+
+def project(
+    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
+) -> None:
+    """What `project` does."""
+    element = _ELEMENTS.get(output.dtype)
+    known = inputs.dtype == output.dtype and read.dtype == write.dtype == torch.float32
+    if element is None or not known:
+        project_reference(output, inputs, read, write, slot, coef)
+        return
+    _project(element)(
+        output.data_ptr(),
+        output.stride(0),
+        *output.shape,
+        inputs.data_ptr(),
+        inputs.stride(0),
+        inputs.shape[1],
+        read.data_ptr(),
+        read.stride(0),
+        write.data_ptr(),
+        write.stride(0),
+        slot.data_ptr(),
+        coef.data_ptr(),
+    )
