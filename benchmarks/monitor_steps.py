@@ -55,7 +55,7 @@ class Engine:
             directory = models.prepare(model, progress=progress)
         self.llm = LLM(
             str(directory),
-            dtype="float32",
+            dtype=steps.DTYPE,
             enforce_eager=True,
             max_num_seqs=REQUESTS,
             block_size=32,
@@ -155,6 +155,7 @@ def main() -> None:
             "what": "engine steps unwatched over steps in which every request is watched: relative "
             "throughput",
             "requests": REQUESTS,
+            "dtype": steps.DTYPE,
             "pairs": options.steps // 2,
             "models": {
                 model: model_in_a_process(model, options.steps) for model in options.model or MODELS

@@ -26,7 +26,7 @@ from steersman.vectors.vector import Vector, VectorMetadata
 MODEL = "smollm2"
 HIDDEN, LAYERS = 576, 30
 REQUESTS = 32
-TOKENS = 48
+TOKENS = 128
 PAUSE_SECONDS = 3.0
 FLAGS = (MODEL, "--max-num-seqs", str(REQUESTS), "--steering-rows", "64")
 VECTORS = tuple("abcd")

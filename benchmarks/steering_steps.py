@@ -88,7 +88,7 @@ def main() -> None:
         directory = models.prepare(MODEL, progress=progress)
     llm = LLM(
         str(directory),
-        dtype="float32",
+        dtype=steps.DTYPE,
         enforce_eager=True,
         max_num_seqs=REQUESTS,
         block_size=32,
@@ -121,6 +121,7 @@ def main() -> None:
         {
             "what": "engine steps without steering over steps with it: relative throughput",
             "requests": REQUESTS,
+            "dtype": steps.DTYPE,
             "pairs": count // 2,
             "loads": found,
         },

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from steersman.edits import file as edit_file
 from steersman.edits.edit import Edit
-from steersman.engine.reports import Report, Reports
+from steersman.engine.reports import Report, Reports, read_counts
 from steersman.engine.settings import Settings
 from steersman.steering.configuration import CLASSES, KEY, Configuration, EditTerm, Term
 from steersman.thinking.governing import Governing
@@ -291,7 +291,9 @@ class _Engine:
 
 
 def _result(output: Any, report: Report) -> Result:
-    counts = [sum(column) for column in zip(*filter(None, report.counts), strict=True)]
+    counts = [
+        sum(column) for column in zip(*map(read_counts, filter(None, report.counts)), strict=True)
+    ]
     return Result(
         token_ids=tuple(tuple(choice.token_ids) for choice in output.outputs),
         logprobs=tuple(

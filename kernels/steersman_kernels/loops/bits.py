@@ -4,11 +4,15 @@ from typing import Any
 
 import numba  # type: ignore[import-untyped]
 import numpy as np
+import torch
 from numba.extending import intrinsic, overload  # type: ignore[import-untyped]
 
 _ONE = np.int32(1)
 _BELOW_HALF = np.int32(0x7FFF)
 _NAN = np.int16(0x7FC0)
+
+ELEMENTS = {torch.float32: np.float32, torch.bfloat16: np.int16}
+"""The types that the loops read and write, and what NumPy has for them."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -1,6 +1,9 @@
 """`entropy` and `measure` on a CPU, and the log-probabilities of governed tokens."""
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numba  # type: ignore[import-untyped]
 import numpy as np
@@ -18,7 +21,7 @@ from steersman_kernels.governed import (
     TOP,
     TRACK,
 )
-from steersman_kernels.loops.bits import value
+from steersman_kernels.loops.bits import ELEMENTS, pointer, value
 
 _F = np.float32
 _LOG2_E = _F(math.log2(math.e))
@@ -81,12 +84,19 @@ def _statistics(row: NDArray[np.float32 | np.int16], out: NDArray[np.float32]) -
     out[TOP] = _F(1) / total
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
-def _entropy(
-    logits: NDArray[np.float32 | np.int16], rows: NDArray[np.int64], out: NDArray[np.float32]
-) -> None:
-    for i in range(len(rows)):
-        _statistics(logits[rows[i]], out[i])
+@functools.cache
+def _entropy(element: type) -> Any:
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    def loop(
+        logits: int, batch: int, stride: int, size: int, count: int, rows: int, out: int
+    ) -> None:
+        table = numba.carray(pointer(logits), (batch, stride), element)
+        wanted = numba.carray(pointer(rows), (count,), np.int64)
+        found = numba.carray(pointer(out), (count, STATISTICS), np.float32)
+        for i in range(count):
+            _statistics(table[wanted[i]][:size], found[i])
+
+    return loop
 
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
@@ -95,50 +105,77 @@ def _logprob(row: NDArray[np.float32 | np.int16], token: int, lse: np.float32) -
     return value(row[token]) - lse if 0 <= token < len(row) else _F(np.nan)
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
-def _measure(
-    logits: NDArray[np.float32 | np.int16],
-    logit_rows: NDArray[np.int64],
-    tokens: NDArray[np.int64],
-    token_rows: NDArray[np.int64],
-    out: NDArray[np.float32],
-) -> None:
-    found = np.empty(STATISTICS, np.float32)
-    for i in range(len(logit_rows)):
-        row = logits[logit_rows[i]]
-        _statistics(row, found)
-        out[i] = 0
-        out[i, T_ENTROPY] = found[ENTROPY]
-        out[i, T_LOGPROB] = _logprob(row, tokens[token_rows[i]], found[LSE])
-        out[i, T_TOP] = found[TOP]
+@functools.cache
+def _measure(element: type) -> Any:
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    def loop(
+        logits: int,
+        batch: int,
+        stride: int,
+        size: int,
+        count: int,
+        logit_rows: int,
+        tokens: int,
+        token_rows: int,
+        out: int,
+    ) -> None:
+        table = numba.carray(pointer(logits), (batch, stride), element)
+        rows = numba.carray(pointer(logit_rows), (count,), np.int64)
+        places = numba.carray(pointer(token_rows), (count,), np.int64)
+        track = numba.carray(pointer(out), (count, TRACK), np.float32)
+        found = np.empty(STATISTICS, np.float32)
+        for i in range(count):
+            row = table[rows[i]][:size]
+            _statistics(row, found)
+            token = numba.carray(pointer(tokens), (places[i] + 1,), np.int64)[places[i]]
+            track[i] = 0
+            track[i, T_ENTROPY] = found[ENTROPY]
+            track[i, T_LOGPROB] = _logprob(row, token, found[LSE])
+            track[i, T_TOP] = found[TOP]
+
+    return loop
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
-def _logprobs(
-    logits: NDArray[np.float32 | np.int16],
-    logit_rows: NDArray[np.int64],
-    tokens: NDArray[np.int64],
-    token_rows: NDArray[np.int64],
-    statistics: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None:
-    for i in range(len(logit_rows)):
-        if not np.isnan(out[i, T_ENTROPY]):
-            found = _logprob(logits[logit_rows[i]], tokens[token_rows[i]], statistics[i, LSE])
-            out[i, T_LOGPROB] = found
+@functools.cache
+def _logprobs(element: type) -> Any:
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    def loop(
+        logits: int,
+        batch: int,
+        stride: int,
+        size: int,
+        count: int,
+        logit_rows: int,
+        tokens: int,
+        token_rows: int,
+        statistics: int,
+        out: int,
+    ) -> None:
+        table = numba.carray(pointer(logits), (batch, stride), element)
+        rows = numba.carray(pointer(logit_rows), (count,), np.int64)
+        places = numba.carray(pointer(token_rows), (count,), np.int64)
+        measured = numba.carray(pointer(statistics), (count, STATISTICS), np.float32)
+        track = numba.carray(pointer(out), (count, TRACK), np.float32)
+        for i in range(count):
+            if not np.isnan(track[i, T_ENTROPY]):
+                token = numba.carray(pointer(tokens), (places[i] + 1,), np.int64)[places[i]]
+                logprob = _logprob(table[rows[i]][:size], token, measured[i, LSE])
+                track[i, T_LOGPROB] = logprob
+
+    return loop
 
 
 def entropy(logits: Tensor, rows: Tensor) -> Tensor:
     """What `entropy` does."""
     out = torch.empty(len(rows), STATISTICS)
-    _entropy(_readable(logits), rows.numpy(), out.numpy())
+    _over(_entropy, logits, _int64(rows), out)
     return out
 
 
 def measure(logits: Tensor, logit_rows: Tensor, tokens: Tensor, token_rows: Tensor) -> Tensor:
     """What `measure` does."""
     out = torch.empty(len(logit_rows), TRACK)
-    _measure(_readable(logits), logit_rows.numpy(), tokens.numpy(), token_rows.numpy(), out.numpy())
+    _over(_measure, logits, _int64(logit_rows), _int64(tokens), _int64(token_rows), out)
     return out
 
 
@@ -151,24 +188,25 @@ def logprobs(
     track: Tensor,
 ) -> None:
     """Write T_LOGPROB into a track that has all else; NaN stays where no entropy is."""
-    _logprobs(
-        _readable(logits),
-        logit_rows.numpy(),
-        tokens.numpy(),
-        token_rows.numpy(),
-        statistics.numpy(),
-        track.numpy(),
+    rows, places = _int64(logit_rows), _int64(token_rows)
+    _over(_logprobs, logits, rows, _int64(tokens), places, statistics, track)
+
+
+def _over(loop: Callable[[type], Any], logits: Tensor, rows: Tensor, *others: Tensor) -> None:
+    """Run a loop over rows of logits. All tensors come as addresses: to make NumPy's views of them
+    would cost as much as the loop."""
+    if logits.dtype not in ELEMENTS:
+        logits = logits.float()
+    loop(ELEMENTS[logits.dtype])(
+        logits.data_ptr(),
+        logits.shape[0],
+        logits.stride(0),
+        logits.shape[1],
+        len(rows),
+        rows.data_ptr(),
+        *(tensor.data_ptr() for tensor in others),
     )
 
 
-def _readable(logits: Tensor) -> NDArray[np.float32 | np.int16]:
-    """Logits in a type that NumPy has and `_value` reads, their rows side by side.
-
-    A model with a padded vocabulary hands on a slice, of which the loops would be compiled anew
-    while a request waits, and not into vectors.
-    """
-    if logits.dtype == torch.bfloat16:
-        logits = logits.view(torch.int16)
-    elif logits.dtype != torch.float32:
-        logits = logits.float()
-    return logits.contiguous().numpy()
+def _int64(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.int64 else tensor.long()

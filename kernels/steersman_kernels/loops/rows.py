@@ -9,12 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from steersman_kernels.loops.bits import pointer, rounded, value
+from steersman_kernels.loops.bits import ELEMENTS, pointer, rounded, value
 from steersman_kernels.reference import project_reference, steer_reference
 
 # Tensors come as addresses: to make NumPy's view of one costs as much as to steer its rows.
-_ELEMENTS = {torch.float32: np.float32, torch.bfloat16: np.int16}
-"""The types that the loops read and write, and what NumPy has for them."""
 
 
 @functools.cache
@@ -48,7 +46,7 @@ def _steer(element: type) -> Any:
 
 def steering(bank: Tensor, slot: Tensor, coef: Tensor) -> Callable[[Tensor], None]:
     """`steer` from a bank that stays where it is: half of a call would be to find the same anew."""
-    element = _ELEMENTS.get(bank.dtype)
+    element = ELEMENTS.get(bank.dtype)
     loop = element and _steer(element)
     places = (bank.data_ptr(), bank.stride(0), slot.data_ptr(), coef.data_ptr())
 
@@ -107,7 +105,7 @@ def project(
     output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
 ) -> None:
     """What `project` does."""
-    element = _ELEMENTS.get(output.dtype)
+    element = ELEMENTS.get(output.dtype)
     known = inputs.dtype == output.dtype and read.dtype == write.dtype == torch.float32
     if element is None or not known:
         project_reference(output, inputs, read, write, slot, coef)

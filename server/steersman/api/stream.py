@@ -78,7 +78,7 @@ def _with_receipt(event: bytes, receipt: Callable[[], Receipt], path: tuple[str,
     if not event:
         return event
     head, chunk = _parsed(event)
-    put_receipt(chunk, receipt(), path)
+    _put_receipt(chunk, receipt(), path)
     tail = b"\n\n" if event.endswith(b"\n\n") else b""
     return _written(head, chunk) + tail
 
@@ -97,7 +97,7 @@ def _written(head: bytes, chunk: dict[str, Any]) -> bytes:
     return head + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def put_receipt(body: dict[str, Any], receipt: Receipt, path: tuple[str, ...] = ()) -> None:
+def _put_receipt(body: dict[str, Any], receipt: Receipt, path: tuple[str, ...]) -> None:
     """Add a receipt to the `control` of a response object, in place."""
     for key in path:
         body = body[key]

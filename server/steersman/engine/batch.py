@@ -50,59 +50,53 @@ class Counted:
 
     Attributes:
         keys: The key under which each of them reports, by the engine's id; there may be others.
-        steered: The engine's ids of the steered requests.
+        steered: The steered requests, by the engine's id: each one's row of the counts.
         counts: [steered, classes + 1] int32 on the host, as `Seats.counts` has it.
-        watched: The engine's ids of the requests that the governor watches.
+        watched: The requests that the governor watches, by the engine's id: each one's row of the
+            track.
         track: [watched, TRACK] float32 on the host, as `steersman_kernels.governor` has it.
 
     """
 
     keys: Mapping[str, str]
-    steered: Sequence[str] = ()
-    counts: Tensor | None = None
-    watched: Sequence[str] = ()
-    track: Tensor | None = None
+    steered: Mapping[str, int]
+    counts: Tensor | None
+    watched: Mapping[str, int]
+    track: Tensor | None
 
     def report(self) -> "Report":
         """The form in which it travels to the scheduler."""
         return Report(
-            self.keys,
-            self.steered,
-            [] if self.counts is None else self.counts.tolist(),
-            self.watched,
-            b"" if self.track is None else self.track.numpy().tobytes(),
+            self.keys, self.steered, _bytes(self.counts), self.watched, _bytes(self.track)
         )
+
+
+def _bytes(tensor: Tensor | None) -> bytes:
+    return b"" if tensor is None else tensor.numpy().tobytes()
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`Counted`, in one piece: the scheduler waits while it is packed and unpacked.
-
-    Attributes:
-        keys: As there.
-        steered: As there.
-        counts: Tokens steered so far by class, of each steered request.
-        watched: As there.
-        track: The bytes of the track.
-
-    """
+    """`Counted`, its tensors as bytes: the scheduler waits while it is packed and unpacked."""
 
     keys: Mapping[str, str]
-    steered: Sequence[str]
-    counts: Sequence[Sequence[int]]
-    watched: Sequence[str]
+    steered: Mapping[str, int]
+    counts: bytes
+    watched: Mapping[str, int]
     track: bytes
 
     def said(self) -> dict[str, list[Any]]:
-        """By the engine's id: the request's key, its counts (None if it is not steered), and the
-        bytes of its row of the track (None if it is not watched)."""
-        said: dict[str, list[Any]] = {}
-        width = len(self.track) // max(1, len(self.watched))
-        for place, id_ in enumerate(self.watched):
-            said[id_] = [self.keys[id_], None, self.track[place * width : (place + 1) * width]]
-        for id_, counts in zip(self.steered, self.counts, strict=True):
-            said.setdefault(id_, [self.keys[id_], None, None])[1] = counts
-        return said
+        """By the engine's id: the request's key, and the bytes of its counts and of its row of the
+        track, None where it has none."""
+        counts, values = _rows(self.counts, self.steered), _rows(self.track, self.watched)
+        return {
+            id_: [self.keys[id_], counts.get(id_), values.get(id_)] for id_ in {**counts, **values}
+        }
+
+
+def _rows(table: bytes, places: Mapping[str, int]) -> dict[str, bytes]:
+    width = len(table) // max(1, len(places))
+    return {id_: table[place * width : (place + 1) * width] for id_, place in places.items()}
 
 
 class Driven(Protocol):

@@ -7,7 +7,7 @@ from typing import Any
 
 from vllm.sampling_params import SamplingParams
 
-from steersman.engine.reports import Reports
+from steersman.engine.reports import Reports, read_counts
 from steersman.steering.configuration import KEY, Configuration
 from steersman.thinking.governing import Governing
 from steersman.trajectory.line import Line
@@ -68,7 +68,7 @@ class Carrier:
         finally:
             self.reports.close(report)
             for line, counts in zip(lines, report.counts, strict=True):
-                line.steered = counts
+                line.steered = read_counts(counts)
 
     def wire(self, key: str, params: SamplingParams) -> dict[str, Any]:
         """The form in which it travels.

@@ -22,12 +22,13 @@ class Controlled:
     def __init__(self, steering: WorkerSteering, governor: Governor) -> None:
         self.steering = steering
         self.governor = governor
+        # Never changed in place: a report may be read when some of them have left.
         self._keys: dict[str, str] = {}
 
     def arrive(self, arrival: Arrival) -> None:
         """A request comes into the batch, or comes back to it."""
         control: Mapping[str, Any] = arrival.control
-        self._keys[arrival.request_id] = control["key"]
+        self._keys = {**self._keys, arrival.request_id: control["key"]}
         if control["steering"] is not None:
             self.steering.arrive(arrival)
         if control["governing"] is not None:
@@ -40,7 +41,7 @@ class Controlled:
 
     def finish(self, request_id: str) -> None:
         """A request has left for good."""
-        self._keys.pop(request_id, None)
+        self._keys = {id_: key for id_, key in self._keys.items() if id_ != request_id}
         self.steering.finish(request_id)
         self.governor.finish(request_id)
 
@@ -75,5 +76,4 @@ class Controlled:
         watched, track = self.governor.taken()
         if not steered and not watched:
             return None
-        # A copy: it may be read when some of them have left.
-        return Counted(self._keys.copy(), steered, counts, watched, track)
+        return Counted(self._keys, steered, counts, watched, track)

@@ -26,9 +26,9 @@ class Watched:
 
     Attributes:
         batch: All requests of the batch, by the engine's ids.
-        request_ids: The watched ones.
+        places: The watched ones, each with its place among them.
         rows: [watched] int64, their rows in the batch.
-        places: [watched] int64, their rows in a batch of them alone.
+        alone: [watched] int64, their rows in a batch of them alone.
         seats: [watched] int32, their rows in the state.
         measured: Whether somebody needs the entropies.
         governed: Whether one of them is more than monitored.
@@ -37,9 +37,9 @@ class Watched:
     """
 
     batch: Sequence[str]
-    request_ids: Sequence[str]
+    places: Mapping[str, int]
     rows: Tensor
-    places: Tensor
+    alone: Tensor
     seats: Tensor
     measured: bool
     governed: bool
@@ -161,7 +161,7 @@ class Governor:
         watched = self._watched
         if watched is None or watched.batch != batch.request_ids:
             watched = self._watched = self._find(list(batch.request_ids))
-        if watched.request_ids:
+        if watched.places:
             self._running = watched
         if watched.governed:
             self._positions = batch.positions[batch.query_start[watched.rows + 1].long() - 1]
@@ -172,9 +172,9 @@ class Governor:
         asked = [self._governing[id_] for id_ in request_ids]
         return Watched(
             batch,
-            request_ids,
+            {id_: place for place, id_ in enumerate(request_ids)},
             rows=upload(torch.tensor(rows, dtype=torch.int64), self._device),
-            places=torch.arange(len(rows), device=self._device),
+            alone=torch.arange(len(rows), device=self._device),
             seats=self._places.of(request_ids),
             measured=any(governing["measured"] for governing in asked),
             governed=any(governing["thinking"] is not None for governing in asked),
@@ -208,7 +208,7 @@ class Governor:
             return
         rows = running.rows
         if keep and running.measured:
-            logits, rows = self._copy(logits, rows), running.places
+            logits, rows = self._copy(logits, rows), running.alone
         statistics = None
         if running.measured and running.governed:  # before `forbid`
             statistics = entropy(logits, rows)
@@ -254,11 +254,11 @@ class Governor:
             )
         self._track = download(track)
 
-    def taken(self) -> tuple[Sequence[str], Tensor | None]:
-        """What the step says of its tokens, once: the engine's ids, [watched, TRACK] float32."""
+    def taken(self) -> tuple[Mapping[str, int], Tensor | None]:
+        """What the step says of its tokens, once: the requests' rows, [watched, TRACK] float32."""
         running, track = self._running, self._track
         self.rest()
-        return ((), None) if running is None or track is None else (running.request_ids, track)
+        return ({}, None) if running is None or track is None else (running.places, track)
 
     def _write(self) -> None:
         """Bring the state on the device up to date."""

@@ -5,13 +5,14 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from steersman.steering.configuration import KEY
+from steersman.steering.configuration import CLASSES, KEY
 from steersman.trajectory.track import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_ROW = struct.Struct("=6f")
+_VALUES = struct.Struct("=6f")
+_COUNTS = struct.Struct(f"={len(CLASSES) + 1}i")
 
 
 @dataclass(slots=True)
@@ -20,14 +21,14 @@ class Report:
 
     Attributes:
         key: The name under which the workers speak of it.
-        counts: For each choice: tokens steered so far, by class, and last those that went through
-            an edit; empty until something was said.
+        counts: For each choice: what was last said of how many of its tokens were steered, for
+            `read_counts`; empty until something was said.
         values: For each choice: what is said of each of its tokens.
 
     """
 
     key: str
-    counts: list[tuple[int, ...]]
+    counts: list[bytes]
     values: list[list[Value]] = field(default_factory=list)
 
 
@@ -41,7 +42,7 @@ class Reports:
     def open(self, choices: int) -> Report:
         """A new report, on a request of which so many choices are sampled."""
         key = str(next(self._keys))
-        report = Report(key, [() for _ in range(choices)], [[] for _ in range(choices)])
+        report = Report(key, [b""] * choices, [[] for _ in range(choices)])
         self._reports[key] = report
         return report
 
@@ -71,15 +72,21 @@ class Reports:
             return
         choice = _choice(output.request_id) if len(report.counts) > 1 else 0
         if counts is not None:
-            report.counts[choice] = tuple(counts)
+            report.counts[choice] = counts
         if values is not None and output.new_token_ids:
             report.values[choice].append(read_value(values))
+
+
+def read_counts(content: bytes) -> tuple[int, ...]:
+    """Tokens steered, by class, and last those that went through an edit; empty if nothing was
+    said."""
+    return _COUNTS.unpack(content) if content else ()
 
 
 def read_value(content: bytes) -> Value:
     """What is said of a token, of the bytes in which it travels: float32 in the columns of
     `steersman_kernels.governed`."""
-    entropy, logprob, top, strength, closed_by, forced = _ROW.unpack(content)
+    entropy, logprob, top, strength, closed_by, forced = _VALUES.unpack(content)
     return Value(entropy, logprob, top, strength, int(closed_by), int(forced))
 
 

@@ -23,14 +23,14 @@ class Seated:
 
     Attributes:
         batch: All requests of the batch, by the engine's ids.
-        request_ids: The steered ones.
+        places: The steered ones, each with its place among them.
         of_batch: [batch] int32, the seat of each request, -1 without one.
         seats: [steered] int32, those of the steered ones.
 
     """
 
     batch: Sequence[str]
-    request_ids: Sequence[str]
+    places: Mapping[str, int]
     of_batch: Tensor
     seats: Tensor
 
@@ -155,7 +155,7 @@ class WorkerSteering:
         seated = self._seated
         if seated is None or seated.batch != batch.request_ids:
             seated = self._seated = self._find(list(batch.request_ids))
-        if not seated.request_ids:
+        if not seated.places:
             self.rest()
             return
         self._running = seated
@@ -183,8 +183,10 @@ class WorkerSteering:
             self._count_edited(batch, self.edits.edited(batch.request_ids))
 
     def _find(self, batch: list[str]) -> Seated:
-        request_ids = [id_ for id_ in batch if id_ in self._seats]
-        return Seated(batch, request_ids, self._seats.of(batch), self._seats.of(request_ids))
+        places = {
+            id_: place for place, id_ in enumerate(id_ for id_ in batch if id_ in self._seats)
+        }
+        return Seated(batch, places, self._seats.of(batch), self._seats.of(list(places)))
 
     def _count_edited(self, batch: Batch, request_ids: Sequence[str]) -> None:
         if not request_ids:
@@ -203,10 +205,10 @@ class WorkerSteering:
         if self.edits is not None:
             self.edits.rest()
 
-    def counted(self) -> tuple[Sequence[str], Tensor | None]:
-        """What the steered requests of this step have come to, once: their ids, and
+    def counted(self) -> tuple[Mapping[str, int], Tensor | None]:
+        """What the steered requests of this step have come to, once: their rows, and
         [steered, classes + 1] int32 on the host, as `Seats.counts` has it."""
         seated, self._running = self._running, None
         if seated is None:
-            return (), None
-        return seated.request_ids, self._seats.counts(seated.seats)
+            return {}, None
+        return seated.places, self._seats.counts(seated.seats)

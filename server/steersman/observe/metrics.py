@@ -150,7 +150,8 @@ class Metrics:
         for kind, count in tokens.items():
             self._tokens.labels(method, kind).inc(count)
         for (segment, boundary), count in ledger.steered.items():
-            self._steered.labels(segment, str(boundary).lower()).inc(count)
+            if count:
+                self._steered.labels(segment, str(boundary).lower()).inc(count)
         self._edited.inc(ledger.edited)
 
     def watched(self, plan: Plan, ledger: Ledger) -> None:

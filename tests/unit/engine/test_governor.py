@@ -91,7 +91,7 @@ def test_what_is_said_is_of_the_raw_distribution() -> None:
     assert found[T_LOGPROB] == pytest.approx(logs[5].item(), abs=1e-5)
     assert found[T_ENTROPY] == pytest.approx(-(logs.exp() * logs).sum().item(), abs=1e-5)
     assert found[T_TOP] == pytest.approx(logs.max().exp().item(), abs=1e-5)
-    assert engine.governor.taken() == ((), None)
+    assert engine.governor.taken() == ({}, None)
 
 
 def budget(engine: Engine, name: str, drawn: Sequence[int]) -> list[int]:

@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 
-from steersman.engine.reports import Reports
+from steersman.engine.reports import Reports, read_counts
 
 
 class Processor:
@@ -26,8 +26,9 @@ def output(request_id: str, params: dict[str, Any] | None, *, tokens: int = 1) -
 def report(
     key: str, counts: list[int] | None = None, values: list[float] | None = None
 ) -> dict[str, Any]:
+    steered = None if counts is None else np.array(counts, np.int32).tobytes()
     said = None if values is None else np.array(values, np.float32).tobytes()
-    return {"steersman": [key, counts, said]}
+    return {"steersman": [key, steered, said]}
 
 
 def test_the_last_counts_of_every_choice_count() -> None:
@@ -50,8 +51,9 @@ def test_the_last_counts_of_every_choice_count() -> None:
         )
 
     assert answer == "1.5 s"
-    assert ours.counts == [(0, 0, 3, 0, 0, 1, 7), (0, 0, 30, 0, 0, 0, 2)]
-    assert other.counts == [()]
+    counts = [read_counts(counts) for counts in ours.counts]
+    assert counts == [(0, 0, 3, 0, 0, 1, 7), (0, 0, 30, 0, 0, 0, 2)]
+    assert [read_counts(counts) for counts in other.counts] == [()]
     assert engine.output_processor.seen == [None] * 9
 
 

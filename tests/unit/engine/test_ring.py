@@ -56,7 +56,7 @@ def test_steering_that_works_passes_and_leaves_nothing_behind() -> None:
 
     assert model.steering.bank.rows_in_use == 0
     assert torch.equal(model.steering.rows.slot, torch.full((16,), -1, dtype=torch.int32))
-    assert model.steering.counted() == ((), None)
+    assert model.steering.counted() == ({}, None)
     assert torch.signbit(model.decode(4)).all()
 
 
@@ -96,7 +96,7 @@ def test_a_stage_without_output_passes() -> None:
     ring(model, lambda _: None).self_test()
 
     assert model.steering.bank.rows_in_use == 0
-    assert model.steering.counted() == ((), None)
+    assert model.steering.counted() == ({}, None)
 
 
 def test_a_rank_that_cannot_steer_says_why_to_every_call() -> None:

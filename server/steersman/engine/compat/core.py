@@ -51,10 +51,8 @@ def _pass_reports_on() -> None:
             for client in outputs.values():
                 for output in client.outputs:
                     if own := said.get(output.request_id):
-                        output.kv_transfer_params = {
-                            **(output.kv_transfer_params or {}),
-                            KEY: own,
-                        }
+                        params = output.kv_transfer_params
+                        output.kv_transfer_params = {**params, KEY: own} if params else {KEY: own}
         return outputs
 
     Scheduler.update_from_output = with_report
