@@ -1,7 +1,8 @@
 """What steering costs: throughput over the same server with no steering installed.
 
 Two servers are up at once, one of them started with `--no-steering`. The same 32 requests go to
-one or the other, steered in several ways; these loads take turns. `steering_steps.py` has the
+one or the other, steered in several ways; these loads take turns, and meanwhile
+the other server stands still. `steering_steps.py` has the
 engine's part alone.
 
     python benchmarks/steering.py [--rounds 20]
@@ -27,7 +28,6 @@ MODEL = "smollm2"
 HIDDEN, LAYERS = 576, 30
 REQUESTS = 32
 TOKENS = 128
-PAUSE_SECONDS = 3.0
 FLAGS = (MODEL, "--max-num-seqs", str(REQUESTS), "--steering-rows", "64")
 VECTORS = tuple("abcd")
 NOT_INSTALLED = "not installed"
@@ -91,11 +91,17 @@ def main() -> None:
         server(scratch, "plain", "--no-steering") as plain,
         server(scratch, "steering", "--vectors", str(scratch)) as ours,
     ):
-        loads = {
-            NOT_INSTALLED: lambda: seconds(plain.url, None),
-            **{name: lambda steer=steer: seconds(ours.url, steer) for name, steer in LOADS.items()},
-        }
-        taken = turns.take(loads, rounds, PAUSE_SECONDS)
+
+        def not_installed() -> float:
+            with turns.stopped(ours):
+                return seconds(plain.url, None)
+
+        def installed(steer: Steer | None) -> float:
+            with turns.stopped(plain):
+                return seconds(ours.url, steer)
+
+        loads = {name: lambda steer=steer: installed(steer) for name, steer in LOADS.items()}
+        taken = turns.take({NOT_INSTALLED: not_installed, **loads}, rounds)
     tokens = REQUESTS * TOKENS
     report.write(
         "steering",

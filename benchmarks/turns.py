@@ -1,16 +1,20 @@
 """Loads that take turns: each is a batch of requests sent at once, over HTTP, again and again.
 
-The turns are seconds apart, in an order that changes every round, so that what else the machine
+They come in an order that changes every round, so that what else the machine
 does hits all alike; a ratio is of one round.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx
+import psutil
 import report
+
+from steersman.local import LocalServer
 
 
 def answers(url: str, bodies: Sequence[Mapping[str, Any]]) -> tuple[float, list[dict[str, Any]]]:
@@ -32,16 +36,27 @@ def answers(url: str, bodies: Sequence[Mapping[str, Any]]) -> tuple[float, list[
     return asyncio.run(ask_all())
 
 
-def take(
-    loads: Mapping[str, Callable[[], float]], rounds: int, pause: float = 0.0
-) -> dict[str, list[float]]:
+@contextlib.contextmanager
+def stopped(server: LocalServer) -> Iterator[None]:
+    """A server stands still: vLLM's processes spin for a while when they have nothing left to do,
+    at the cost of the server whose turn it is."""
+    ids = (server.process_id, *server.children())
+    processes = [psutil.Process(id_) for id_ in ids]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+def take(loads: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each load in each round; a round before the first one warms up.
 
     Args:
         loads: By name.
         rounds: How often each is taken.
-        pause: Seconds before each load. Where servers take turns the one before needs them: vLLM's
-            processes spin for a while when they have nothing left to do.
 
     """
     names = list(loads)
@@ -50,7 +65,6 @@ def take(
         turn = number % len(names)
         found = {}
         for name in names[turn:] + names[:turn]:
-            time.sleep(pause)
             found[name] = loads[name]()
         for name, seconds in found.items() if number >= 0 else ():
             taken[name].append(seconds)

@@ -68,7 +68,7 @@ def govern(
             token (NaN outside the vocabulary) and top probability, STRENGTH and CLOSED_BY after the
             step, 1 if the final token was forced. NaN in all where no token was drawn.
 
-    Nothing is checked: an index out of range reads or writes out of bounds on a GPU.
+    Nothing is checked: an index out of range reads or writes out of bounds.
     """
     if sampled.is_cuda:
         govern_triton(

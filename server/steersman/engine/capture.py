@@ -8,6 +8,7 @@ responses. It hooks the layers in Python, so the engine must run eagerly.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -97,7 +98,7 @@ class Capture:
             projections[index].register_forward_pre_hook(partial(self._before_projection, place))
 
     def arrive(self, arrival: Arrival) -> None:
-        """Take in a request's weights: `weights` is [SIDES][tokens].
+        """Take in a request's weights: `weights` are the bytes of [SIDES, tokens] float32.
 
         Raises:
             RuntimeError: A request came back: some of its tokens would count twice.
@@ -105,9 +106,8 @@ class Capture:
         """
         if arrival.request_id in self._weights or arrival.computed:
             raise RuntimeError("a captured request was preempted, or found tokens in the cache")
-        self._weights[arrival.request_id] = torch.tensor(
-            arrival.control["weights"], dtype=torch.float32, device=self._sums.device
-        )
+        weights = torch.frombuffer(bytearray(arrival.control["weights"]), dtype=torch.float32)
+        self._weights[arrival.request_id] = weights.view(SIDES, -1).to(self._sums.device)
 
     def finish(self, request_id: str) -> None:
         """Forget a request's weights; its sums stay."""
@@ -119,13 +119,13 @@ class Capture:
     def begin(self, batch: Batch) -> None:
         """Find the chosen tokens of a step."""
         weights = torch.zeros(SIDES, len(batch.positions), device=self._sums.device)
-        starts = batch.query_start.tolist()
-        for index, request_id in enumerate(batch.request_ids):
+        starts = batch.query_start[: len(batch.request_ids) + 1]
+        firsts = batch.positions[starts[:-1].long()].tolist()
+        spans = pairwise(starts.tolist())
+        for request_id, first, (start, end) in zip(batch.request_ids, firsts, spans, strict=True):
             if (own := self._weights.get(request_id)) is not None:
-                span = slice(starts[index], starts[index + 1])
-                positions = batch.positions[span]
-                inside = positions < own.shape[1]
-                weights[:, span][:, inside] = own[:, positions[inside]]
+                part = own[:, first : first + end - start]
+                weights[:, start : start + part.shape[1]] = part
         rows = weights.any(dim=0).nonzero().squeeze(1)
         self._chosen = Chosen(rows, weights[:, rows]) if len(rows) else None
 

@@ -1,5 +1,7 @@
 """vLLM's offline engine: responses in bulk, and means of the residual stream over them."""
 
+import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +65,10 @@ class OfflineEngine:
         engine_args = EngineArgs.from_cli_args(args)
         # Every token has to be computed where its residual stream is wanted.
         engine_args.enable_prefix_caching = not capture
-        self._llm = LLM.from_engine_args(engine_args)
+        engine_args.disable_log_stats = True
+        with _in_this_process() if capture else contextlib.nullcontext():
+            self._llm = LLM.from_engine_args(engine_args)
+        self._caching = engine_args.enable_prefix_caching
 
     def __enter__(self) -> Self:
         return self
@@ -127,13 +132,13 @@ class OfflineEngine:
     def capture(self, contrast: Contrast) -> Iterator[int]:
         """Run the samples of a contrast through the model; yields how many more have been run."""
         samples = _by_sample(contrast)
-        params = {"max_tokens": 1, "temperature": 0}
+        params = {"max_tokens": 1, "temperature": 0, "detokenize": False, "skip_clone": True}
         for start in range(0, len(samples), _CHUNK):
             chunk = samples[start : start + _CHUNK]
             self._run(
                 [tokens for tokens, _ in chunk],
                 [
-                    SamplingParams(extra_args={KEY: {"weights": w.tolist()}}, **params)
+                    SamplingParams(extra_args={KEY: {"weights": w.tobytes()}}, **params)
                     for _, w in chunk
                 ],
             )
@@ -147,7 +152,8 @@ class OfflineEngine:
         All are queued before the first step, on an empty cache: so what the steps hold, and with
         it how they round, depends neither on timing nor on what was run before.
         """
-        self._llm.reset_prefix_cache()
+        if self._caching:
+            self._llm.reset_prefix_cache()
         self._llm.sleep(level=0, mode="keep")
         tokens = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
         self._llm.enqueue(tokens, params, use_tqdm=False)
@@ -201,6 +207,21 @@ class OfflineEngine:
         samples = np.maximum([len(contrast.plus), len(contrast.minus)], 1)
         means: NDArray[np.float64] = sums / samples[:, None]
         return means.reshape(*means.shape[:2], -1, own.head_dim)
+
+
+@contextlib.contextmanager
+def _in_this_process() -> Iterator[None]:
+    """Let vLLM build an engine in this process: where a request takes a millisecond, to send it to
+    another takes as long."""
+    name = "VLLM_ENABLE_V1_MULTIPROCESSING"
+    before = os.environ.get(name)
+    os.environ[name] = "0"
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def describe(model: str) -> tuple[Model, Path]:
