@@ -303,5 +303,5 @@ def _result(output: Any, report: Report) -> Result:
         cached=output.num_cached_tokens or 0,
         counts=dict(zip(CLASSES, counts[:-1], strict=True)) if counts else None,
         edited=counts[-1] if counts else 0,
-        values=tuple(report.values[0]),
+        values=tuple(map(Value.of, report.values[0])),
     )

@@ -117,7 +117,7 @@ def test_an_edits_tokens_are_those_of_the_returned_lines() -> None:
 
 
 def watched(*token_ids: int) -> Track:
-    return Track([*token_ids], [Value(1.0, -1.0, 0.5, 0.0, 1, 0) for _ in token_ids])
+    return Track([*token_ids], [Value(1.0, -1.0, 0.5, 0.0, 1, 0).packed() for _ in token_ids])
 
 
 def test_governed_and_monitored_choices_in_the_order_of_the_response() -> None:

@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from steersman.steering.configuration import CLASSES, KEY
-from steersman.trajectory.track import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_VALUES = struct.Struct("=6f")
 _COUNTS = struct.Struct(f"={len(CLASSES) + 1}i")
 
 
@@ -23,13 +21,13 @@ class Report:
         key: The name under which the workers speak of it.
         counts: For each choice: what was last said of how many of its tokens were steered, for
             `read_counts`; empty until something was said.
-        values: For each choice: what is said of each of its tokens.
+        values: For each choice: what is said of each of its tokens, a packed `Value`.
 
     """
 
     key: str
     counts: list[bytes]
-    values: list[list[Value]] = field(default_factory=list)
+    values: list[list[bytes]] = field(default_factory=list)
 
 
 class Reports:
@@ -74,20 +72,13 @@ class Reports:
         if counts is not None:
             report.counts[choice] = counts
         if values is not None and output.new_token_ids:
-            report.values[choice].append(read_value(values))
+            report.values[choice].append(values)
 
 
 def read_counts(content: bytes) -> tuple[int, ...]:
     """Tokens steered, by class, and last those that went through an edit; empty if nothing was
     said."""
     return _COUNTS.unpack(content) if content else ()
-
-
-def read_value(content: bytes) -> Value:
-    """What is said of a token, of the bytes in which it travels: float32 in the columns of
-    `steersman_kernels.governed`."""
-    entropy, logprob, top, strength, closed_by, forced = _VALUES.unpack(content)
-    return Value(entropy, logprob, top, strength, int(closed_by), int(forced))
 
 
 def _choice(request_id: str) -> int:

@@ -1,8 +1,9 @@
 """A histogram of token entropies that takes a whole response at once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -30,12 +31,11 @@ class TokenEntropies(Collector):
         self._sums = dict.fromkeys(self._counts, 0.0)
         registry.register(self)
 
-    def observe(self, phase: str, entropies: Sequence[float]) -> None:
+    def observe(self, phase: str, entropies: NDArray[np.float64]) -> None:
         """Count the entropies, in nats, of the tokens of a phase."""
-        values = np.asarray(entropies, np.float64)
-        buckets = np.searchsorted(BOUNDS, values)  # a bound is in its own bucket
+        buckets = np.searchsorted(BOUNDS, entropies)  # a bound is in its own bucket
         self._counts[phase] += np.bincount(buckets, minlength=len(BOUNDS) + 1)
-        self._sums[phase] += float(values.sum())
+        self._sums[phase] += float(entropies.sum())
 
     def collect(self) -> Iterable[Metric]:
         """The histogram as it stands."""

@@ -1,6 +1,7 @@
 """Prometheus metrics of controlled requests, on `/metrics` beside vLLM's own."""
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -26,6 +27,8 @@ class Metrics:
     """
 
     def __init__(self, registry: CollectorRegistry, desk: Desk | None = None) -> None:
+        # `labels` looks a child up under a lock, and a request counts a dozen.
+        self._child = functools.cache(_labelled)
         self._requests = Counter(
             "steersman_requests",
             "Controlled requests by outcome: ok, error or disconnected.",
@@ -131,15 +134,15 @@ class Metrics:
     def closed(self, method: str, ledger: Ledger, outcome: str) -> None:
         """Count a request that has ended, from its books."""
         compute = ledger.compute()
-        self._requests.labels(method, outcome).inc()
-        self._seconds.labels(method).observe(ledger.seconds)
+        self._child(self._requests, method, outcome).inc()
+        self._child(self._seconds, method).observe(ledger.seconds)
         branches = {
             "launched": len(ledger.lines),
             "finished": ledger.finished,
             "cancelled": len(ledger.lines) - ledger.finished,
         }
         for event, count in branches.items():
-            self._branches.labels(method, event).inc(count)
+            self._child(self._branches, method, event).inc(count)
         # A request that broke off has lines that nobody aborted; they are cancelled as well.
         cancelled = sum(line.tokens for line in ledger.lines if not line.finished)
         tokens = {
@@ -148,17 +151,17 @@ class Metrics:
             "cancelled": cancelled,
         }
         for kind, count in tokens.items():
-            self._tokens.labels(method, kind).inc(count)
+            self._child(self._tokens, method, kind).inc(count)
         for (segment, boundary), count in ledger.steered.items():
             if count:
-                self._steered.labels(segment, str(boundary).lower()).inc(count)
+                self._child(self._steered, segment, str(boundary).lower()).inc(count)
         self._edited.inc(ledger.edited)
 
     def watched(self, plan: Plan, ledger: Ledger) -> None:
         """Count what the governor did and the monitor saw in a request that has ended."""
         if plan.governing is not None and plan.markers is not None:
             for thinking in ledger.thinking(plan.governing, plan.markers, balance=None):
-                self._thinking.labels(thinking.closed_by or "none").inc()
+                self._child(self._thinking, thinking.closed_by or "none").inc()
                 self._thinking_tokens.inc(thinking.tokens)
                 self._forced.inc(thinking.forced_tokens)
         self._probes.inc(len(ledger.probes))
@@ -171,3 +174,7 @@ class Metrics:
                 phases = phase_entropies(line.track, plan.markers, opened=run.opened)
                 for phase, entropies in phases.items():
                     self._entropies.observe(phase, entropies)
+
+
+def _labelled(metric: Any, *labels: str) -> Any:
+    return metric.labels(*labels)

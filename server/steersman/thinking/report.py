@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from steersman.steering.configuration import CLASSES
 from steersman.steering.plan import PlannedTerm
 from steersman.thinking.governing import Governing
@@ -16,6 +19,10 @@ from steersman_client import AppliedBalance, AppliedThinking, Entropy, Live, Pha
 LEAST_LOGPROB = -9999.0
 """Stands for a log-probability of minus infinity, as in vLLM's responses: JSON has no infinity."""
 _DIGITS = 6
+_ENTROPY, _STRENGTH, _CLOSED_BY, _FORCED = (
+    Value._fields.index(name) for name in ("entropy", "strength", "closed_by", "forced")
+)
+"""Columns of `Track.table`."""
 
 
 def applied(
@@ -41,38 +48,40 @@ def applied(
 
     """
     span = thinking_span(track.token_ids, markers, opened=opened)
-    values = track.values[: len(track.token_ids)]
+    table = track.table()
     return AppliedThinking(
         tokens=len(span.thinking) if span else 0,
-        closed_by=CLOSED_BY[values[-1].closed_by] if values else None,
+        closed_by=CLOSED_BY[int(table[-1, _CLOSED_BY])] if len(table) else None,
         closed_at=span.closing.start if span and span.closing else None,
-        forced_tokens=sum(value.forced for value in values),
+        forced_tokens=int(table[:, _FORCED].sum()),
         probes=probes if governing.probing else None,
-        balance=_balance(balance, governing, values, span, steered) if balance else None,
+        balance=_balance(balance, governing, table[:, _STRENGTH], span, steered)
+        if balance
+        else None,
     )
 
 
 def _balance(
     balance: PlannedTerm,
     governing: Governing,
-    values: Sequence[Value],
+    strengths: NDArray[np.float64],
     span: Span | None,
     steered: Sequence[int],
 ) -> AppliedBalance:
     assert governing.law is not None
-    thinking = list(enumerate(values))[span.thinking.start : span.thinking.stop] if span else []
+    begin, end = (span.thinking.start, span.thinking.stop) if span else (0, 0)
+    thinking = strengths[begin:end].tolist()
     changes: list[tuple[int, float]] = []
-    for index, value in thinking:
-        if not changes or changes[-1][1] != value.strength:
-            changes.append((index, value.strength))
-    strengths = [value.strength for _, value in thinking]
+    for index, strength in enumerate(thinking, begin):
+        if not changes or changes[-1][1] != strength:
+            changes.append((index, strength))
     # Last there are the edited tokens; nothing at all if the line broke off.
     counts = zip(CLASSES, steered, strict=False)
     return AppliedBalance(
         vector=balance.name,
         digest=balance.vector.digest[:16],
         law=governing.law.kind,
-        mean_strength=round(fmean(strengths), _DIGITS) if strengths else None,
+        mean_strength=round(fmean(thinking), _DIGITS) if thinking else None,
         tokens=sum(count for kind, count in counts if balance.term.applies(*kind)),
         track=tuple((index, round(strength, _DIGITS)) for index, strength in changes),
     )
@@ -80,7 +89,7 @@ def _balance(
 
 def phase_entropies(
     track: Track, markers: Markers | None, *, opened: bool
-) -> dict[Literal["thinking", "answer"], list[float]]:
+) -> dict[Literal["thinking", "answer"], NDArray[np.float64]]:
     """Entropies, in nats, of a line's tokens by phase. Markers, and what stands before the one that
     opens the thinking phase, are in neither.
 
@@ -90,12 +99,12 @@ def phase_entropies(
         opened: Whether the prompt left the thinking phase open.
 
     """
-    entropies = [value.entropy for value in track.values[: len(track.token_ids)]]
+    entropies = track.table()[:, _ENTROPY]
     span = thinking_span(track.token_ids, markers, opened=opened) if markers else None
     if span is None:
-        return {"thinking": [], "answer": entropies}
+        return {"thinking": entropies[:0], "answer": entropies}
     thinking = entropies[span.thinking.start : span.thinking.stop]
-    answer = entropies[span.closing.stop :] if span.closing else []
+    answer = entropies[span.closing.stop :] if span.closing else entropies[:0]
     return {"thinking": thinking, "answer": answer}
 
 
@@ -117,33 +126,35 @@ def entropy(track: Track, markers: Markers | None, *, opened: bool, tokens: bool
         thinking=thinking,
         answer=answer,
         pear=round(max(0.0, pear), _DIGITS),
-        tokens=_listed(track.token_ids, track.values[: len(track.token_ids)]) if tokens else None,
+        tokens=_listed(track.token_ids, track.values) if tokens else None,
     )
 
 
-def _phase(entropies: Sequence[float]) -> PhaseEntropy | None:
-    if not entropies:
+def _phase(entropies: NDArray[np.float64]) -> PhaseEntropy | None:
+    if not len(entropies):
         return None
+    ordered = np.sort(entropies)
     return PhaseEntropy(
-        mean=round(fmean(entropies), _DIGITS),
-        p95=round(_percentile(sorted(entropies), 0.95), _DIGITS),
-        max=round(max(entropies), _DIGITS),
+        mean=round(float(entropies.mean()), _DIGITS),
+        p95=round(_percentile(ordered, 0.95), _DIGITS),
+        max=round(float(ordered[-1]), _DIGITS),
         tokens=len(entropies),
     )
 
 
-def _percentile(ordered: Sequence[float], share: float) -> float:
+def _percentile(ordered: NDArray[np.float64], share: float) -> float:
     """Linear between neighbours, as NumPy's, which takes far longer for so few values."""
     place = share * (len(ordered) - 1)
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+    return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
 
 
 def _listed(
-    token_ids: Sequence[int], values: Sequence[Value]
+    token_ids: Sequence[int], values: Sequence[bytes]
 ) -> tuple[tuple[int, float, float], ...]:
-    """(id, log-probability, entropy) of each token."""
+    """(id, log-probability, entropy) of each token, of which there may be fewer than values."""
+    unpacked = map(Value.of, values)
     return tuple(
         # A grammar's mask may have left nothing for a token that was put there all the same.
         (
@@ -151,7 +162,7 @@ def _listed(
             round(max(value.logprob, LEAST_LOGPROB), _DIGITS),
             round(value.entropy, _DIGITS),
         )
-        for token_id, value in zip(token_ids, values, strict=True)
+        for token_id, value in zip(token_ids, unpacked, strict=False)
     )
 
 
@@ -187,16 +198,16 @@ class LiveTrack:
         longest = max(len(self.markers.start), len(self.markers.end)) if self.markers else 0
         self._last = deque(maxlen=longest)
 
-    def advance(self, token_ids: Sequence[int], values: Sequence[Value]) -> Live:
+    def advance(self, token_ids: Sequence[int], values: Sequence[bytes]) -> Live:
         """Take the next tokens; the state after them.
 
         Args:
             token_ids: New tokens.
-            values: The value of each of them.
+            values: The packed `Value` of each of them.
 
         """
-        for token_id, value in zip(token_ids, values, strict=True):
-            self._take(token_id, value.entropy)
+        for token_id, content in zip(token_ids, values, strict=True):
+            self._take(token_id, Value.of(content).entropy)
         self.tokens += len(token_ids)
         return Live(
             index=self.index,

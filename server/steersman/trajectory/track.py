@@ -1,8 +1,12 @@
 """What the engine measured at each generated token of a line."""
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 ClosedBy = Literal["model", "budget", "entropy", "loop", "length", "certainty"]
 
@@ -16,6 +20,8 @@ CLOSED_BY: tuple[ClosedBy | None, ...] = (
     "certainty",
 )
 """What `Value.closed_by` stands for: its code is the index; None is open."""
+
+_PACKED = struct.Struct("=6f")
 
 
 class Value(NamedTuple):
@@ -38,6 +44,16 @@ class Value(NamedTuple):
     closed_by: int
     forced: int
 
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """Out of the form in which it travels and is kept: a float32 for each of the fields."""
+        entropy, logprob, top, strength, closed_by, forced = _PACKED.unpack(content)
+        return cls(entropy, logprob, top, strength, int(closed_by), int(forced))
+
+    def packed(self) -> bytes:
+        """In that form."""
+        return _PACKED.pack(*self)
+
 
 @dataclass(slots=True)
 class Track:
@@ -45,18 +61,24 @@ class Track:
 
     Attributes:
         token_ids: The tokens of the line.
-        values: `values[k]` belongs to `token_ids[k]`. While a line runs there may be more of them
-            than tokens.
+        values: `values[k]`, a packed `Value`, belongs to `token_ids[k]`. While a line runs there
+            may be more of them than tokens.
         key: The name under which the engine knows the line's request.
         choice: Which of the request's choices the line is.
 
     """
 
     token_ids: list[int] = field(default_factory=list)
-    values: list[Value] = field(default_factory=list)
+    values: list[bytes] = field(default_factory=list)
     key: str = ""
     choice: int = 0
 
     def add(self, token_ids: Sequence[int]) -> None:
         """Record the tokens of a step."""
         self.token_ids.extend(token_ids)
+
+    def table(self) -> NDArray[np.float64]:
+        """The values of all tokens at once: [tokens, fields of `Value`], a field to a column."""
+        content = b"".join(self.values[: len(self.token_ids)])
+        columns = len(Value._fields)
+        return np.frombuffer(content, np.float32).reshape(-1, columns).astype(np.float64)

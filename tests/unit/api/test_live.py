@@ -10,8 +10,8 @@ from steersman.trajectory.track import Track, Value
 from steersman_client import Monitor
 
 
-def value(entropy: float) -> Value:
-    return Value(entropy, -0.5, 0.9, 0.0, 0, 0)
+def value(entropy: float) -> bytes:
+    return Value(entropy, -0.5, 0.9, 0.0, 0, 0).packed()
 
 
 class Stream:

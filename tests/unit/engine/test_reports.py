@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 
 from steersman.engine.reports import Reports, read_counts
+from steersman.trajectory.track import Value
 
 
 class Processor:
@@ -70,8 +71,10 @@ def test_what_is_said_of_each_token_comes_in_order() -> None:
             [output("a_request", said, tokens=int(step < 2))], 0.0, stats=""
         )
 
-    assert [value.entropy for value in ours.values[0]] == [0.0, 0.5]
-    assert ours.values[0][1] == (0.5, -1.0, 0.5, 1.0, 2, 1)
+    values = [Value.of(content) for content in ours.values[0]]
+    assert [value.entropy for value in values] == [0.0, 0.5]
+    assert values[1] == (0.5, -1.0, 0.5, 1.0, 2, 1)
+    assert values[1].packed() == ours.values[0][1]
     reports.close(ours)
     engine.output_processor.process_outputs([output("late", said)], 0.0, stats="")
     assert len(ours.values[0]) == 2

@@ -12,8 +12,8 @@ from steersman_client import Monitor
 from tests.unit.servers import MARKERS
 
 
-def value(entropy: float, closed_by: int = 0, forced: int = 0) -> Value:
-    return Value(entropy, -1.0, 0.5, 0.0, closed_by, forced)
+def value(entropy: float, closed_by: int = 0, forced: int = 0) -> bytes:
+    return Value(entropy, -1.0, 0.5, 0.0, closed_by, forced).packed()
 
 
 def books() -> Ledger:
