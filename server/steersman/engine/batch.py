@@ -31,9 +31,10 @@ class Batch:
 
     Attributes:
         request_ids: In the order of the batch.
-        query_start: [requests + 1] int32, where each request's tokens start.
-        positions: [tokens] int64.
-        token_ids: [tokens] int32, the input tokens.
+        query_start: [> requests] int32, where each request's tokens start, and the last one's end.
+        positions: [>= tokens] int64.
+        token_ids: [>= tokens] int32, the input tokens.
+        tokens: How many there are.
 
     """
 
@@ -41,6 +42,7 @@ class Batch:
     query_start: Tensor
     positions: Tensor
     token_ids: Tensor
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

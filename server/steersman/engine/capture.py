@@ -118,7 +118,7 @@ class Capture:
 
     def begin(self, batch: Batch) -> None:
         """Find the chosen tokens of a step."""
-        weights = torch.zeros(SIDES, len(batch.positions), device=self._sums.device)
+        weights = torch.zeros(SIDES, batch.tokens, device=self._sums.device)
         starts = batch.query_start[: len(batch.request_ids) + 1]
         firsts = batch.positions[starts[:-1].long()].tolist()
         spans = pairwise(starts.tolist())

@@ -211,7 +211,7 @@ class ChosenEdits:
         # The last entry is for tokens beyond the last request's, if the runner has such.
         chosen = [*(self._live.get(id_, (-1, 1.0)) for id_ in batch.request_ids), (-1, 1.0)]
         slots, factors = zip(*chosen, strict=True)
-        device, tokens = self.rows.slot.device, len(batch.positions)
+        device, tokens = self.rows.slot.device, batch.tokens
         ends = batch.query_start[1 : len(chosen)]
         token = torch.arange(tokens, dtype=ends.dtype, device=device)
         request = torch.searchsorted(ends, token, right=True)

@@ -205,6 +205,7 @@ class Ring:
             query_start=torch.arange(size + 1, dtype=torch.int32, device=device),
             positions=torch.ones(size, dtype=torch.int64, device=device),
             token_ids=torch.zeros(size, dtype=torch.int32, device=device),
+            tokens=size,
         )
 
     def _leave(self) -> None:

@@ -102,11 +102,11 @@ class Seats:
     def outside_thinking(self, batch: Batch, seats: Tensor, values: Tensor, value: float) -> None:
         """Set `values`, [tokens], to `value` at the tokens of a step that are not in a thinking
         phase; at those of requests without a seat, to anything."""
-        tokens = len(batch.positions)
+        tokens = batch.tokens
         lengths = batch.query_start[: len(batch.request_ids) + 1].diff()
         seats = seats.clamp(min=0)
         state = self.table[seats.repeat_interleave(lengths, output_size=tokens)]
-        position = batch.positions
+        position = batch.positions[:tokens]
         inside = (position >= state[:, ORIGIN]) & (position >= state[:, OPENED])
         inside &= position < state[:, CLOSED]
         values[:tokens].masked_fill_(~inside, value)

@@ -176,7 +176,7 @@ class WorkerSteering:
         elif self._moved:
             self.rows.coef.fill_(1)
         self._moved = coefficients is not None
-        self.rows.written(len(batch.positions))
+        self.rows.written(batch.tokens)
         self._idle = False
         if self.edits is not None:
             self.edits.begin(batch)

@@ -63,7 +63,7 @@ class Engine:
         tokens = torch.cat(
             [torch.tensor(self.known[n][:e]) for n, e in zip(names, ends, strict=True)]
         )
-        self.governor.begin(Batch(names, starts, positions, tokens.int()))
+        self.governor.begin(Batch(names, starts, positions, tokens.int(), len(tokens)))
         logits = torch.randn(len(names), SIZE, generator=self.random) * 3
         raw = logits.clone()
         self.governor.observe(logits, keep=True)
@@ -149,6 +149,7 @@ def test_no_answer_ends_before_it_begins() -> None:
             torch.tensor([0, 1], dtype=torch.int32),
             torch.tensor([last - 1]),
             torch.zeros(1, dtype=torch.int32),
+            tokens=1,
         )
         engine.governor.begin(batch)
         logits = torch.zeros(1, SIZE)
@@ -170,6 +171,7 @@ def test_only_requests_under_a_law_are_moved() -> None:
         torch.tensor([0, 2, 4], dtype=torch.int32),
         torch.tensor([0, 1, 0, 1]),
         torch.zeros(4, dtype=torch.int32),
+        tokens=4,
     )
     engine.governor.begin(batch)
     assert engine.governor.moves

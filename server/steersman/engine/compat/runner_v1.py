@@ -25,8 +25,9 @@ def attach(runner: Any, driven: Driven) -> None:
             Batch(
                 request_ids=runner.input_batch.req_ids,
                 query_start=runner.query_start_loc.gpu,
-                positions=runner.positions[: scheduler_output.total_num_scheduled_tokens],
+                positions=runner.positions,
                 token_ids=runner.input_ids.gpu,
+                tokens=scheduler_output.total_num_scheduled_tokens,
             )
         )
         return prepared

@@ -22,8 +22,9 @@ def attach(runner: Any, driven: Driven) -> None:
             Batch(
                 request_ids=batch.req_ids,
                 query_start=batch.query_start_loc,
-                positions=batch.positions[: batch.num_tokens],
+                positions=batch.positions,
                 token_ids=batch.input_ids,
+                tokens=batch.num_tokens,
             )
         )
         return batch
