@@ -1,9 +1,8 @@
 """What steering costs: throughput over the same server with no steering installed.
 
 Two servers are up at once, one of them started with `--no-steering`. The same 32 requests go to
-one or the other, steered in several ways; these loads take turns, and meanwhile
-the other server stands still. `steering_steps.py` has the
-engine's part alone.
+one or the other, steered in several ways; these loads take turns, and meanwhile the other server
+stands still. `steering_steps.py` has the engine's part alone.
 
     python benchmarks/steering.py [--rounds 20]
 """

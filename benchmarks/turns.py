@@ -1,7 +1,7 @@
 """Loads that take turns: each is a batch of requests sent at once, over HTTP, again and again.
 
-They come in an order that changes every round, so that what else the machine
-does hits all alike; a ratio is of one round.
+They come in an order that changes every round, so that what else the machine does hits all alike;
+a ratio is of one round.
 """
 
 import asyncio
