@@ -7,11 +7,6 @@ and the governor do is defined by their loops.
 import torch
 from torch import Tensor
 
-from steersman_kernels.governed import STATISTICS
-
-# Temporaries of this many elements stay in the cache, and all cores have a part of them.
-_CHUNK_OF_LOGITS = 2**20
-
 
 def steer_reference(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
     """What `steer` does, on any device. It reads `slot` on the host, so no graph captures it."""
@@ -38,26 +33,16 @@ def _chosen(slot: Tensor, coef: Tensor, tokens: int) -> tuple[Tensor, Tensor, Te
 
 def entropy_reference(logits: Tensor, rows: Tensor) -> Tensor:
     """What `entropy` does, on any device. It looks on the host whether tokens are masked."""
-    step = max(1, _CHUNK_OF_LOGITS // logits.shape[1])
-    found = [
-        _entropy(logits.index_select(0, rows[begin : begin + step]).float())
-        for begin in range(0, len(rows), step)
-    ]
-    return torch.cat(found) if found else logits.new_empty(0, STATISTICS, dtype=torch.float32)
-
-
-def _entropy(logits: Tensor) -> Tensor:
-    """`[rows, STATISTICS]`; `logits` is float32, and left changed."""
-    top = logits.amax(dim=1, keepdim=True)
-    # In place, here and below: large temporaries cost more than what is computed.
-    gaps = logits.sub_(top)
+    chosen = logits.index_select(0, rows).float()
+    top = chosen.amax(dim=1, keepdim=True)
+    gaps = chosen - top
     share = gaps.softmax(dim=1)
     most = share.amax(dim=1)
     spread = torch.linalg.vecdot(share, gaps)
     if spread.isnan().any():  # 0 times infinity, where tokens are masked
-        spread = torch.linalg.vecdot(share, gaps.clamp_(min=torch.finfo(torch.float32).min))
+        spread = torch.linalg.vecdot(share, gaps.clamp(min=torch.finfo(torch.float32).min))
     # The largest stays out of a sum of the rest: nothing is lost where it has nearly all the mass.
-    others = gaps.sign_()
+    others = gaps.sign()
     rest = -torch.linalg.vecdot(share, others)
     largest = others.sum(dim=1) + others.shape[1]
     log = torch.where(rest < 0.5, rest.neg().log1p() - largest.log(), most.log())

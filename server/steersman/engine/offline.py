@@ -54,7 +54,7 @@ class OfflineEngine:
         model: A built-in model, a Hugging Face id or a directory.
         arguments: Further arguments of `steersman serve`'s engine.
         capture: Whether it captures the residual stream, which needs eager mode, instead of
-            sampling fast.
+            sampling fast. Such an engine runs in this process, which can have but one.
 
     """
 
