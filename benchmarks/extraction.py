@@ -3,10 +3,11 @@
 The published way is a plain transformers forward for each response, whose hooks keep the
 activations of its thinking tokens until all are averaged. Both take the same tokens of the same
 responses, at both sites of all layers, in the same precision, with the same number of threads, in
-rounds that alternate. Each runs in a process of its own; start-up is reported apart.
+rounds that alternate: with one thread, and with one for each core. Each runs in a process of its
+own; start-up is reported apart.
 
-    python benchmarks/extraction.py [--model reasoner] [--dtype bfloat16] [--responses 400]
-        [--rounds 7] [--threads 1]
+    python benchmarks/extraction.py [--model reasoner] [--dtype bfloat16] [--responses 1600]
+        [--rounds 5] [--threads 1 2]
 """
 
 import argparse
@@ -44,8 +45,7 @@ AIM = 5.0
 class Engine:
     """Our engine."""
 
-    def __init__(self, model: str, dtype: str, threads: int, cache_bytes: int) -> None:
-        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = f"0-{threads - 1}"
+    def __init__(self, model: str, dtype: str, cache_bytes: int) -> None:
         from steersman.engine.offline import OfflineEngine
 
         cache = ("--kv-cache-memory-bytes", str(cache_bytes))
@@ -68,11 +68,10 @@ class Engine:
 class Published:
     """Hooks on transformers, a response at a time; with or without the logits of its tokens."""
 
-    def __init__(self, model: str, dtype: str, threads: int, logits: bool) -> None:
+    def __init__(self, model: str, dtype: str, logits: bool) -> None:
         import torch
         from transformers import AutoModelForCausalLM
 
-        torch.set_num_threads(threads)
         self._torch = torch
         with models.ConsoleProgress() as progress:
             directory = models.prepare(model, progress=progress)
@@ -121,11 +120,14 @@ class Published:
 class Side:
     """One of the contestants, in a process of its own."""
 
-    def __init__(self, make: Callable[..., Engine | Published], *arguments: Any) -> None:
+    def __init__(
+        self, threads: int, make: Callable[..., Engine | Published], *arguments: Any
+    ) -> None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
         context = get_context("spawn")
         self._connection, child = context.Pipe()
         started = time.perf_counter()
-        self._process = context.Process(target=_serve, args=(child, make, *arguments))
+        self._process = context.Process(target=_serve, args=(child, threads, make, *arguments))
         self._process.start()
         child.close()
         self._connection.recv()
@@ -163,8 +165,12 @@ class Side:
         return self._connection.recv()
 
 
-def _serve(connection: Connection, make: Callable[..., Any], *arguments: Any) -> None:
+def _serve(connection: Connection, threads: int, make: Callable[..., Any], *arguments: Any) -> None:
     side = make(*arguments)
+    import torch
+
+    if torch.get_num_threads() != threads:
+        raise RuntimeError(f"{torch.get_num_threads()} threads, not {threads}")
     connection.send(None)
     while True:
         try:
@@ -257,77 +263,81 @@ def cosine(ours: Directions, theirs: Directions) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", choices=TOKENS, default="reasoner")
-    parser.add_argument("--responses", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
-    options = parser.parse_args()
-    model, dtype, threads = options.model, options.dtype, options.threads
-    contrast = drawn(model, options.responses)
-    everyone = (*contrast.plus, *contrast.minus)
-    print(f"{len(everyone)} responses, {sum(len(one.tokens) for one in everyone)} tokens")
-
+def compare(
+    contrast: Contrast, model: str, dtype: str, threads: int, rounds: int
+) -> dict[str, Any]:
+    """Time all sides on a contrast, and look at the memory of two."""
+    everyone = len(contrast.plus) + len(contrast.minus)
     seconds: dict[str, list[float]] = {}
+    found: dict[str, Directions] = {}
     with (
-        Side(Engine, model, dtype, threads, cache_bytes(model, dtype)) as engine,
-        Side(Published, model, dtype, threads, True) as whole,
-        Side(Published, model, dtype, threads, False) as body,
+        Side(threads, Engine, model, dtype, cache_bytes(model, dtype)) as engine,
+        Side(threads, Published, model, dtype, True) as whole,
+        Side(threads, Published, model, dtype, False) as body,
     ):
         sides = {"engine": engine, "published": whole, "published, no logits": body}
-        start = {name: round(side.start_seconds, 1) for name, side in sides.items()}
-        found: dict[str, Directions] = {}
-        for number in range(options.rounds + 1):
+        for number in range(rounds + 1):
             # Who is first alternates as well.
             for name in sorted(sides, reverse=bool(number % 2)):
                 taken, found[name] = sides[name].seconds(contrast)
                 if number:  # the first round warms up
                     seconds.setdefault(name, []).append(taken)
-                print(f"round {number}: {name} {taken:.2f} s", flush=True)
+                print(f"{threads} threads, round {number}: {name} {taken:.2f} s", flush=True)
         memory = {"engine": engine.memory(contrast)}
+        start = {name: round(side.start_seconds, 1) for name, side in sides.items()}
     # In a new process: the rounds have left this one with memory to fill.
-    with Side(Published, model, dtype, threads, True) as fresh:
+    with Side(threads, Published, model, dtype, True) as fresh:
         memory["published"] = fresh.memory(contrast)
+    ours = seconds["engine"]
+    return {
+        "start_seconds": start,
+        "responses_per_second": {
+            name: report.spread([everyone / taken for taken in values])
+            for name, values in seconds.items()
+        },
+        "ratio": {
+            name: {
+                "of_medians": round(statistics.median(theirs) / statistics.median(ours), 3),
+                "by_rounds": report.spread([a / b for a, b in zip(theirs, ours, strict=True)]),
+            }
+            for name, theirs in seconds.items()
+            if name != "engine"
+        },
+        "least_cosine": cosine(found["engine"], found["published"]),
+        "mebibytes_after_responses": {
+            "responses": [0, *(everyone * part // 4 for part in (1, 2, 4))],
+            **memory,
+        },
+    }
 
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=TOKENS, default="reasoner")
+    parser.add_argument("--responses", type=int, default=1600)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, os.cpu_count()])
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
+    options = parser.parse_args()
+    model, dtype = options.model, options.dtype
+    contrast = drawn(model, options.responses)
+    everyone = (*contrast.plus, *contrast.minus)
+    print(f"{len(everyone)} responses, {sum(len(one.tokens) for one in everyone)} tokens")
     report.write(
         "extraction" if model == "reasoner" else f"extraction_{model}",
         {
             "what": "means of the residual stream at all layers, by our engine and as published",
             "model": model,
             "dtype": dtype,
-            "threads": threads,
             "responses": len(everyone),
             "tokens": sum(len(one.tokens) for one in everyone),
             "tokens_averaged": sum(len(one.positions) for one in everyone),
             "rounds": options.rounds,
-            "start_seconds": start,
-            "responses_per_second": {
-                name: report.spread([len(everyone) / taken for taken in values])
-                for name, values in seconds.items()
-            },
-            "ratio": {
-                name: {
-                    "of_medians": round(
-                        statistics.median(values) / statistics.median(seconds["engine"]), 3
-                    ),
-                    "by_rounds": report.spread(
-                        [
-                            theirs / ours
-                            for theirs, ours in zip(values, seconds["engine"], strict=True)
-                        ]
-                    ),
-                }
-                for name, values in seconds.items()
-                if name != "engine"
-            },
             "aim": f">= {AIM}",
-            "least_cosine": cosine(found["engine"], found["published"]),
-            "mebibytes_after_responses": {
-                "responses": [0, *(len(everyone) * part // 4 for part in (1, 2, 4))],
-                **memory,
+            "by_threads": {
+                str(threads): compare(contrast, model, dtype, threads, options.rounds)
+                for threads in options.threads
             },
         },
     )

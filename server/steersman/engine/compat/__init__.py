@@ -9,7 +9,7 @@ from vllm.config import CompilationMode, VllmConfig
 from vllm.platforms import current_platform
 
 from steersman.engine.capture import Capture, CaptureRing, Columns
-from steersman.engine.compat import core, layers, projections, runner_v1, runner_v2
+from steersman.engine.compat import core, eager, layers, projections, runner_v1, runner_v2
 from steersman.engine.compat.weights import LiveWeight
 from steersman.engine.controlled import Controlled
 from steersman.engine.edited import ChosenEdits
@@ -126,6 +126,8 @@ def _attach_capture(
         config.model_config.get_hidden_size(),
         device,
     )
+    if current_platform.is_cpu():
+        eager.hasten(runner.get_model(), config.model_config.dtype)
     (runner_v2 if uses_v2_runner(config) else runner_v1).attach(runner, capture)
     return CaptureRing(capture, columns)
 
