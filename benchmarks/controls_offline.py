@@ -92,6 +92,7 @@ def rates(
 
     from steersman.engine.carrier import Carrier
     from steersman.engine.plugin import RPC, register
+    from steersman.engine.reports import Reports, read_counts
     from steersman.engine.settings import Settings
     from steersman.steering.configuration import KEY, Configuration, Term
     from steersman.thinking.governing import Governing
@@ -110,6 +111,8 @@ def rates(
         seed=0,
         additional_config=settings,
     )
+    reports = Reports()
+    reports.listen(llm.llm_engine)
     plain = Load()
     loads: dict[str, list[Load]] = {"none": [plain] * BATCH}
     facts: list[Any] = []
@@ -135,7 +138,8 @@ def rates(
 
     def run(kind: str) -> float:
         params = []
-        for number, asked in enumerate(loads[kind]):
+        listed = [reports.open(1) for _ in loads[kind]]
+        for asked, own in zip(loads[kind], listed, strict=True):
             one = SamplingParams(
                 max_tokens=TOKENS,
                 ignore_eos=True,
@@ -152,18 +156,19 @@ def rates(
                     opened=True,
                     longest=10**6,
                 )
-                one.extra_args = {KEY: carrier.wire(str(number), one)}
+                one.extra_args = {KEY: carrier.wire(own.key, one)}
             params.append(one)
         ids = torch.randint(10, 150000, (BATCH, PROMPT), generator=generator).tolist()
         prompts = [{"prompt_token_ids": row} for row in ids]
         started = time.perf_counter()
         outputs = llm.generate(prompts, params, use_tqdm=False)
         seconds = time.perf_counter() - started
-        for output, asked in zip(outputs, loads[kind], strict=True):
-            _, counts, values = (output.kv_transfer_params or {}).get(KEY, ["", None, None])
-            steered = sum(counts or ())
+        assert len(outputs) == BATCH
+        for own, asked in zip(listed, loads[kind], strict=True):
+            reports.close(own)
+            steered = sum(read_counts(own.counts[0]))
             assert steered == (TOKENS - 1 if asked.terms else 0), steered
-            assert (values is not None) == (asked.monitored or asked.governed)
+            assert len(own.values[0]) == (TOKENS if asked.monitored or asked.governed else 0)
         return BATCH * TOKENS / seconds
 
     found: dict[str, list[float]] = {kind: [] for kind in loads}

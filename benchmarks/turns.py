@@ -1,11 +1,12 @@
 """Loads that take turns: each is a batch of requests sent at once, over HTTP, again and again.
 
-They come in an order that changes every round, so that what else the machine does hits all alike;
-a ratio is of one round.
+They come in an order that is drawn anew every round, so that what else the machine does, and what
+one load leaves behind for the next, hits all alike; a ratio is of one round.
 """
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -61,11 +62,9 @@ def take(loads: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, lis
     """
     names = list(loads)
     taken: dict[str, list[float]] = {name: [] for name in names}
+    drawing = random.Random(0)
     for number in range(-1, rounds):
-        turn = number % len(names)
-        found = {}
-        for name in names[turn:] + names[:turn]:
-            found[name] = loads[name]()
+        found = {name: loads[name]() for name in drawing.sample(names, len(names))}
         for name, seconds in found.items() if number >= 0 else ():
             taken[name].append(seconds)
         print(number, {name: round(found[name], 3) for name in names}, flush=True)

@@ -1,5 +1,7 @@
 """What a row of logits says of the model's certainty, in one pass over the vocabulary."""
 
+from collections.abc import Callable
+
 import torch
 import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
@@ -126,8 +128,7 @@ def measure(logits: Tensor, logit_rows: Tensor, tokens: Tensor, token_rows: Tens
 
     """
     if not logits.is_cuda:
-        said: Tensor = loops("entropy").measure(logits, logit_rows, tokens, token_rows)
-        return said
+        return measuring(logit_rows, token_rows)(logits, tokens)
     statistics = entropy_triton(logits, logit_rows)
     drawn = tokens[token_rows].long()
     inside = (drawn >= 0) & (drawn < logits.shape[1])
@@ -136,6 +137,23 @@ def measure(logits: Tensor, logit_rows: Tensor, tokens: Tensor, token_rows: Tens
     # T_ENTROPY, T_LOGPROB, T_TOP
     columns = [statistics[:, ENTROPY], logprobs, statistics[:, TOP]]
     return nn.functional.pad(torch.stack(columns, dim=1), (0, TRACK - len(columns)))
+
+
+def measuring(logit_rows: Tensor, token_rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """`measure` of the same rows, step after step.
+
+    Args:
+        logit_rows: As in `measure`.
+        token_rows: As in `measure`.
+
+    Returns:
+        A function of logits and tokens. What it returned last may be overwritten.
+
+    """
+    if logit_rows.is_cuda:
+        return lambda logits, tokens: measure(logits, logit_rows, tokens, token_rows)
+    found: Callable[[Tensor, Tensor], Tensor] = loops("entropy").Measuring(logit_rows, token_rows)
+    return found
 
 
 def entropy_triton(logits: Tensor, rows: Tensor) -> Tensor:

@@ -107,6 +107,10 @@ class Ledger:
         return sum(run.sampled_tokens for run in self.runs)
 
     @property
+    def returned_tokens(self) -> int:
+        return sum(run.returned_tokens for run in self.runs)
+
+    @property
     def probes(self) -> list[Line[Any]]:
         return [probe for run in self.runs for probe in run.probes]
 
@@ -130,7 +134,7 @@ class Ledger:
     def compute(self) -> Compute:
         return Compute(
             sampled_tokens=self.sampled_tokens,
-            returned_tokens=sum(run.returned_tokens for run in self.runs),
+            returned_tokens=self.returned_tokens,
             cancelled_tokens=sum(line.tokens for line in self.lines if line.aborted),
             prefill_tokens=sum(line.prefill_tokens for line in (*self.lines, *self.probes)),
             wall_ms=round(self.seconds * 1e3, 3),

@@ -1,4 +1,4 @@
-"""`entropy` and `measure` on a CPU, and the log-probabilities of governed tokens."""
+"""`entropy` and `measuring` on a CPU, and the log-probabilities of governed tokens."""
 
 import functools
 import math
@@ -167,16 +167,26 @@ def _logprobs(element: type) -> Any:
 
 def entropy(logits: Tensor, rows: Tensor) -> Tensor:
     """What `entropy` does."""
+    rows = _int64(rows)
     out = torch.empty(len(rows), STATISTICS)
-    _over(_entropy, logits, _int64(rows), out)
+    _over(_entropy, logits, len(rows), rows.data_ptr(), out.data_ptr())
     return out
 
 
-def measure(logits: Tensor, logit_rows: Tensor, tokens: Tensor, token_rows: Tensor) -> Tensor:
-    """What `measure` does."""
-    out = torch.empty(len(logit_rows), TRACK)
-    _over(_measure, logits, _int64(logit_rows), _int64(tokens), _int64(token_rows), out)
-    return out
+class Measuring:
+    """What `measuring` does: half of a call would be to find the same anew."""
+
+    def __init__(self, logit_rows: Tensor, token_rows: Tensor) -> None:
+        # The loop has but their addresses: they must stay.
+        self._rows, self._places = _int64(logit_rows), _int64(token_rows)
+        self._track = torch.empty(len(logit_rows), TRACK)
+        self._count, self._row = len(logit_rows), self._rows.data_ptr()
+        self._known = (self._places.data_ptr(), self._track.data_ptr())
+
+    def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        tokens = _int64(tokens)
+        _over(_measure, logits, self._count, self._row, tokens.data_ptr(), *self._known)
+        return self._track
 
 
 def logprobs(
@@ -188,24 +198,19 @@ def logprobs(
     track: Tensor,
 ) -> None:
     """Write T_LOGPROB into a track that has all else; NaN stays where no entropy is."""
-    rows, places = _int64(logit_rows), _int64(token_rows)
-    _over(_logprobs, logits, rows, _int64(tokens), places, statistics, track)
+    rows, tokens, places = _int64(logit_rows), _int64(tokens), _int64(token_rows)
+    addresses = map(Tensor.data_ptr, (rows, tokens, places, statistics, track))
+    _over(_logprobs, logits, len(rows), *addresses)
 
 
-def _over(loop: Callable[[type], Any], logits: Tensor, rows: Tensor, *others: Tensor) -> None:
+def _over(loop: Callable[[type], Any], logits: Tensor, *rest: int) -> None:
     """Run a loop over rows of logits. All tensors come as addresses: to make NumPy's views of them
     would cost as much as the loop."""
-    if logits.dtype not in ELEMENTS:
-        logits = logits.float()
-    loop(ELEMENTS[logits.dtype])(
-        logits.data_ptr(),
-        logits.shape[0],
-        logits.stride(0),
-        logits.shape[1],
-        len(rows),
-        rows.data_ptr(),
-        *(tensor.data_ptr() for tensor in others),
-    )
+    element = ELEMENTS.get(logits.dtype)
+    if element is None:
+        element, logits = np.float32, logits.float()
+    batch, size = logits.shape
+    loop(element)(logits.data_ptr(), batch, logits.stride(0), size, *rest)
 
 
 def _int64(tensor: Tensor) -> Tensor:

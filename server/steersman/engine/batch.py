@@ -1,14 +1,12 @@
 """What passes between a model runner and what its steps drive: arrivals, batches, reports."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A request that comes into the batch, or comes back after a preemption.
 
     Attributes:
@@ -25,8 +23,7 @@ class Arrival:
     computed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """The token spans of a step, final.
 
     Attributes:
@@ -45,8 +42,7 @@ class Batch:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(NamedTuple):
     """What one step says of its controlled requests. From a GPU, the tensors may only be read once
     the outputs of the step are there.
 
@@ -66,39 +62,25 @@ class Counted:
     watched: Mapping[str, int]
     track: Tensor | None
 
-    def report(self) -> "Report":
-        """The form in which it travels to the scheduler."""
-        return Report(
-            self.keys, self.steered, _bytes(self.counts), self.watched, _bytes(self.track)
-        )
+    def said(self) -> "Said":
+        """The form in which it travels."""
+        steered, watched = dict(self.steered), dict(self.watched)
+        return Said(self.keys, steered, _bytes(self.counts), watched, _bytes(self.track))
 
 
 def _bytes(tensor: Tensor | None) -> bytes:
     return b"" if tensor is None else tensor.numpy().tobytes()
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """`Counted`, its tensors as bytes: the scheduler waits while it is packed and unpacked."""
+class Said(NamedTuple):
+    """`Counted` on its way to the front end, where it arrives as a list: its tensors as bytes, its
+    rows for the reader to take."""
 
     keys: Mapping[str, str]
-    steered: Mapping[str, int]
+    steered: dict[str, int]
     counts: bytes
-    watched: Mapping[str, int]
+    watched: dict[str, int]
     track: bytes
-
-    def said(self) -> dict[str, list[Any]]:
-        """By the engine's id: the request's key, and the bytes of its counts and of its row of the
-        track, None where it has none."""
-        counts, values = _rows(self.counts, self.steered), _rows(self.track, self.watched)
-        return {
-            id_: [self.keys[id_], counts.get(id_), values.get(id_)] for id_ in {**counts, **values}
-        }
-
-
-def _rows(table: bytes, places: Mapping[str, int]) -> dict[str, bytes]:
-    width = len(table) // max(1, len(places))
-    return {id_: table[place * width : (place + 1) * width] for id_, place in places.items()}
 
 
 class Driven(Protocol):

@@ -5,9 +5,9 @@ is, may replace the drawn token, and moves the strength of a steering vector; al
 device, so the next step already feels it and nothing waits for the host.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,8 +16,11 @@ from steersman.engine.batch import Arrival, Batch
 from steersman.engine.beginning import Beginning, beginning
 from steersman.engine.places import Places, download, upload
 from steersman_kernels import governor as kernel
-from steersman_kernels.entropy import entropy, measure
+from steersman_kernels.entropy import entropy, measuring
 from steersman_kernels.governed import KNOWN, SETTLED, STATISTICS, TRACK, State, Vocabulary
+
+Measure = Callable[[Tensor, Tensor], Tensor]
+"""Of logits, and of the tokens that were drawn from them: [watched, TRACK] float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Watched:
         rows: [watched] int64, their rows in the batch.
         alone: [watched] int64, their rows in a batch of them alone.
         seats: [watched] int32, their rows in the state.
+        measure: Measures the watched ones, which are governed by no one.
+        measure_alone: The same, of logits of them alone.
         measured: Whether somebody needs the entropies.
         governed: Whether one of them is more than monitored.
         moved: Whether the steering of one of them is moved.
@@ -41,13 +46,14 @@ class Watched:
     rows: Tensor
     alone: Tensor
     seats: Tensor
+    measure: Measure
+    measure_alone: Measure
     measured: bool
     governed: bool
     moved: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(NamedTuple):
     """What the logits of one step say, before the sampler changes them.
 
     Attributes:
@@ -170,12 +176,16 @@ class Governor:
         rows = [index for index, id_ in enumerate(batch) if id_ in self._places]
         request_ids = [batch[index] for index in rows]
         asked = [self._governing[id_] for id_ in request_ids]
+        on_device = upload(torch.tensor(rows, dtype=torch.int64), self._device)
+        alone = torch.arange(len(rows), device=self._device)
         return Watched(
             batch,
             {id_: place for place, id_ in enumerate(request_ids)},
-            rows=upload(torch.tensor(rows, dtype=torch.int64), self._device),
-            alone=torch.arange(len(rows), device=self._device),
+            rows=on_device,
+            alone=alone,
             seats=self._places.of(request_ids),
+            measure=measuring(on_device, on_device),
+            measure_alone=measuring(alone, on_device),
             measured=any(governing["measured"] for governing in asked),
             governed=any(governing["thinking"] is not None for governing in asked),
             moved=any(_law(governing) is not None for governing in asked),
@@ -235,7 +245,9 @@ class Governor:
         if running is None or observed is None:
             return
         if observed.statistics is None:
-            track = measure(observed.logits, observed.rows, sampled, running.rows)
+            whole = observed.rows is running.rows
+            measure = running.measure if whole else running.measure_alone
+            track = measure(observed.logits, sampled)
         else:
             assert self._vocabulary is not None
             assert self._positions is not None
@@ -290,7 +302,7 @@ def _warm_up(vocabulary: Vocabulary, dtype: torch.dtype) -> None:
     state, coef = State.empty(1, device), torch.empty(1, device=device)
     logits = torch.zeros(1, len(vocabulary.boundary), dtype=dtype, device=device)
     row, track = torch.zeros(1, dtype=torch.int64, device=device), coef.new_empty(1, TRACK)
-    measure(logits, row, row, row)
+    measuring(row, row)(logits, row)
     kernel.forbid_stops(logits, state, vocabulary, row.int(), row)
     kernel.coefficients(coef, state, row.int(), torch.arange(2, device=device).int(), row)
     kernel.govern(

@@ -59,7 +59,7 @@ def download(tensor: Tensor) -> Tensor:
 
     From a GPU the copy is only queued: the caller must not read it before the stream got there.
     """
-    if tensor.device.type == "cpu":
+    if not tensor.is_cuda:
         return tensor
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return host.copy_(tensor, non_blocking=True)

@@ -2,13 +2,13 @@
 
 import itertools
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from steersman.engine.batch import Said
 from steersman.steering.configuration import CLASSES, KEY
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from steersman.trajectory.track import VALUE_BYTES
 
 _COUNTS = struct.Struct(f"={len(CLASSES) + 1}i")
 
@@ -36,6 +36,7 @@ class Reports:
     def __init__(self) -> None:
         self._keys = itertools.count()
         self._reports: dict[str, Report] = {}
+        self._said: Said | None = None
 
     def open(self, choices: int) -> Report:
         """A new report, on a request of which so many choices are sampled."""
@@ -54,25 +55,38 @@ class Reports:
         process_outputs = processor.process_outputs
 
         def process(outputs: Any, *args: Any, **options: Any) -> Any:
-            for output in outputs:
-                if output.kv_transfer_params:
-                    self._take(output)
+            self._take(outputs)
             return process_outputs(outputs, *args, **options)
 
         processor.process_outputs = process
 
-    def _take(self, output: Any) -> None:
-        if (said := output.kv_transfer_params.pop(KEY, None)) is None:
+    def _take(self, outputs: Sequence[Any]) -> None:
+        """Take in what the workers say of a step.
+
+        Args:
+            outputs: Those of the step, or a part of them: the very first carries what is said.
+
+        """
+        params = outputs[0].kv_transfer_params if outputs else None
+        if params and KEY in params:
+            self._said = Said(*params.pop(KEY))
+            outputs[0].kv_transfer_params = params or None
+        if (said := self._said) is None:
             return
-        output.kv_transfer_params = output.kv_transfer_params or None
-        key, counts, values = said
-        if (report := self._reports.get(key)) is None:
-            return
-        choice = _choice(output.request_id) if len(report.counts) > 1 else 0
-        if counts is not None:
-            report.counts[choice] = counts
-        if values is not None and output.new_token_ids:
-            report.values[choice].append(values)
+        for output in outputs:
+            id_ = output.request_id
+            if (report := self._reports.get(said.keys.get(id_, ""))) is None:
+                continue
+            choice = _choice(id_) if len(report.counts) > 1 else 0
+            # Each row is taken once: no output of a later step can find it.
+            if (row := said.steered.pop(id_, None)) is not None:
+                report.counts[choice] = _row(said.counts, row, _COUNTS.size)
+            if (row := said.watched.pop(id_, None)) is not None and output.new_token_ids:
+                report.values[choice].append(_row(said.track, row, VALUE_BYTES))
+
+
+def _row(table: bytes, row: int, width: int) -> bytes:
+    return table[row * width : (row + 1) * width]
 
 
 def read_counts(content: bytes) -> tuple[int, ...]:

@@ -61,9 +61,6 @@ class Seats:
         self._places = Places(capacity, device)
         self._staged: dict[int, Tensor] = {}
 
-    def __len__(self) -> int:
-        return len(self._places)
-
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._places
 

@@ -149,7 +149,7 @@ class WorkerSteering:
 
         """
         self._running = None
-        if not self._seats:
+        if not self._live:
             self.rest()
             return
         seated = self._seated

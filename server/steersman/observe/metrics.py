@@ -133,29 +133,27 @@ class Metrics:
 
     def closed(self, method: str, ledger: Ledger, outcome: str) -> None:
         """Count a request that has ended, from its books."""
-        compute = ledger.compute()
         self._child(self._requests, method, outcome).inc()
         self._child(self._seconds, method).observe(ledger.seconds)
-        branches = {
-            "launched": len(ledger.lines),
-            "finished": ledger.finished,
-            "cancelled": len(ledger.lines) - ledger.finished,
-        }
-        for event, count in branches.items():
-            self._child(self._branches, method, event).inc(count)
+        lines = ledger.lines
         # A request that broke off has lines that nobody aborted; they are cancelled as well.
-        cancelled = sum(line.tokens for line in ledger.lines if not line.finished)
-        tokens = {
-            "sampled": compute.sampled_tokens,
-            "returned": compute.returned_tokens if outcome == "ok" else 0,
-            "cancelled": cancelled,
-        }
-        for kind, count in tokens.items():
-            self._child(self._tokens, method, kind).inc(count)
+        cancelled = [line.tokens for line in lines if not line.finished]
+        self._add(self._branches, method, "launched", len(lines))
+        self._add(self._branches, method, "finished", len(lines) - len(cancelled))
+        self._add(self._branches, method, "cancelled", len(cancelled))
+        returned = ledger.returned_tokens if outcome == "ok" else 0
+        self._add(self._tokens, method, "sampled", ledger.sampled_tokens)
+        self._add(self._tokens, method, "returned", returned)
+        self._add(self._tokens, method, "cancelled", sum(cancelled))
         for (segment, boundary), count in ledger.steered.items():
             if count:
-                self._child(self._steered, segment, str(boundary).lower()).inc(count)
+                self._add(self._steered, segment, str(boundary).lower(), count)
         self._edited.inc(ledger.edited)
+
+    def _add(self, counter: Counter, first: str, second: str, count: int) -> None:
+        child = self._child(counter, first, second)
+        if count:  # to add nothing takes as long
+            child.inc(count)
 
     def watched(self, plan: Plan, ledger: Ledger) -> None:
         """Count what the governor did and the monitor saw in a request that has ended."""

@@ -131,14 +131,16 @@ def entropy(track: Track, markers: Markers | None, *, opened: bool, tokens: bool
 
 
 def _phase(entropies: NDArray[np.float64]) -> PhaseEntropy | None:
-    if not len(entropies):
+    tokens = len(entropies)
+    if not tokens:
         return None
-    ordered = np.sort(entropies)
+    ordered = entropies.copy()
+    ordered.sort()
     return PhaseEntropy(
-        mean=round(float(entropies.mean()), _DIGITS),
+        mean=round(float(ordered.sum()) / tokens, _DIGITS),
         p95=round(_percentile(ordered, 0.95), _DIGITS),
         max=round(float(ordered[-1]), _DIGITS),
-        tokens=len(entropies),
+        tokens=tokens,
     )
 
 

@@ -22,6 +22,8 @@ CLOSED_BY: tuple[ClosedBy | None, ...] = (
 """What `Value.closed_by` stands for: its code is the index; None is open."""
 
 _PACKED = struct.Struct("=6f")
+VALUE_BYTES = _PACKED.size
+"""Of a packed `Value`."""
 
 
 class Value(NamedTuple):
@@ -72,13 +74,18 @@ class Track:
     values: list[bytes] = field(default_factory=list)
     key: str = ""
     choice: int = 0
+    _table: NDArray[np.float64] | None = field(default=None, init=False, repr=False)
 
     def add(self, token_ids: Sequence[int]) -> None:
         """Record the tokens of a step."""
         self.token_ids.extend(token_ids)
 
     def table(self) -> NDArray[np.float64]:
-        """The values of all tokens at once: [tokens, fields of `Value`], a field to a column."""
-        content = b"".join(self.values[: len(self.token_ids)])
-        columns = len(Value._fields)
-        return np.frombuffer(content, np.float32).reshape(-1, columns).astype(np.float64)
+        """The values of all tokens at once: [tokens, fields of `Value`], a field to a column. Not
+        to be written to."""
+        if self._table is None or len(self._table) < len(self.token_ids):
+            content = b"".join(self.values[: len(self.token_ids)])
+            columns = len(Value._fields)
+            table = np.frombuffer(content, np.float32).reshape(-1, columns)
+            self._table = table.astype(np.float64)
+        return self._table

@@ -24,12 +24,22 @@ def output(request_id: str, params: dict[str, Any] | None, *, tokens: int = 1) -
     )
 
 
-def report(
-    key: str, counts: list[int] | None = None, values: list[float] | None = None
+def said(
+    *requests: str,
+    counts: dict[str, list[int]] | None = None,
+    values: dict[str, list[float]] | None = None,
 ) -> dict[str, Any]:
-    steered = None if counts is None else np.array(counts, np.int32).tobytes()
-    said = None if values is None else np.array(values, np.float32).tobytes()
-    return {"steersman": [key, steered, said]}
+    """What the first output of a step carries. A request is named `id=key`."""
+    steered, watched = counts or {}, values or {}
+    return {
+        "steersman": [
+            dict(request.split("=") for request in requests),
+            {id_: row for row, id_ in enumerate(steered)},
+            np.array([*steered.values()], np.int32).tobytes(),
+            {id_: row for row, id_ in enumerate(watched)},
+            np.array([*watched.values()], np.float32).tobytes(),
+        ]
+    }
 
 
 def test_the_last_counts_of_every_choice_count() -> None:
@@ -41,19 +51,15 @@ def test_the_last_counts_of_every_choice_count() -> None:
     assert engine.output_processor.process_outputs != process
 
     for step in (1, 2, 3):
+        counts = {"1_r": [0, 0, 10 * step, 0, 0, 0, 2], "0_r": [0, 0, step, 0, 0, 1, 7]}
+        content = said(f"1_r={ours.key}", f"0_r={ours.key}", counts=counts)
         answer = engine.output_processor.process_outputs(
-            [
-                output("1_r", report(ours.key, [0, 0, 10 * step, 0, 0, 0, 2])),
-                output("0_r", report(ours.key, [0, 0, step, 0, 0, 1, 7])),
-                output("plain", None),
-            ],
-            1.5,
-            stats="s",
+            [output("plain", content), output("0_r", None), output("1_r", None)], 1.5, stats="s"
         )
 
     assert answer == "1.5 s"
-    counts = [read_counts(counts) for counts in ours.counts]
-    assert counts == [(0, 0, 3, 0, 0, 1, 7), (0, 0, 30, 0, 0, 0, 2)]
+    found = [read_counts(counts) for counts in ours.counts]
+    assert found == [(0, 0, 3, 0, 0, 1, 7), (0, 0, 30, 0, 0, 0, 2)]
     assert [read_counts(counts) for counts in other.counts] == [()]
     assert engine.output_processor.seen == [None] * 9
 
@@ -65,10 +71,11 @@ def test_what_is_said_of_each_token_comes_in_order() -> None:
     ours = reports.open(1)
 
     for step in range(3):
-        said = report(ours.key, values=[step / 2, -1.0, 0.5, 1.0, 2.0, 1.0])
+        value = [step / 2, -1.0, 0.5, 1.0, 2.0, 1.0]
+        content = said(f"r={ours.key}", values={"r": value})
         # A step that gives no token, as the last one of an aborted request, says nothing of one.
         engine.output_processor.process_outputs(
-            [output("a_request", said, tokens=int(step < 2))], 0.0, stats=""
+            [output("r", content, tokens=int(step < 2))], 0.0, stats=""
         )
 
     values = [Value.of(content) for content in ours.values[0]]
@@ -76,8 +83,25 @@ def test_what_is_said_of_each_token_comes_in_order() -> None:
     assert values[1] == (0.5, -1.0, 0.5, 1.0, 2, 1)
     assert values[1].packed() == ours.values[0][1]
     reports.close(ours)
-    engine.output_processor.process_outputs([output("late", said)], 0.0, stats="")
+    engine.output_processor.process_outputs([output("r", content)], 0.0, stats="")
     assert len(ours.values[0]) == 2
+
+
+def test_a_step_may_come_in_parts_and_none_of_it_counts_twice() -> None:
+    engine = SimpleNamespace(output_processor=Processor())
+    reports = Reports()
+    reports.listen(engine)
+    first, second = reports.open(1), reports.open(1)
+    rows = {"a": [0.1, 0, 0, 0, 0, 0], "b": [0.2, 0, 0, 0, 0, 0]}
+    content = said(f"a={first.key}", f"b={second.key}", values=rows)
+
+    engine.output_processor.process_outputs([output("a", content)], 0.0, stats="")
+    engine.output_processor.process_outputs([output("b", None)], 0.0, stats="")
+    engine.output_processor.process_outputs([output("a", None), output("b", None)], 0.0, stats="")
+    engine.output_processor.process_outputs([], 0.0, stats="")
+
+    for report, row in ((first, rows["a"]), (second, rows["b"])):
+        assert report.values == [[np.array(row, np.float32).tobytes()]]
 
 
 def test_what_others_put_into_the_field_stays() -> None:
@@ -86,7 +110,10 @@ def test_what_others_put_into_the_field_stays() -> None:
     reports.listen(engine)
 
     engine.output_processor.process_outputs(
-        [output("r", {"remote": 1, **report("gone", [0] * 7)}), output("s", {"do": 2})],
+        [
+            output("r", {"remote": 1, **said("r=gone", counts={"r": [0] * 7})}),
+            output("s", {"do": 2}),
+        ],
         0.0,
         stats="",
     )

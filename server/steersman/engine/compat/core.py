@@ -41,18 +41,19 @@ def _key_blocks() -> None:
 
 
 def _pass_reports_on() -> None:
-    """Hand the workers' reports on to the front end, in a field that reaches it as it is."""
+    """Hand the workers' reports on to the front end, in a field that reaches it as it is.
+
+    The first output of a step carries that on all of them: to give each its own would cost the
+    scheduler more than a step of a small model can spare.
+    """
     update_from_output = Scheduler.update_from_output
 
     def with_report(self: Any, scheduler_output: Any, model_runner_output: Any) -> Any:
         outputs = update_from_output(self, scheduler_output, model_runner_output)
         if report := getattr(model_runner_output, REPORT, None):
-            said = report.said()
             for client in outputs.values():
-                for output in client.outputs:
-                    if own := said.get(output.request_id):
-                        params = output.kv_transfer_params
-                        output.kv_transfer_params = {**params, KEY: own} if params else {KEY: own}
+                for output in client.outputs[:1]:
+                    output.kv_transfer_params = {**(output.kv_transfer_params or {}), KEY: report}
         return outputs
 
     Scheduler.update_from_output = with_report

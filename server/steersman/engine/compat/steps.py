@@ -83,7 +83,7 @@ def drive(runner: Any, driven: Driven, resumed: Resumed) -> None:
 
 
 def reported(output: Any, driven: Driven) -> Any:
-    """A runner's output with the report of its step, when it comes to be read.
+    """A runner's output with what its step says of its requests, when it comes to be read.
 
     Only the last pipeline stage's output gets to the scheduler with something in it; the others
     return an object that is shared by all steps.
@@ -92,13 +92,13 @@ def reported(output: Any, driven: Driven) -> Any:
     if counted is None or output is None or not get_pp_group().is_last_rank:
         return output
     if not hasattr(output, "get_output"):
-        setattr(output, REPORT, counted.report())
+        setattr(output, REPORT, counted.said())
         return output
     get_output = output.get_output
 
     def with_report() -> Any:
         ready = get_output()
-        setattr(ready, REPORT, counted.report())
+        setattr(ready, REPORT, counted.said())
         return ready
 
     output.get_output = with_report
