@@ -112,8 +112,12 @@ class ControlMiddleware:
                 )
         finally:
             CONTROL.reset(token)
-            self._metrics.closed(plan.method, control.ledger, _outcome(answer))
-            self._metrics.watched(plan, control.ledger)
+            # A step can end many requests: their answers go out before the first is counted.
+            asyncio.get_running_loop().call_soon(self._count, control, _outcome(answer))
+
+    def _count(self, control: ControlScope, outcome: str) -> None:
+        self._metrics.closed(control.plan.method, control.ledger, outcome)
+        self._metrics.watched(control.plan, control.ledger)
 
 
 def _may_hold_control(scope: Scope) -> bool:
