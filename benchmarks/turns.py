@@ -7,6 +7,7 @@ one load leaves behind for the next, hits all alike; a ratio is of one round.
 import asyncio
 import contextlib
 import random
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -74,10 +75,14 @@ def take(loads: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, lis
 def compared(
     taken: Mapping[str, Sequence[float]], base: str, aims: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
-    """Throughput of each load over that of `base`."""
+    """Throughput of each load over that of `base`. A single disturbed load can move the ratio of
+    totals by percents, and hardly moves the medians."""
     return {
         name: {
             "ratio_of_totals": round(sum(taken[base]) / sum(seconds), 4),
+            "ratio_of_medians": round(
+                statistics.median(taken[base]) / statistics.median(seconds), 4
+            ),
             "ratio_by_rounds": report.spread(
                 [x / y for x, y in zip(taken[base], seconds, strict=True)]
             ),

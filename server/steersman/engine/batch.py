@@ -1,8 +1,9 @@
 """What passes between a model runner and what its steps drive: arrivals, batches, reports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 from torch import Tensor
 
 
@@ -47,25 +48,21 @@ class Counted(NamedTuple):
     the outputs of the step are there.
 
     Attributes:
-        keys: The key under which each of them reports, by the engine's id; there may be others.
-        steered: The steered requests, by the engine's id: each one's row of the counts.
+        steered: The steered requests, as `listed` packs them: each one's row of the counts.
         counts: [steered, classes + 1] int32 on the host, as `Seats.counts` has it.
-        watched: The requests that the governor watches, by the engine's id: each one's row of the
-            track.
+        watched: The requests that the governor watches, packed alike: each one's row of the track.
         track: [watched, TRACK] float32 on the host, as `steersman_kernels.governor` has it.
 
     """
 
-    keys: Mapping[str, str]
-    steered: Mapping[str, int]
+    steered: bytes
     counts: Tensor | None
-    watched: Mapping[str, int]
+    watched: bytes
     track: Tensor | None
 
     def said(self) -> "Said":
         """The form in which it travels."""
-        steered, watched = dict(self.steered), dict(self.watched)
-        return Said(self.keys, steered, _bytes(self.counts), watched, _bytes(self.track))
+        return Said(self.steered, _bytes(self.counts), self.watched, _bytes(self.track))
 
 
 def _bytes(tensor: Tensor | None) -> bytes:
@@ -73,14 +70,32 @@ def _bytes(tensor: Tensor | None) -> bytes:
 
 
 class Said(NamedTuple):
-    """`Counted` on its way to the front end, where it arrives as a list: its tensors as bytes, its
-    rows for the reader to take."""
+    """`Counted` on its way to the front end, where it arrives as a list; its tensors as bytes."""
 
-    keys: Mapping[str, str]
-    steered: dict[str, int]
+    steered: bytes
     counts: bytes
-    watched: dict[str, int]
+    watched: bytes
     track: bytes
+
+
+def listed(places: Iterable[str], keys: Mapping[str, str]) -> bytes:
+    """Requests by the engine's id in the order of their rows, each with its key, packed: a batch
+    stays the same for many steps, and each of these takes it through three processes."""
+    return msgspec.msgpack.encode([(id_, keys[id_]) for id_ in places])
+
+
+def unlisted(content: bytes, width: int) -> dict[str, tuple[str, slice]]:
+    """The key of each request that was packed, and where its row is in a table of such rows.
+
+    Args:
+        content: What `listed` returned.
+        width: Bytes of a row.
+
+    """
+    return {
+        id_: (key, slice(row * width, (row + 1) * width))
+        for row, (id_, key) in enumerate(msgspec.msgpack.decode(content))
+    }
 
 
 class Driven(Protocol):

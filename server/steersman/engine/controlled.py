@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from steersman.engine.batch import Arrival, Batch, Counted
+from steersman.engine.batch import Arrival, Batch, Counted, listed
 from steersman.engine.governor import Governor
 from steersman.engine.worker import WorkerSteering
 
@@ -22,13 +22,15 @@ class Controlled:
     def __init__(self, steering: WorkerSteering, governor: Governor) -> None:
         self.steering = steering
         self.governor = governor
-        # Never changed in place: a report may be read when some of them have left.
         self._keys: dict[str, str] = {}
+        # Whom the last step said something of: by their places, and as that travels.
+        self._places: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
+        self._listed = (b"", b"")
 
     def arrive(self, arrival: Arrival) -> None:
         """A request comes into the batch, or comes back to it."""
         control: Mapping[str, Any] = arrival.control
-        self._keys = {**self._keys, arrival.request_id: control["key"]}
+        self._keys[arrival.request_id] = control["key"]
         if control["steering"] is not None:
             self.steering.arrive(arrival)
         if control["governing"] is not None:
@@ -41,7 +43,7 @@ class Controlled:
 
     def finish(self, request_id: str) -> None:
         """A request has left for good."""
-        self._keys = {id_: key for id_, key in self._keys.items() if id_ != request_id}
+        self._keys.pop(request_id, None)
         self.steering.finish(request_id)
         self.governor.finish(request_id)
 
@@ -76,4 +78,7 @@ class Controlled:
         watched, track = self.governor.taken()
         if not steered and not watched:
             return None
-        return Counted(self._keys, steered, counts, watched, track)
+        if (steered, watched) != self._places:
+            self._places = (steered, watched)
+            self._listed = (listed(steered, self._keys), listed(watched, self._keys))
+        return Counted(self._listed[0], counts, self._listed[1], track)

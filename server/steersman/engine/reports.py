@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from steersman.engine.batch import Said
+from steersman.engine.batch import unlisted
 from steersman.steering.configuration import CLASSES, KEY
 from steersman.trajectory.track import VALUE_BYTES
 
@@ -36,7 +36,7 @@ class Reports:
     def __init__(self) -> None:
         self._keys = itertools.count()
         self._reports: dict[str, Report] = {}
-        self._said: Said | None = None
+        self._counts, self._values = _Table(_COUNTS.size), _Table(VALUE_BYTES)
 
     def open(self, choices: int) -> Report:
         """A new report, on a request of which so many choices are sampled."""
@@ -67,26 +67,49 @@ class Reports:
             outputs: Those of the step, or a part of them: the very first carries what is said.
 
         """
+        counts, values = self._counts, self._values
         params = outputs[0].kv_transfer_params if outputs else None
         if params and KEY in params:
-            self._said = Said(*params.pop(KEY))
+            steered, counted, watched, track = params.pop(KEY)
             outputs[0].kv_transfer_params = params or None
-        if (said := self._said) is None:
+            counts.begin(steered, counted)
+            values.begin(watched, track)
+        if not counts.rows and not values.rows:
             return
         for output in outputs:
             id_ = output.request_id
-            if (report := self._reports.get(said.keys.get(id_, ""))) is None:
-                continue
-            choice = _choice(id_) if len(report.counts) > 1 else 0
             # Each row is taken once: no output of a later step can find it.
-            if (row := said.steered.pop(id_, None)) is not None:
-                report.counts[choice] = _row(said.counts, row, _COUNTS.size)
-            if (row := said.watched.pop(id_, None)) is not None and output.new_token_ids:
-                report.values[choice].append(_row(said.track, row, VALUE_BYTES))
+            if found := counts.rows.pop(id_, None):
+                key, row = found
+                if report := self._reports.get(key):
+                    report.counts[_choice(report, id_)] = counts.content[row]
+            if (found := values.rows.pop(id_, None)) and output.new_token_ids:
+                key, row = found
+                if report := self._reports.get(key):
+                    report.values[_choice(report, id_)].append(values.content[row])
 
 
-def _row(table: bytes, row: int, width: int) -> bytes:
-    return table[row * width : (row + 1) * width]
+class _Table:
+    """What a step says of its requests, a row for each.
+
+    Args:
+        width: Bytes of a row.
+
+    """
+
+    def __init__(self, width: int) -> None:
+        self.rows: dict[str, tuple[str, slice]] = {}
+        """The key, and where the row is, of each request whose row has not been taken."""
+        self.content = b""
+        self._width = width
+        self._listed = b""
+        self._all: dict[str, tuple[str, slice]] = {}
+
+    def begin(self, requests: bytes, content: bytes) -> None:
+        """The rows of the next step, and whose they are: see `listed`."""
+        if requests != self._listed:
+            self._listed, self._all = requests, unlisted(requests, self._width)
+        self.rows, self.content = dict(self._all), content
 
 
 def read_counts(content: bytes) -> tuple[int, ...]:
@@ -95,7 +118,6 @@ def read_counts(content: bytes) -> tuple[int, ...]:
     return _COUNTS.unpack(content) if content else ()
 
 
-def _choice(request_id: str) -> int:
-    """Which of a request's `n` choices an engine request samples, by the name vLLM gives it."""
-    index: Sequence[str] = request_id.split("_", 1)
-    return int(index[0])
+def _choice(report: Report, request_id: str) -> int:
+    """Which of its choices an engine request samples, by the name vLLM gives it."""
+    return int(request_id.split("_", 1)[0]) if len(report.counts) > 1 else 0

@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 
+from steersman.engine.batch import listed
 from steersman.engine.reports import Reports, read_counts
 from steersman.trajectory.track import Value
 
@@ -30,13 +31,13 @@ def said(
     values: dict[str, list[float]] | None = None,
 ) -> dict[str, Any]:
     """What the first output of a step carries. A request is named `id=key`."""
+    keys = dict(request.split("=") for request in requests)
     steered, watched = counts or {}, values or {}
     return {
         "steersman": [
-            dict(request.split("=") for request in requests),
-            {id_: row for row, id_ in enumerate(steered)},
+            listed(steered, keys),
             np.array([*steered.values()], np.int32).tobytes(),
-            {id_: row for row, id_ in enumerate(watched)},
+            listed(watched, keys),
             np.array([*watched.values()], np.float32).tobytes(),
         ]
     }
