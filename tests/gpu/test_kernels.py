@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from steersman_kernels import governed as at
-from steersman_kernels.entropy import entropy, measure
+from steersman_kernels.entropy import entropy, measure, measuring
 from steersman_kernels.gate import gate
 from steersman_kernels.governed import STATISTICS, State, Vocabulary
 from steersman_kernels.governor import coefficients, forbid_stops, govern
@@ -305,7 +305,7 @@ def test_measured_are_the_tokens_that_were_drawn(dtype: torch.dtype) -> None:
     tokens = torch.randint(0, 50_000, (40,), device="cuda")
     tokens[:2] = torch.tensor([-1, 50_000])
 
-    found = measure(logits, logit_rows, tokens, token_rows)
+    found = measuring(logit_rows, token_rows)(logits, tokens)
 
     wanted = measure(logits.cpu(), logit_rows.cpu(), tokens.cpu(), token_rows.cpu())
     torch.testing.assert_close(found.cpu(), wanted, rtol=1e-5, atol=1e-5, equal_nan=True)

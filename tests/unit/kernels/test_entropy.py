@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from steersman_kernels import entropy as module
-from steersman_kernels.entropy import entropy, measure
+from steersman_kernels.entropy import entropy, measure, measuring
 from steersman_kernels.governed import (
     ENTROPY,
     LSE,
@@ -175,6 +175,17 @@ def test_measured_are_the_tokens_that_were_drawn(
     assert (
         found[:, [c for c in range(TRACK) if c not in (T_ENTROPY, T_LOGPROB, T_TOP)]] == 0
     ).all()
+
+
+def test_the_same_rows_are_measured_step_after_step() -> None:
+    random = torch.Generator().manual_seed(4)
+    logit_rows, token_rows = torch.tensor([2, 0]), torch.tensor([0, 1], dtype=torch.int32)
+    measured = measuring(logit_rows, token_rows)
+    for size in (500, 90):  # the logits of a step are elsewhere than those of the last
+        logits = torch.randn(3, size, generator=random)
+        tokens = torch.randint(0, size, (2,), generator=random)
+        wanted = measure(logits, logit_rows, tokens, token_rows)
+        torch.testing.assert_close(measured(logits, tokens), wanted, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
