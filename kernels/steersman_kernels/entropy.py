@@ -1,5 +1,6 @@
 """What a row of logits says of the model's certainty, in one pass over the vocabulary."""
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -127,8 +128,12 @@ def measure(logits: Tensor, logit_rows: Tensor, tokens: Tensor, token_rows: Tens
         outside the vocabulary) and top probability; nothing was moved, closed or forced.
 
     """
-    if not logits.is_cuda:
-        return measuring(logit_rows, token_rows)(logits, tokens)
+    return measuring(logit_rows, token_rows)(logits, tokens)
+
+
+def _measure_triton(
+    logit_rows: Tensor, token_rows: Tensor, logits: Tensor, tokens: Tensor
+) -> Tensor:
     statistics = entropy_triton(logits, logit_rows)
     drawn = tokens[token_rows].long()
     inside = (drawn >= 0) & (drawn < logits.shape[1])
@@ -151,7 +156,7 @@ def measuring(logit_rows: Tensor, token_rows: Tensor) -> Callable[[Tensor, Tenso
 
     """
     if logit_rows.is_cuda:
-        return lambda logits, tokens: measure(logits, logit_rows, tokens, token_rows)
+        return functools.partial(_measure_triton, logit_rows, token_rows)
     found: Callable[[Tensor, Tensor], Tensor] = loops("entropy").Measuring(logit_rows, token_rows)
     return found
 

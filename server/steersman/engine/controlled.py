@@ -31,6 +31,7 @@ class Controlled:
         """A request comes into the batch, or comes back to it."""
         control: Mapping[str, Any] = arrival.control
         self._keys[arrival.request_id] = control["key"]
+        self._places = ({}, {})  # an id can come again, with another key
         if control["steering"] is not None:
             self.steering.arrive(arrival)
         if control["governing"] is not None:
