@@ -47,3 +47,22 @@ def entropy_reference(logits: Tensor, rows: Tensor) -> Tensor:
     largest = others.sum(dim=1) + others.shape[1]
     log = torch.where(rest < 0.5, rest.neg().log1p() - largest.log(), most.log())
     return torch.stack([top[:, 0] - log, -spread - log, most], dim=1)
+
+
+def accumulate_reference(
+    hidden: Tensor,
+    residual: Tensor | None,
+    rows: Tensor,
+    weights: Tensor,
+    sums: Tensor,
+    moments: tuple[Tensor, Tensor] | None = None,
+) -> None:
+    """What `accumulate` does, on any device."""
+    stream = hidden.index_select(0, rows).float()
+    if residual is not None:
+        stream += residual.index_select(0, rows).float()
+    sums += weights @ stream
+    if moments is not None:
+        norms = stream.norm(dim=1)
+        for total, values in zip(moments, (norms, norms.square()), strict=True):
+            total += weights @ values

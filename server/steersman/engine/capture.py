@@ -5,7 +5,7 @@ heads have gathered. Nothing is stored but sums: the memory does not depend on t
 responses. It hooks the layers in Python, so the engine must run eagerly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from steersman.engine.batch import Arrival, Batch
+from steersman_kernels.accumulate import accumulate
 
 SIDES = 2
 """The two sides of a contrast: plus and minus."""
@@ -68,6 +69,9 @@ class Capture:
         columns: Columns that this rank has of their input.
         hidden_size: Width of the residual stream.
         device: That of the model.
+        last_mlp: That of the model's last layer, if this stage has it: no token needs what it
+            makes of another, so it is run for the chosen ones alone. What the model samples then
+            has no meaning.
 
     """
 
@@ -78,6 +82,7 @@ class Capture:
         columns: int,
         hidden_size: int,
         device: torch.device,
+        last_mlp: nn.Module | None = None,
     ) -> None:
         self.layers = tuple(layers)
         shape = (len(SITES), len(layers), SIDES)
@@ -96,6 +101,8 @@ class Capture:
                 attention.register_forward_hook(partial(self._after_attention, place))
         for place, index in enumerate(self.layers if projections else ()):
             projections[index].register_forward_pre_hook(partial(self._before_projection, place))
+        if last_mlp is not None:
+            last_mlp.forward = partial(self._of_chosen, last_mlp.forward)
 
     def arrive(self, arrival: Arrival) -> None:
         """Take in a request's weights: `weights` are the bytes of [SIDES, tokens] float32.
@@ -127,7 +134,7 @@ class Capture:
                 part = own[:, first : first + end - start]
                 weights[:, start : start + part.shape[1]] = part
         rows = weights.any(dim=0).nonzero().squeeze(1)
-        self._chosen = Chosen(rows, weights[:, rows]) if len(rows) else None
+        self._chosen = Chosen(rows, weights[:, rows].contiguous()) if len(rows) else None
 
     def rest(self) -> None:
         """Capture nothing in the next forward pass."""
@@ -166,19 +173,20 @@ class Capture:
     def _before_projection(self, place: int, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if self._chosen is not None:
             rows, weights = self._chosen.rows, self._chosen.weights
-            self._inputs[place] += weights @ inputs[0].index_select(0, rows).float()
+            accumulate(inputs[0], None, rows, weights, self._inputs[place])
+
+    def _of_chosen(self, forward: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
+        if self._chosen is None:
+            return forward(hidden)
+        rows = self._chosen.rows
+        found = forward(hidden.index_select(0, rows))
+        return found.new_zeros(len(hidden), found.shape[1]).index_copy_(0, rows, found)
 
     def _add(self, site: int, place: int, hidden: Tensor, residual: Tensor | None) -> None:
-        if self._chosen is None:
-            return
-        rows, weights = self._chosen.rows, self._chosen.weights
-        stream = hidden.index_select(0, rows).float()
-        if residual is not None:
-            stream += residual.index_select(0, rows).float()
-        norms = stream.norm(dim=1)
-        self._sums[site, place] += weights @ stream
-        self._norms[site, place] += weights @ norms
-        self._squares[site, place] += weights @ norms.square()
+        if self._chosen is not None:
+            rows, weights = self._chosen.rows, self._chosen.weights
+            moments = (self._norms[site, place], self._squares[site, place])
+            accumulate(hidden, residual, rows, weights, self._sums[site, place], moments)
 
 
 class CaptureRing:

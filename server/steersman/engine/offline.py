@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,6 +13,8 @@ from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 from safetensors.numpy import load
 from vllm import LLM, EngineArgs, RequestOutput, SamplingParams
+from vllm.inputs import tokens_input
+from vllm.sampling_params import RequestOutputKind
 
 from steersman.arguments import parse
 from steersman.capabilities import Model
@@ -125,23 +128,19 @@ class OfflineEngine:
 
         """
         for start in range(0, len(prompts), _CHUNK):
-            params = [SamplingParams(seed=s, **sampling) for s in seeds[start : start + _CHUNK]]
+            params = [
+                SamplingParams(seed=seed, output_kind=RequestOutputKind.FINAL_ONLY, **sampling)
+                for seed in seeds[start : start + _CHUNK]
+            ]
             for output in self._run(prompts[start : start + _CHUNK], params):
                 yield tuple(output.outputs[0].token_ids)
 
     def capture(self, contrast: Contrast) -> Iterator[int]:
         """Run the samples of a contrast through the model; yields how many more have been run."""
         samples = _by_sample(contrast)
-        params = {"max_tokens": 1, "temperature": 0, "detokenize": False, "skip_clone": True}
         for start in range(0, len(samples), _CHUNK):
             chunk = samples[start : start + _CHUNK]
-            self._run(
-                [tokens for tokens, _ in chunk],
-                [
-                    SamplingParams(extra_args={KEY: {"weights": w.tobytes()}}, **params)
-                    for _, w in chunk
-                ],
-            )
+            self._run([tokens for tokens, _ in chunk], [_prefilling(w) for _, w in chunk])
             yield len(chunk)
 
     def _run(
@@ -155,8 +154,10 @@ class OfflineEngine:
         if self._caching:
             self._llm.reset_prefix_cache()
         self._llm.sleep(level=0, mode="keep")
-        tokens = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
-        self._llm.enqueue(tokens, params, use_tqdm=False)
+        for prompt, own in zip(prompts, params, strict=True):
+            # As `LLM.enqueue` does it with a prompt that need not be rendered.
+            request_id = str(next(self._llm.request_counter))
+            self._llm.llm_engine.add_request(request_id, tokens_input(list(prompt)), own)
         self._llm.wake_up(tags=["scheduling"])
         return list(self._llm.wait_for_completion(RequestOutput, use_tqdm=False))
 
@@ -246,6 +247,22 @@ def _directory(config: Any) -> Path:
     return Path(
         snapshot_download(config.model, revision=config.revision, ignore_patterns=_NOT_FETCHED)
     )
+
+
+_PREFILLING = SamplingParams(
+    max_tokens=1,
+    temperature=0,
+    detokenize=False,
+    skip_clone=True,
+    output_kind=RequestOutputKind.FINAL_ONLY,
+)
+
+
+def _prefilling(weights: NDArray[np.float32]) -> SamplingParams:
+    """Parameters of a request that is only captured: its weights are [SIDES, tokens]."""
+    params = copy(_PREFILLING)  # to make one takes as long as all else that a request needs here
+    params.extra_args = {KEY: {"weights": weights.tobytes()}}
+    return params
 
 
 def _by_sample(contrast: Contrast) -> list[tuple[tuple[int, ...], NDArray[np.float32]]]:

@@ -119,12 +119,14 @@ def _attach_capture(
     outputs, refusal = _outputs(decoder_layers, config.model_config)
     # Without heads, the residual stream can be captured all the same.
     columns = refusal or _columns(next(iter(outputs.values())))
+    last = config.model_config.get_total_num_hidden_layers() - 1
     capture = Capture(
         decoder_layers,
         {index: output.module for index, output in outputs.items()},
         0 if isinstance(columns, str) else columns.size,
         config.model_config.get_hidden_size(),
         device,
+        layers.gated_mlp(decoder_layers[last]) if last in decoder_layers else None,
     )
     if current_platform.is_cpu():
         eager.hasten(runner.get_model(), config.model_config.dtype)

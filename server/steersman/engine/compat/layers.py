@@ -35,3 +35,10 @@ def decoder_layers(model: Any, model_config: Any) -> dict[int, nn.Module]:
         for index, layer in enumerate(lists[outermost[0]])
         if not isinstance(layer, PPMissingLayer)
     }
+
+
+def gated_mlp(layer: nn.Module) -> nn.Module | None:
+    """The MLP of a decoder layer, if it is one that makes a tensor of a tensor, token by token."""
+    mlp = getattr(layer, "mlp", None)
+    gated = all(hasattr(mlp, name) for name in ("gate_up_proj", "down_proj", "act_fn"))
+    return mlp if gated else None

@@ -1,0 +1,102 @@
+"""`accumulate` on a CPU."""
+
+import functools
+import math
+from typing import Any
+
+import numba  # type: ignore[import-untyped]
+import numpy as np
+from torch import Tensor
+
+from steersman_kernels.loops.bits import ELEMENTS, pointer, value
+from steersman_kernels.reference import accumulate_reference
+
+_ROWS = 64
+"""Rows that are summed in float32 before float64 takes over."""
+
+
+@functools.cache
+def _loop(element: type) -> Any:
+    @numba.njit(  # type: ignore[untyped-decorator]
+        nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy"
+    )
+    def loop(
+        hidden: int,
+        hidden_stride: int,
+        residual: int,
+        residual_stride: int,
+        tokens: int,
+        size: int,
+        rows: int,
+        count: int,
+        weights: int,
+        sides: int,
+        sums: int,
+        norms: int,
+        squares: int,
+    ) -> None:
+        ours = numba.carray(pointer(hidden), (tokens, hidden_stride), element)
+        others = numba.carray(pointer(residual), (tokens, residual_stride), element)
+        chosen = numba.carray(pointer(rows), (count,), np.int64)
+        factors = numba.carray(pointer(weights), (sides, count), np.float32)
+        totals = numba.carray(pointer(sums), (sides, size), np.float64)
+        lengths = numba.carray(pointer(norms), (sides,), np.float64)
+        areas = numba.carray(pointer(squares), (sides,), np.float64)
+        stream = np.empty(size, np.float32)
+        part = np.zeros((sides, size), np.float32)
+        for i in range(count):
+            row = ours[chosen[i]]
+            for j in range(size):
+                stream[j] = value(row[j])
+            if residual != 0:
+                row = others[chosen[i]]
+                for j in range(size):
+                    stream[j] += value(row[j])
+            square = np.float32(0)
+            for j in range(size):
+                square += stream[j] * stream[j]
+            for side in range(sides):
+                factor = factors[side, i]
+                if factor != 0:
+                    for j in range(size):
+                        part[side, j] += factor * stream[j]
+                    if norms != 0:
+                        lengths[side] += factor * math.sqrt(square)
+                        areas[side] += factor * square
+            if i % _ROWS == _ROWS - 1 or i == count - 1:
+                for side in range(sides):
+                    for j in range(size):
+                        totals[side, j] += part[side, j]
+                        part[side, j] = 0
+
+    return loop
+
+
+def accumulate(
+    hidden: Tensor,
+    residual: Tensor | None,
+    rows: Tensor,
+    weights: Tensor,
+    sums: Tensor,
+    moments: tuple[Tensor, Tensor] | None = None,
+) -> None:
+    """What `accumulate` does."""
+    element = ELEMENTS.get(hidden.dtype)
+    if element is None or (residual is not None and residual.dtype != hidden.dtype):
+        accumulate_reference(hidden, residual, rows, weights, sums, moments)
+        return
+    other = (0, 0) if residual is None else (residual.data_ptr(), residual.stride(0))
+    norms, squares = (0, 0) if moments is None else map(Tensor.data_ptr, moments)
+    _loop(element)(
+        hidden.data_ptr(),
+        hidden.stride(0),
+        *other,
+        *hidden.shape,
+        rows.data_ptr(),
+        len(rows),
+        weights.data_ptr(),
+        len(weights),
+        sums.data_ptr(),
+        norms,
+        squares,
+    )
