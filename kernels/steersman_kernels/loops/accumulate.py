@@ -6,6 +6,7 @@ from typing import Any
 
 import numba  # type: ignore[import-untyped]
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from steersman_kernels.loops.bits import ELEMENTS, pointer, value
@@ -15,11 +16,36 @@ _ROWS = 64
 """Rows that are summed in float32 before float64 takes over."""
 
 
+_njit = numba.njit(nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+
+
+@_njit  # type: ignore[untyped-decorator]
+def _add(row: NDArray[Any], factor: np.float32, part: NDArray[np.float32]) -> np.float32:
+    """Add a multiple of a row to a sum; returns the square of the row's norm."""
+    square = np.float32(0)
+    for j in range(len(part)):
+        number = value(row[j])
+        part[j] += factor * number
+        square += number * number
+    return square
+
+
+@_njit  # type: ignore[untyped-decorator]
+def _add_both(
+    row: NDArray[Any], other: NDArray[Any], factor: np.float32, part: NDArray[np.float32]
+) -> np.float32:
+    """The same of the sum of two rows."""
+    square = np.float32(0)
+    for j in range(len(part)):
+        number = value(row[j]) + value(other[j])
+        part[j] += factor * number
+        square += number * number
+    return square
+
+
 @functools.cache
 def _loop(element: type) -> Any:
-    @numba.njit(  # type: ignore[untyped-decorator]
-        nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy"
-    )
+    @_njit  # type: ignore[untyped-decorator]
     def loop(
         hidden: int,
         hidden_stride: int,
@@ -42,32 +68,24 @@ def _loop(element: type) -> Any:
         totals = numba.carray(pointer(sums), (sides, size), np.float64)
         lengths = numba.carray(pointer(norms), (sides,), np.float64)
         areas = numba.carray(pointer(squares), (sides,), np.float64)
-        stream = np.empty(size, np.float32)
-        part = np.zeros((sides, size), np.float32)
-        for i in range(count):
-            row = ours[chosen[i]]
-            for j in range(size):
-                stream[j] = value(row[j])
-            if residual != 0:
-                row = others[chosen[i]]
-                for j in range(size):
-                    stream[j] += value(row[j])
-            square = np.float32(0)
-            for j in range(size):
-                square += stream[j] * stream[j]
-            for side in range(sides):
-                factor = factors[side, i]
-                if factor != 0:
-                    for j in range(size):
-                        part[side, j] += factor * stream[j]
+        part = np.zeros(size, np.float32)
+        for side in range(sides):
+            for start in range(0, count, _ROWS):
+                part[:] = 0
+                for i in range(start, min(start + _ROWS, count)):
+                    factor = factors[side, i]
+                    if factor == 0:
+                        continue
+                    row = ours[chosen[i]]
+                    if residual == 0:
+                        square = _add(row, factor, part)
+                    else:
+                        square = _add_both(row, others[chosen[i]], factor, part)
                     if norms != 0:
                         lengths[side] += factor * math.sqrt(square)
                         areas[side] += factor * square
-            if i % _ROWS == _ROWS - 1 or i == count - 1:
-                for side in range(sides):
-                    for j in range(size):
-                        totals[side, j] += part[side, j]
-                        part[side, j] = 0
+                for j in range(size):
+                    totals[side, j] += part[j]
 
     return loop
 
