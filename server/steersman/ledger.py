@@ -132,11 +132,19 @@ class Ledger:
         return sum(line.aborted for line in self.lines)
 
     def compute(self) -> Compute:
+        # In one go: every request asks for it, and mostly it has but one line.
+        sampled = cancelled = prefill = 0
+        for run in self.runs:
+            for line in (*run.lines, *run.probes):
+                sampled += line.tokens
+                prefill += line.prefill_tokens
+            for line in run.lines:
+                cancelled += line.tokens if line.aborted else 0
         return Compute(
-            sampled_tokens=self.sampled_tokens,
+            sampled_tokens=sampled,
             returned_tokens=self.returned_tokens,
-            cancelled_tokens=sum(line.tokens for line in self.lines if line.aborted),
-            prefill_tokens=sum(line.prefill_tokens for line in (*self.lines, *self.probes)),
+            cancelled_tokens=cancelled,
+            prefill_tokens=prefill,
             wall_ms=round(self.seconds * 1e3, 3),
         )
 

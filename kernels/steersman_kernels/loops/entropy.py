@@ -180,12 +180,21 @@ class Measuring:
         # The loop has but their addresses: they must stay.
         self._rows, self._places = _int64(logit_rows), _int64(token_rows)
         self._track = torch.empty(len(logit_rows), TRACK)
-        self._count, self._row = len(logit_rows), self._rows.data_ptr()
+        self._wanted = (len(logit_rows), self._rows.data_ptr())
         self._known = (self._places.data_ptr(), self._track.data_ptr())
+        self._dtype: torch.dtype | None = None  # of the last logits
+        self._loop: Any = None
 
     def __call__(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        if logits.dtype != self._dtype:
+            self._dtype = logits.dtype
+            self._loop = _measure(ELEMENTS.get(logits.dtype, np.float32))
+        if self._dtype not in ELEMENTS:
+            logits = logits.float()
         tokens = _int64(tokens)
-        _over(_measure, logits, self._count, self._row, tokens.data_ptr(), *self._known)
+        batch, size = logits.shape
+        place = (logits.data_ptr(), batch, logits.stride(0), size)
+        self._loop(*place, *self._wanted, tokens.data_ptr(), *self._known)
         return self._track
 
 

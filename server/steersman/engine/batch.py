@@ -1,9 +1,11 @@
 """What passes between a model runner and what its steps drive: arrivals, batches, reports."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -43,39 +45,34 @@ class Batch(NamedTuple):
     tokens: int
 
 
+Coefficients = Callable[[Tensor, Batch], None]
+"""Writes the factor of each token's steering: [tokens] float32, in place."""
+
+
 class Counted(NamedTuple):
-    """What one step says of its controlled requests. From a GPU, the tensors may only be read once
+    """What one step says of its controlled requests. From a GPU, the tables may only be read once
     the outputs of the step are there.
 
     Attributes:
         steered: The steered requests, as `listed` packs them: each one's row of the counts.
-        counts: [steered, classes + 1] int32 on the host, as `Seats.counts` has it.
+        counts: [steered, classes + 1] int32, as `Seats.counts` has it.
         watched: The requests that the governor watches, packed alike: each one's row of the track.
-        track: [watched, TRACK] float32 on the host, as `steersman_kernels.governor` has it.
+        track: [watched, TRACK] float32, as `steersman_kernels.governor` has it.
 
     """
 
     steered: bytes
-    counts: Tensor | None
+    counts: NDArray[np.int32] | None
     watched: bytes
-    track: Tensor | None
+    track: NDArray[np.float32] | None
 
-    def said(self) -> "Said":
-        """The form in which it travels."""
-        return Said(self.steered, _bytes(self.counts), self.watched, _bytes(self.track))
-
-
-def _bytes(tensor: Tensor | None) -> bytes:
-    return b"" if tensor is None else tensor.numpy().tobytes()
+    def said(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """The form in which it travels: the same in this order, the tables as bytes."""
+        return self.steered, _bytes(self.counts), self.watched, _bytes(self.track)
 
 
-class Said(NamedTuple):
-    """`Counted` on its way to the front end, where it arrives as a list; its tensors as bytes."""
-
-    steered: bytes
-    counts: bytes
-    watched: bytes
-    track: bytes
+def _bytes(table: NDArray[Any] | None) -> bytes:
+    return b"" if table is None else table.tobytes()
 
 
 def listed(places: Iterable[str], keys: Mapping[str, str]) -> bytes:
@@ -96,6 +93,10 @@ def unlisted(content: bytes, width: int) -> dict[str, tuple[str, slice]]:
         id_: (key, slice(row * width, (row + 1) * width))
         for row, (id_, key) in enumerate(msgspec.msgpack.decode(content))
     }
+
+
+NOBODY: Mapping[str, int] = {}
+"""The places of a step without requests. Like those of a batch, it is one object for many steps."""
 
 
 class Driven(Protocol):

@@ -65,8 +65,7 @@ class Controlled:
     def begin(self, batch: Batch) -> None:
         """The token spans of a step are final."""
         self.governor.begin(batch)
-        moves = self.governor.coefficients if self.governor.moves else None
-        self.steering.begin(batch, moves)
+        self.steering.begin(batch, self.governor.moving)
 
     def rest(self) -> None:
         """Do nothing in the next forward pass."""
@@ -79,7 +78,7 @@ class Controlled:
         watched, track = self.governor.taken()
         if not steered and not watched:
             return None
-        if (steered, watched) != self._places:
+        if steered is not self._places[0] or watched is not self._places[1]:
             self._places = (steered, watched)
             self._listed = (listed(steered, self._keys), listed(watched, self._keys))
         return Counted(self._listed[0], counts, self._listed[1], track)

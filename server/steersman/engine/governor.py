@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from steersman.engine.batch import Arrival, Batch
+from steersman.engine.batch import NOBODY, Arrival, Batch, Coefficients
 from steersman.engine.beginning import Beginning, beginning
 from steersman.engine.places import Places, download, upload
 from steersman_kernels import governor as kernel
@@ -91,11 +93,16 @@ class Governor:
         self._staged: dict[int, Beginning] = {}
         self._watched: Watched | None = None
         # Of the running step.
+        self.moving: Coefficients | None = None
+        """`coefficients`, if they move the steering of one of its requests."""
         self._running: Watched | None = None
         self._positions: Tensor | None = None  # of the last input tokens, [watched] int64
         self._observed: Observed | None = None
         self._kept: Tensor | None = None
-        self._track: Tensor | None = None
+        self._track: NDArray[np.float32] | None = None
+        # The last track where it was written, and on the host.
+        self._measured: Tensor | None = None
+        self._downloaded: NDArray[np.float32] | None = None
 
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._governing
@@ -161,14 +168,17 @@ class Governor:
     def begin(self, batch: Batch) -> None:
         """Find the watched requests of a step."""
         self.rest()
-        if not self._places:
+        if not self._governing:
             return
-        self._write()
+        if self._staged:
+            self._write()
         watched = self._watched
         if watched is None or watched.batch != batch.request_ids:
             watched = self._watched = self._find(list(batch.request_ids))
         if watched.places:
             self._running = watched
+        if watched.moved:
+            self.moving = self.coefficients
         if watched.governed:
             self._positions = batch.positions[batch.query_start[watched.rows + 1].long() - 1]
 
@@ -193,12 +203,7 @@ class Governor:
 
     def rest(self) -> None:
         """Watch nothing in the next step."""
-        self._running = self._positions = self._observed = self._track = None
-
-    @property
-    def moves(self) -> bool:
-        """Whether the steering of a request of the running step is moved."""
-        return self._running is not None and self._running.moved
+        self._running = self._positions = self._observed = self._track = self.moving = None
 
     def coefficients(self, coef: Tensor, batch: Batch) -> None:
         """Write the factor of each token's steering: [tokens] float32."""
@@ -264,13 +269,15 @@ class Governor:
                 statistics=observed.statistics,
                 track=track,
             )
-        self._track = download(track)
+        if track is not self._measured:  # on a CPU it is the same one for many steps
+            self._measured, self._downloaded = track, download(track)
+        self._track = self._downloaded
 
-    def taken(self) -> tuple[Mapping[str, int], Tensor | None]:
+    def taken(self) -> tuple[Mapping[str, int], NDArray[np.float32] | None]:
         """What the step says of its tokens, once: the requests' rows, [watched, TRACK] float32."""
         running, track = self._running, self._track
         self.rest()
-        return ({}, None) if running is None or track is None else (running.places, track)
+        return (NOBODY, None) if running is None or track is None else (running.places, track)
 
     def _write(self) -> None:
         """Bring the state on the device up to date."""

@@ -1,8 +1,10 @@
 """Which row of a table on the device each live request has."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -54,12 +56,12 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def download(tensor: Tensor) -> Tensor:
-    """A tensor of the device on the host.
+def download(tensor: Tensor) -> NDArray[Any]:
+    """A tensor of the device on the host; of the CPU's, a view.
 
     From a GPU the copy is only queued: the caller must not read it before the stream got there.
     """
     if not tensor.is_cuda:
-        return tensor
+        return tensor.numpy()
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    return host.copy_(tensor, non_blocking=True)
+    return host.copy_(tensor, non_blocking=True).numpy()

@@ -2,8 +2,9 @@
 
 import itertools
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from steersman.engine.batch import unlisted
@@ -36,7 +37,8 @@ class Reports:
     def __init__(self) -> None:
         self._keys = itertools.count()
         self._reports: dict[str, Report] = {}
-        self._counts, self._values = _Table(_COUNTS.size), _Table(VALUE_BYTES)
+        self._counts = _Table(_COUNTS.size, self._put_counts)
+        self._values = _Table(VALUE_BYTES, self._put_values)
 
     def open(self, choices: int) -> Report:
         """A new report, on a request of which so many choices are sampled."""
@@ -48,6 +50,8 @@ class Reports:
     def close(self, report: Report) -> None:
         """Take nothing more."""
         del self._reports[report.key]
+        self._counts.forget()
+        self._values.forget()
 
     def listen(self, engine: Any) -> None:
         """Take the reports out of an engine client's outputs, before anybody sees them."""
@@ -74,42 +78,88 @@ class Reports:
             outputs[0].kv_transfer_params = params or None
             counts.begin(steered, counted)
             values.begin(watched, track)
-        if not counts.rows and not values.rows:
+        if not counts.left and not values.left:
             return
-        for output in outputs:
-            id_ = output.request_id
-            # Each row is taken once: no output of a later step can find it.
-            if found := counts.rows.pop(id_, None):
-                key, row = found
-                if report := self._reports.get(key):
-                    report.counts[_choice(report, id_)] = counts.content[row]
-            if (found := values.rows.pop(id_, None)) and output.new_token_ids:
-                key, row = found
-                if report := self._reports.get(key):
-                    report.values[_choice(report, id_)].append(values.content[row])
+        ids = [output.request_id for output in outputs]
+        if counts.left:
+            for put, row in filter(None, counts.take(ids)):
+                put(counts.content[row])
+        if values.left:
+            for output, place in zip(outputs, values.take(ids), strict=True):
+                if place is not None and output.new_token_ids:
+                    put, row = place
+                    put(values.content[row])
+
+    def _put_counts(self, key: str, request_id: str) -> "_Put | None":
+        if report := self._reports.get(key):
+            return partial(report.counts.__setitem__, _choice(report, request_id))
+        return None
+
+    def _put_values(self, key: str, request_id: str) -> "_Put | None":
+        if report := self._reports.get(key):
+            return report.values[_choice(report, request_id)].append
+        return None
+
+
+_Put = Callable[[bytes], object]
+_Places = list[tuple[_Put, slice] | None]
+"""What takes the row of each output, and where in the table the row is; None without one."""
 
 
 class _Table:
     """What a step says of its requests, a row for each.
 
+    A batch stays the same for many steps, and so does the place of every row: where it is, and
+    what takes it. It is looked for once.
+
     Args:
         width: Bytes of a row.
+        find: What takes the row of a request, by the request's key and id; None if nobody does.
 
     """
 
-    def __init__(self, width: int) -> None:
-        self.rows: dict[str, tuple[str, slice]] = {}
-        """The key, and where the row is, of each request whose row has not been taken."""
+    def __init__(self, width: int, find: Callable[[str, str], _Put | None]) -> None:
         self.content = b""
-        self._width = width
+        self.left = 0
+        """Rows that have not been taken."""
+        self._width, self._find = width, find
         self._listed = b""
-        self._all: dict[str, tuple[str, slice]] = {}
+        self._rows: dict[str, tuple[str, slice]] = {}
+        self._parts: list[tuple[list[str], _Places]] = []  # those of a step, by their outputs
+        self._part = 0  # the next one of this step
 
     def begin(self, requests: bytes, content: bytes) -> None:
         """The rows of the next step, and whose they are: see `listed`."""
         if requests != self._listed:
-            self._listed, self._all = requests, unlisted(requests, self._width)
-        self.rows, self.content = dict(self._all), content
+            self._listed, self._rows = requests, unlisted(requests, self._width)
+            self._parts.clear()
+        self.content, self.left, self._part = content, len(self._rows), 0
+
+    def forget(self) -> None:
+        """Look for all places anew."""
+        self._parts.clear()
+        self._part = 0
+
+    def take(self, request_ids: list[str]) -> _Places:
+        """The places of the rows of some outputs of this step, which take each row once."""
+        ids, places = self._parts[self._part] if self._part < len(self._parts) else ([], [])
+        if ids != request_ids:
+            places = self._places(request_ids)
+            if not any(places):
+                return places
+            self._parts[self._part :] = [(request_ids, places)]
+        self._part += 1
+        self.left -= len(places) - places.count(None)
+        return places
+
+    def _places(self, request_ids: list[str]) -> _Places:
+        taken = {id_ for ids, _ in self._parts[: self._part] for id_ in ids}
+        places: _Places = []
+        for id_ in request_ids:
+            key, row = self._rows.get(id_, ("", slice(0)))
+            put = self._find(key, id_) if key and id_ not in taken else None
+            places.append(put and (put, row))
+        return places
 
 
 def read_counts(content: bytes) -> tuple[int, ...]:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from steersman.engine.batch import Batch
@@ -108,7 +110,7 @@ class Seats:
         inside &= position < state[:, CLOSED]
         values[:tokens].masked_fill_(~inside, value)
 
-    def counts(self, seats: Tensor) -> Tensor:
+    def counts(self, seats: Tensor) -> NDArray[np.int32]:
         """Tokens so far: [requests, classes + 1] int32 on the host.
 
         Steered ones by class, then those that went through an edit.

@@ -1,15 +1,17 @@
 """Steering on one rank: the vectors, the bank and the seats, driven by the model runner's steps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from steersman.engine.bank import Bank, BankError
-from steersman.engine.batch import Arrival, Batch
+from steersman.engine.batch import NOBODY, Arrival, Batch, Coefficients
 from steersman.engine.edited import ChosenEdits
 from steersman.engine.op import Rows, install
 from steersman.engine.seats import Request, Seats
@@ -33,10 +35,6 @@ class Seated:
     places: Mapping[str, int]
     of_batch: Tensor
     seats: Tensor
-
-
-Coefficients = Callable[[Tensor, Batch], None]
-"""Writes the factor of each token's steering: [tokens] float32, in place."""
 
 
 class WorkerSteering:
@@ -205,10 +203,10 @@ class WorkerSteering:
         if self.edits is not None:
             self.edits.rest()
 
-    def counted(self) -> tuple[Mapping[str, int], Tensor | None]:
+    def counted(self) -> tuple[Mapping[str, int], NDArray[np.int32] | None]:
         """What the steered requests of this step have come to, once: their rows, and
-        [steered, classes + 1] int32 on the host, as `Seats.counts` has it."""
+        [steered, classes + 1] int32, as `Seats.counts` has it."""
         seated, self._running = self._running, None
         if seated is None:
-            return {}, None
+            return NOBODY, None
         return seated.places, self._seats.counts(seated.seats)

@@ -135,20 +135,21 @@ class Metrics:
         """Count a request that has ended, from its books."""
         self._child(self._requests, method, outcome).inc()
         self._child(self._seconds, method).observe(ledger.seconds)
-        lines = ledger.lines
+        lines, compute = ledger.lines, ledger.compute()
         # A request that broke off has lines that nobody aborted; they are cancelled as well.
         cancelled = [line.tokens for line in lines if not line.finished]
         self._add(self._branches, method, "launched", len(lines))
         self._add(self._branches, method, "finished", len(lines) - len(cancelled))
         self._add(self._branches, method, "cancelled", len(cancelled))
-        returned = ledger.returned_tokens if outcome == "ok" else 0
-        self._add(self._tokens, method, "sampled", ledger.sampled_tokens)
+        returned = compute.returned_tokens if outcome == "ok" else 0
+        self._add(self._tokens, method, "sampled", compute.sampled_tokens)
         self._add(self._tokens, method, "returned", returned)
         self._add(self._tokens, method, "cancelled", sum(cancelled))
-        for (segment, boundary), count in ledger.steered.items():
-            if count:
-                self._add(self._steered, segment, str(boundary).lower(), count)
-        self._edited.inc(ledger.edited)
+        if any(line.steered for line in lines):
+            for (segment, boundary), count in ledger.steered.items():
+                if count:
+                    self._add(self._steered, segment, str(boundary).lower(), count)
+            self._edited.inc(ledger.edited)
 
     def _add(self, counter: Counter, first: str, second: str, count: int) -> None:
         child = self._child(counter, first, second)
@@ -162,7 +163,8 @@ class Metrics:
                 self._child(self._thinking, thinking.closed_by or "none").inc()
                 self._thinking_tokens.inc(thinking.tokens)
                 self._forced.inc(thinking.forced_tokens)
-        self._probes.inc(len(ledger.probes))
+        if probes := ledger.probes:
+            self._probes.inc(len(probes))
         if plan.monitor is None:
             return
         for run in ledger.runs:

@@ -1,19 +1,19 @@
 from types import SimpleNamespace
 from typing import Any
 
-import torch
+import numpy as np
 
-from steersman.engine.batch import Arrival, Counted, unlisted
+from steersman.engine.batch import NOBODY, Arrival, Counted, unlisted
 from steersman.engine.controlled import Controlled
 
 
 def controlled(counted: dict[str, int]) -> Controlled:
     """A rank whose every step steers these requests, by their rows, and watches nobody."""
     steering: Any = SimpleNamespace(
-        counted=lambda: (counted, torch.zeros(len(counted), 7, dtype=torch.int32)),
+        counted=lambda: (counted, np.zeros((len(counted), 7), np.int32)),
         finish=lambda _: None,
     )
-    governor: Any = SimpleNamespace(taken=lambda: ({}, None), finish=lambda _: None)
+    governor: Any = SimpleNamespace(taken=lambda: (NOBODY, None), finish=lambda _: None)
     return Controlled(steering, governor)
 
 

@@ -75,7 +75,8 @@ class Engine:
             for name, token in zip(names, sampled.tolist(), strict=True):
                 self.known[name].append(token)
         watched, track = self.governor.taken()
-        return ({} if track is None else dict(zip(watched, track, strict=True))), raw
+        rows = () if track is None else torch.tensor(track)
+        return dict(zip(watched, rows, strict=True)), raw
 
 
 def test_what_is_said_is_of_the_raw_distribution() -> None:
@@ -165,7 +166,7 @@ def test_only_requests_under_a_law_are_moved() -> None:
     engine = Engine()
     engine.arrive("a", Governing(law=LAW))
     engine.arrive("b", Governing(budget=9))
-    assert not engine.governor.moves
+    assert engine.governor.moving is None
     batch = Batch(
         ["b", "a"],
         torch.tensor([0, 2, 4], dtype=torch.int32),
@@ -174,9 +175,9 @@ def test_only_requests_under_a_law_are_moved() -> None:
         tokens=4,
     )
     engine.governor.begin(batch)
-    assert engine.governor.moves
+    assert engine.governor.moving is not None
     coef = torch.zeros(6)
     engine.governor.coefficients(coef, batch)
     assert coef.tolist() == [1, 1, 0.5, 0.5, 1, 1]
     engine.governor.rest()
-    assert not engine.governor.moves
+    assert engine.governor.moving is None

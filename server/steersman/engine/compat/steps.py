@@ -65,13 +65,17 @@ def drive(runner: Any, driven: Driven, resumed: Resumed) -> None:
     execute_model = runner.execute_model
     sample_tokens = runner.sample_tokens
     dummy_run = runner._dummy_run
+    # Only the last pipeline stage's output gets to the scheduler with something in it; the others
+    # return an object that is shared by all steps.
+    is_last = get_pp_group().is_last_rank
 
     def execute(scheduler_output: Any, *args: Any, **options: Any) -> Any:
         update(driven, scheduler_output, resumed)
         return execute_model(scheduler_output, *args, **options)
 
     def sample(*args: Any, **options: Any) -> Any:
-        return reported(sample_tokens(*args, **options), driven)
+        output = sample_tokens(*args, **options)
+        return reported(output, driven) if is_last else output
 
     def dummy(*args: Any, **options: Any) -> Any:
         driven.rest()
@@ -83,13 +87,9 @@ def drive(runner: Any, driven: Driven, resumed: Resumed) -> None:
 
 
 def reported(output: Any, driven: Driven) -> Any:
-    """A runner's output with what its step says of its requests, when it comes to be read.
-
-    Only the last pipeline stage's output gets to the scheduler with something in it; the others
-    return an object that is shared by all steps.
-    """
+    """The last stage's output with what its step says of its requests, when it comes to be read."""
     counted = driven.counted()
-    if counted is None or output is None or not get_pp_group().is_last_rank:
+    if counted is None or output is None:
         return output
     if not hasattr(output, "get_output"):
         setattr(output, REPORT, counted.said())
