@@ -291,7 +291,8 @@ class Governor:
             (self._state.floats, [one.floats for one in begun]),
             (self._state.nudge, [one.nudge for one in begun]),
         ):
-            tensor.index_copy_(0, places, upload(torch.stack(rows), self._device))
+            whole = torch.from_numpy(np.stack(rows))
+            tensor.index_copy_(0, places, upload(whole, self._device))
 
     def _tensors(self) -> list[Tensor]:
         return [getattr(self._state, field.name) for field in fields(State)]
