@@ -120,3 +120,51 @@ def test_what_others_put_into_the_field_stays() -> None:
     )
 
     assert engine.output_processor.seen == [{"remote": 1}, {"do": 2}]
+
+
+def test_places_are_found_again_when_outputs_change() -> None:
+    """A batch stays the same for many steps; its outputs may come in another order, in other parts,
+    or not all of them."""
+    engine = SimpleNamespace(output_processor=Processor())
+    reports = Reports()
+    reports.listen(engine)
+    ours = {name: reports.open(1) for name in "abc"}
+    steps = (
+        [["plain", "a", "b", "c"]],
+        [["plain", "a", "b", "c"]],
+        [["c", "b"], ["a", "plain"]],
+        [["other"], ["a", "c"], ["b"]],
+        [["other"], ["a", "c"], ["b"]],
+        [["c"]],  # the others are still reading their prompts
+        [["plain", "a", "b", "c"]],
+    )
+    for number, parts in enumerate(steps):
+        rows = {name: [number, place, 0, 0, 0, 0] for place, name in enumerate("abc")}
+        content: Any = said(*(f"{n}={r.key}" for n, r in ours.items()), values=rows)
+        for part in parts:
+            outputs = [output(name, None) for name in part]
+            outputs[0].kv_transfer_params, content = content, None
+            engine.output_processor.process_outputs(outputs, 0.0, stats="")
+
+    for place, (name, report) in enumerate(ours.items()):
+        wanted = [n for n, parts in enumerate(steps) if any(name in part for part in parts)]
+        values = [Value.of(content) for content in report.values[0]]
+        assert [(value.entropy, value.logprob) for value in values] == [(n, place) for n in wanted]
+
+
+def test_who_leaves_takes_nothing_more_and_the_others_go_on() -> None:
+    engine = SimpleNamespace(output_processor=Processor())
+    reports = Reports()
+    reports.listen(engine)
+    gone, stays = reports.open(1), reports.open(1)
+    content = {"a": [1.0] * 6, "b": [2.0] * 6}
+
+    def step() -> None:
+        keyed = said(f"a={gone.key}", f"b={stays.key}", values=content)
+        outputs = [output("a", keyed), output("b", None)]
+        engine.output_processor.process_outputs(outputs, 0.0, stats="")
+
+    step()
+    reports.close(gone)
+    step()
+    assert [len(report.values[0]) for report in (gone, stays)] == [1, 2]
