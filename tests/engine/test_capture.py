@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoConfig, Qwen3ForCausalLM
+from vllm.exceptions import VLLMValidationError
 
 from steersman.directions import efficiency, segments, thinkedit
 from steersman.directions.contrast import Contrast, Weighted
@@ -32,6 +33,7 @@ class Captured:
         means: Over each of them.
         inputs: What the heads hand on in the first.
         texts: Of its tokens.
+        refused: What was said, before all that, of a prompt that is too long beside another.
 
     """
 
@@ -39,6 +41,7 @@ class Captured:
     means: dict[str, dict[str, Means]]
     inputs: np.ndarray
     texts: list[str]
+    refused: str
 
 
 def capture() -> Captured:
@@ -46,7 +49,11 @@ def capture() -> Captured:
     asked = [problem for problem in PROBLEMS for _ in range(8)]
     with OfflineEngine("reasoner", ENGINE, capture=True) as engine:
         prompts = [engine.prompt(problem.prompt) for problem in asked]
-        markers = engine.markers
+        markers, refused = engine.markers, ""
+        try:
+            list(engine.respond([prompts[0], prompts[0] * 500], (0, 1), max_tokens=1))
+        except VLLMValidationError as error:
+            refused = str(error)
         responses = engine.respond(prompts, range(len(asked)), temperature=1.0, max_tokens=400)
         samples = [
             Sample.of(
@@ -73,7 +80,9 @@ def capture() -> Captured:
             means[method] = engine.means(contrast)
         for _ in engine.capture(contrasts["thinkedit"]):
             pass
-        return Captured(contrasts, means, engine.head_inputs(contrasts["thinkedit"]), texts)
+        return Captured(
+            contrasts, means, engine.head_inputs(contrasts["thinkedit"]), texts, refused
+        )
 
 
 def reference(contrast: Contrast) -> dict[str, np.ndarray]:
@@ -127,6 +136,12 @@ def test_norms_and_separation_are_those_of_the_residual_stream(captured: Capture
     assert (found.norms > 0).all()
     assert np.isfinite(found.separation).all()
     assert (found.separation > 0).all()
+
+
+def test_a_refused_prompt_leaves_nothing_behind(captured: Captured) -> None:
+    """What was queued beside it would have come back with the responses of the samples."""
+    assert "longer than the maximum model length" in captured.refused
+    assert captured.contrasts
 
 
 def test_every_token_of_the_model_has_a_text(captured: Captured) -> None:

@@ -150,15 +150,26 @@ class OfflineEngine:
 
         All are queued before the first step, on an empty cache: so what the steps hold, and with
         it how they round, depends neither on timing nor on what was run before.
+
+        Raises:
+            VLLMValidationError: vLLM refuses a prompt, as one that is too long. Then none is run.
+
         """
         if self._caching:
             self._llm.reset_prefix_cache()
         self._llm.sleep(level=0, mode="keep")
-        for prompt, own in zip(prompts, params, strict=True):
-            # As `LLM.enqueue` does it with a prompt that need not be rendered.
-            request_id = str(next(self._llm.request_counter))
-            self._llm.llm_engine.add_request(request_id, tokens_input(list(prompt)), own)
-        self._llm.wake_up(tags=["scheduling"])
+        added: list[str] = []
+        try:
+            for prompt, own in zip(prompts, params, strict=True):
+                # As `LLM.enqueue` does it with a prompt that need not be rendered.
+                request_id = str(next(self._llm.request_counter))
+                tokens = tokens_input(list(prompt))
+                added.append(self._llm.llm_engine.add_request(request_id, tokens, own))
+        except BaseException:
+            self._llm.llm_engine.abort_request(added, internal=True)
+            raise
+        finally:
+            self._llm.wake_up(tags=["scheduling"])
         return list(self._llm.wait_for_completion(RequestOutput, use_tqdm=False))
 
     def means(self, contrast: Contrast) -> dict[str, Means]:
