@@ -170,8 +170,7 @@ class Governor:
         self.rest()
         if not self._governing:
             return
-        if self._staged:
-            self._write()
+        self._write()
         watched = self._watched
         if watched is None or watched.batch != batch.request_ids:
             watched = self._watched = self._find(list(batch.request_ids))

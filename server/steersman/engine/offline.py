@@ -128,10 +128,7 @@ class OfflineEngine:
 
         """
         for start in range(0, len(prompts), _CHUNK):
-            params = [
-                SamplingParams(seed=seed, output_kind=RequestOutputKind.FINAL_ONLY, **sampling)
-                for seed in seeds[start : start + _CHUNK]
-            ]
+            params = [SamplingParams(seed=s, **sampling) for s in seeds[start : start + _CHUNK]]
             for output in self._run(prompts[start : start + _CHUNK], params):
                 yield tuple(output.outputs[0].token_ids)
 
@@ -162,6 +159,7 @@ class OfflineEngine:
         try:
             for prompt, own in zip(prompts, params, strict=True):
                 # As `LLM.enqueue` does it with a prompt that need not be rendered.
+                own.output_kind = RequestOutputKind.FINAL_ONLY
                 request_id = str(next(self._llm.request_counter))
                 tokens = tokens_input(list(prompt))
                 added.append(self._llm.llm_engine.add_request(request_id, tokens, own))
@@ -260,13 +258,7 @@ def _directory(config: Any) -> Path:
     )
 
 
-_PREFILLING = SamplingParams(
-    max_tokens=1,
-    temperature=0,
-    detokenize=False,
-    skip_clone=True,
-    output_kind=RequestOutputKind.FINAL_ONLY,
-)
+_PREFILLING = SamplingParams(max_tokens=1, temperature=0, detokenize=False, skip_clone=True)
 
 
 def _prefilling(weights: NDArray[np.float32]) -> SamplingParams:

@@ -31,6 +31,11 @@ class Report:
     values: list[list[bytes]] = field(default_factory=list)
 
 
+_Put = Callable[[bytes], object]
+_Places = list[tuple[_Put, slice] | None]
+"""What takes the row of each output, and where in the table the row is; None without one."""
+
+
 class Reports:
     """The reports on requests in flight, by the key that each request was given."""
 
@@ -90,20 +95,15 @@ class Reports:
                     put, row = place
                     put(values.content[row])
 
-    def _put_counts(self, key: str, request_id: str) -> "_Put | None":
+    def _put_counts(self, key: str, request_id: str) -> _Put | None:
         if report := self._reports.get(key):
             return partial(report.counts.__setitem__, _choice(report, request_id))
         return None
 
-    def _put_values(self, key: str, request_id: str) -> "_Put | None":
+    def _put_values(self, key: str, request_id: str) -> _Put | None:
         if report := self._reports.get(key):
             return report.values[_choice(report, request_id)].append
         return None
-
-
-_Put = Callable[[bytes], object]
-_Places = list[tuple[_Put, slice] | None]
-"""What takes the row of each output, and where in the table the row is; None without one."""
 
 
 class _Table:
