@@ -168,7 +168,7 @@ def measure_gate(name: str, lengths: list[int], *, steered: bool) -> dict[str, A
         torch.cat([torch.arange(length) for length in lengths]).cuda(),
         torch.randint(0, VOCABULARY, (tokens,), device="cuda", dtype=torch.int32),
         torch.rand(VOCABULARY, device="cuda") < 0.1,
-        Markers(5, 6),
+        Markers.of([5], [6]).to(torch.device("cuda")),
         torch.empty(8192, dtype=torch.int32, device="cuda"),
     )
 
@@ -240,7 +240,7 @@ def measure_govern(count: int) -> dict[str, Any]:
     state.floats[:, [at.GAIN, at.HIGH]] = 1.0
     marker = torch.tensor([5], dtype=torch.int32, device="cuda")
     boundary = torch.rand(VOCABULARY, device="cuda") < 0.1
-    vocabulary = Vocabulary(marker, marker + 1, marker + 1, marker + 2, boundary)
+    vocabulary = Vocabulary(marker, marker + 1, marker[:0], marker + 1, boundary)
     rows, positions = numbers(count), torch.full((count,), 600, device="cuda")
     seats = rows.int()
     arguments = {

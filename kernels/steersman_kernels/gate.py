@@ -5,7 +5,18 @@ import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
 from steersman_kernels.loops import loops
-from steersman_kernels.steered import CLOSED, COUNTS, NEVER, OPENED, ORIGIN, ROWS, WIDTH, Markers
+from steersman_kernels.steered import (
+    CLOSED,
+    COUNTS,
+    MARKER_TOKENS,
+    NEVER,
+    OPENED,
+    ORIGIN,
+    RECENT,
+    ROWS,
+    WIDTH,
+    Markers,
+)
 
 # A kernel reads no plain globals.
 _ORIGIN = tl.constexpr(ORIGIN)
@@ -13,6 +24,8 @@ _OPENED = tl.constexpr(OPENED)
 _CLOSED = tl.constexpr(CLOSED)
 _ROWS = tl.constexpr(ROWS)
 _COUNTS = tl.constexpr(COUNTS)
+_RECENT = tl.constexpr(RECENT)
+_MARKER_TOKENS = tl.constexpr(MARKER_TOKENS)
 _WIDTH = tl.constexpr(WIDTH)
 _NEVER = tl.constexpr(NEVER)
 
@@ -20,6 +33,30 @@ _NEVER = tl.constexpr(NEVER)
 @triton.jit
 def _earlier(one, other):  # type: ignore[no-untyped-def]
     return tl.minimum(one, other)
+
+
+@triton.jit
+def _completes(  # type: ignore[no-untyped-def]
+    marker_ptr, length, row, position, first, origin, token_ids_ptr, state
+):
+    """Whether a marker is what each token makes with those before it, of this step or earlier."""
+    found = row < row + length
+    for age in range(length):
+        wanted = tl.load(marker_ptr + length - 1 - age)
+        here = found & (position - age >= origin)
+        fresh = tl.load(token_ids_ptr + row - age, mask=here & (row - age >= first), other=-1)
+        place = (position - age) & (_MARKER_TOKENS - 1)
+        kept = tl.load(state + _RECENT + place, mask=here & (row - age < first), other=-1)
+        found = here & (tl.where(row - age >= first, fresh.to(tl.int32), kept) == wanted)
+    return found
+
+
+@triton.jit
+def _among(ids_ptr, count, token):  # type: ignore[no-untyped-def]
+    found = token != token
+    for index in range(count):
+        found = found | (token == tl.load(ids_ptr + index))
+    return found
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -31,8 +68,12 @@ def _gate_kernel(  # type: ignore[no-untyped-def]
     token_ids_ptr,
     boundary_ptr,
     vocabulary,
-    start_marker,
-    end_marker,
+    start_ptr,
+    start_length,
+    end_ptr,
+    end_length,
+    implicit_ptr,
+    implicit_count,
     slot_ptr,
     BLOCK: tl.constexpr,  # noqa: N803
 ):
@@ -56,13 +97,20 @@ def _gate_kernel(  # type: ignore[no-untyped-def]
         inside = row < last
         position = tl.load(positions_ptr + row, mask=inside, other=0).to(tl.int32)
         token = tl.load(token_ids_ptr + row, mask=inside, other=-1)
-        known = (token >= 0) & (token < vocabulary) & (position >= origin)
-        starts = tl.minimum(starts, tl.where(known & (token == start_marker), position, _NEVER))
-        ends = tl.minimum(ends, tl.where(known & (token == end_marker), position, _NEVER))
+        generated = inside & (position >= origin)
+        begins = _completes(
+            start_ptr, start_length, row, position, first, origin, token_ids_ptr, state
+        )
+        closes = _completes(
+            end_ptr, end_length, row, position, first, origin, token_ids_ptr, state
+        ) | _among(implicit_ptr, implicit_count, token)
+        starts = tl.minimum(starts, tl.where(generated & begins, position, _NEVER))
+        ends = tl.minimum(ends, tl.where(generated & closes, position, _NEVER))
     opened = tl.minimum(opened, tl.reduce(starts, 0, _earlier))
     closed = tl.minimum(closed, tl.reduce(ends, 0, _earlier))
     tl.store(state + _OPENED, opened)
     tl.store(state + _CLOSED, closed)
+    tl.debug_barrier()  # the tokens of earlier steps have been read
 
     for begin in range(first, last, BLOCK):
         row = begin + lane
@@ -76,6 +124,9 @@ def _gate_kernel(  # type: ignore[no-untyped-def]
         kind = 2 * segment + boundary.to(tl.int32)
         chosen = tl.load(state + _ROWS + kind, mask=inside, other=-1)
         tl.store(slot_ptr + row, chosen, mask=inside)
+        recent = inside & (position >= origin) & (row >= last - _MARKER_TOKENS)
+        place = position & (_MARKER_TOKENS - 1)
+        tl.store(state + _RECENT + place, token.to(tl.int32), mask=recent)
         # Lanes share their counter. No other program has this seat, so nothing is to be ordered.
         tl.atomic_add(state + _COUNTS + kind, 1, mask=inside & (chosen >= 0), sem="relaxed")
 
@@ -93,9 +144,10 @@ def gate(
     """Write the bank row of every token row of the batch into `slot`, -1 where none applies.
 
     The columns of `requests` and the classes of tokens are described in `steered`. For each
-    request with a seat, first OPENED and CLOSED become the least position at which the step's
-    generated rows have the marker, if that is earlier; then each row gets the bank row of its
-    class, and COUNTS the number of its rows that got one. Repeating a step changes counts only.
+    request with a seat, first OPENED and CLOSED become the least position at which a generated row
+    of the step completes a marker, if that is earlier; then each row gets the bank row of its
+    class, and COUNTS the number of its rows that got one. Repeating a step changes counts only. The
+    tokens before those of a step must have been in the steps before.
 
     On a GPU these are a fill and one launch over `seats.shape[0]` programs, with no transfer.
 
@@ -109,7 +161,7 @@ def gate(
         token_ids: `[>= tokens]`, int32 or int64, the input tokens. One outside the vocabulary, as
             placeholders are, is neither a boundary nor a marker.
         boundary: `[vocabulary]`, bool or uint8.
-        markers: the tokens that open and close the thinking phase.
+        markers: those of the thinking phase, on the device of the other tensors.
         slot: `[>= tokens]`, int32; the whole buffer is overwritten.
 
     Nothing is checked: an index out of range reads or writes out of bounds.
@@ -147,7 +199,11 @@ def gate_triton(
         boundary,
         boundary.shape[0],
         markers.start,
+        len(markers.start),
         markers.end,
+        len(markers.end),
+        markers.implicit,
+        len(markers.implicit),
         slot,
         BLOCK=block,
     )

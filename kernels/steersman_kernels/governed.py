@@ -16,7 +16,7 @@ A watched request has a row, its "seat", in every tensor of `State`. The columns
 | `LAW` | 0, `PROPORTIONAL` or `CONFIDENCE_LAW` |
 | `GOVERNED` | 0: the request is only watched, and its tokens are left alone |
 | `PHASE` | `BEFORE`, `THINKING` or `ANSWER` |
-| `THOUGHT` | thinking tokens so far, markers not counted |
+| `THOUGHT` | thinking tokens so far, markers not counted, nor one that opens what the prompt had |
 | `ANSWERED` | tokens of the answer so far |
 | `SEQUENCE` | what is being forced: 0, `CLOSING` or `NUDGE` |
 | `FORCED` | tokens of that forced so far |
@@ -26,6 +26,7 @@ A watched request has a row, its "seat", in every tensor of `State`. The columns
 | `SEGMENT` | tokens of the running segment, without the one that ends it |
 | `SEGMENTS` | segment ends recorded |
 | `SETTLED` | 1: the answer is known, and thinking may close at the end of a line or sentence |
+| `STOPS` | tokens that end the response, 0 to `STOP_TOKENS` |
 
 and of `floats`:
 
@@ -49,6 +50,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from steersman_kernels.steered import MARKER_TOKENS as MARKER_TOKENS
 from steersman_kernels.steered import NEVER as NEVER
 
 # Columns of `ints`: what the request asks for, ...
@@ -75,7 +77,8 @@ SEEN = 18
 SEGMENT = 19
 SEGMENTS = 20
 SETTLED = 21
-INTS = 22
+STOPS = 22
+INTS = 23
 
 # Columns of `floats`.
 EXIT_BELOW = 0
@@ -131,7 +134,7 @@ TRACK = 6
 HISTORY = 128
 WINDOW_TOKENS = 256
 NUDGE_TOKENS = 16
-MARKER_TOKENS = 16
+STOP_TOKENS = 64
 SEGMENT_ENDS = 1024
 
 # A loop is a block that stands there so often, over more tokens than these.
@@ -143,8 +146,8 @@ LOOP_TOKENS = 32
 class State:
     """The table of watched requests, a row each.
 
-    A new request gets its rows of `ints`, `floats` and `nudge`, all of them written; what the
-    other tensors hold of the seat's last owner is never looked at.
+    A new request gets its rows of `ints`, `floats`, `nudge` and `stops`, all of them written; what
+    the other tensors hold of the seat's last owner is never looked at.
 
     Attributes:
         ints: `[capacity, INTS]`, int32.
@@ -156,6 +159,8 @@ class State:
         window: `[capacity, WINDOW_TOKENS]`, float32: a ring of the entropies of thinking tokens, in
             nats, the next at `THOUGHT % WINDOW_TOKENS`.
         nudge: `[capacity, NUDGE_TOKENS]`, int32: what takes the place of an early end.
+        stops: `[capacity, STOP_TOKENS]`, int32: the tokens that end the response, each within the
+            vocabulary, none twice.
         ends: `[capacity, SEGMENT_ENDS]`, int32: positions of the segment ends, ascending.
         strengths: `[capacity, SEGMENT_ENDS]`, float32: the strength from each of them on.
 
@@ -167,6 +172,7 @@ class State:
     runs: Tensor
     window: Tensor
     nudge: Tensor
+    stops: Tensor
     ends: Tensor
     strengths: Tensor
 
@@ -184,6 +190,7 @@ class State:
             runs=rows(HISTORY, torch.int32),
             window=rows(WINDOW_TOKENS, torch.float32),
             nudge=rows(NUDGE_TOKENS, torch.int32),
+            stops=rows(STOP_TOKENS, torch.int32),
             ends=rows(SEGMENT_ENDS, torch.int32),
             strengths=rows(SEGMENT_ENDS, torch.float32),
         )
@@ -196,15 +203,15 @@ class Vocabulary:
     Attributes:
         start: `[<= MARKER_TOKENS]`, int32: the marker that opens thinking; empty if there is none.
         end: `[<= MARKER_TOKENS]`, int32: the marker that closes it; empty if there is none.
+        implicit: `[any]`, int32: tokens each of which closes it too, as the first of the answer.
         closing: `[<= MARKER_TOKENS]`, int32: what is forced to close; not empty where a request
             with a thinking phase is governed.
-        stops: `[stops]`, int32: the tokens that end a response.
         boundary: `[vocabulary]`, bool: the text ends a line or a sentence.
 
     """
 
     start: Tensor
     end: Tensor
+    implicit: Tensor
     closing: Tensor
-    stops: Tensor
     boundary: Tensor

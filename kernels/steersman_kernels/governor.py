@@ -4,19 +4,15 @@ import math
 
 from torch import Tensor
 
-from steersman_kernels.governed import (
-    ANSWER,
-    ANSWERED,
-    GOVERNED,
-    MIN_ANSWER,
-    PHASE,
-    State,
-    Vocabulary,
+from steersman_kernels.governed import State, Vocabulary
+from steersman_kernels.governor_kernels import (
+    coefficients_triton,
+    forbid_stops_triton,
+    govern_triton,
 )
-from steersman_kernels.governor_kernels import coefficients_triton, govern_triton
 from steersman_kernels.loops import loops
 
-__all__ = ["coefficients", "forbid_stops", "govern", "steepness"]
+__all__ = ["coefficients", "forbid_stops", "govern", "replay", "steepness"]
 
 
 def govern(
@@ -40,7 +36,10 @@ def govern(
     last WINDOW tokens below EXIT_BELOW. A loop is a block of up to HISTORY tokens that stands there
     LOOP_REPEATS times, in more than LOOP_TOKENS tokens. Where the model itself would close or stop
     before MINIMUM, the nudge takes the place of that token
-    ([s1](https://arxiv.org/abs/2501.19393), section 3.1); a stop after it becomes `closing`.
+    ([s1](https://arxiv.org/abs/2501.19393), section 3.1); a stop after it becomes `closing`. An
+    `implicit` token closes as the marker does, and is the first of the answer. A start marker that
+    is drawn first of all although the prompt has opened the phase is no thinking token, and only
+    LATEST closes before it.
 
     Where LAW asks for it, the strength changes at the end of each segment of the thinking phase, a
     line or a sentence, by the means over the segment's tokens. With the mean entropy h,
@@ -55,7 +54,7 @@ def govern(
 
     Args:
         state: The table; changed in place.
-        vocabulary: Markers, stops and boundaries.
+        vocabulary: Markers and boundaries.
         seats: `[n]`, int32: row of the table of each watched request of the step, none twice.
         positions: `[n]`, int64: of the request's last input token; the drawn one has the next.
         rows: `[n]`, int32 or int64: where in `sampled` its drawn token is.
@@ -121,29 +120,39 @@ def coefficients(
     run(coef, state, seats, query_start, positions)
 
 
-def forbid_stops(
-    logits: Tensor, state: State, vocabulary: Vocabulary, seats: Tensor, rows: Tensor
-) -> None:
+def replay(state: State, vocabulary: Vocabulary, position: int, tokens: Tensor) -> None:
+    """Bring a request that begins after generated tokens to where it would be after them.
+
+    Phase, counts, loops and the sequence being forced follow from the tokens; entropies do not, so
+    the window of an exit begins anew, and the strength of a law is its base. A token that is not
+    what would have been put there counts as drawn.
+
+    Args:
+        state: A table of one row on the host; changed in place.
+        vocabulary: Markers and boundaries, on the host.
+        position: That of the first token.
+        tokens: `[any]`, int32, on the host: the generated tokens.
+
+    """
+    loops("governor").replay(state, vocabulary, position, tokens)
+
+
+def forbid_stops(logits: Tensor, state: State, seats: Tensor, rows: Tensor) -> None:
     """Mask the tokens that end a response where the answer is still too short, before sampling.
 
     With -inf, in the rows of governed requests in the phase ANSWER that have ANSWERED less than
-    MIN_ANSWER. In place and without a transfer on any device.
+    MIN_ANSWER; not where all other tokens are masked already, as by a grammar that is at its end.
+    In place and without a transfer on any device.
 
     Args:
-        logits: `[any, vocabulary]`, bfloat16, float16 or float32.
-        state: The table.
-        vocabulary: Its `stops` are the tokens meant, all within the vocabulary.
+        logits: `[any, vocabulary]`, bfloat16, float16 or float32; the last dimension contiguous.
+        state: The table; its STOPS `stops` are the tokens meant.
         seats: `[n]`, int32: the watched requests of the step.
         rows: `[n]`, int32 or int64: their rows of `logits`, none twice.
 
     """
-    if not logits.is_cuda and not loops("governor").any_short(state, seats):
-        return
-    ints = state.ints.index_select(0, seats)
-    short = (ints[:, PHASE] == ANSWER) & (ints[:, ANSWERED] < ints[:, MIN_ANSWER])
-    short &= ints[:, GOVERNED] != 0
-    place = (rows.long().unsqueeze(1), vocabulary.stops.long())
-    logits[place] = logits[place].masked_fill(short.unsqueeze(1), -math.inf)
+    run = forbid_stops_triton if logits.is_cuda else loops("governor").forbid_stops
+    run(logits, state, seats, rows)
 
 
 def steepness(low: float, high: float, overshoot: float = 0.01) -> float:

@@ -35,6 +35,14 @@ def _completes(marker_ptr, length, recent, seen, drawn):  # type: ignore[no-unty
 
 
 @triton.jit
+def _among(ids_ptr, count, token):  # type: ignore[no-untyped-def]
+    found = token != token
+    for index in range(count):
+        found = found | (token == tl.load(ids_ptr + index))
+    return found
+
+
+@triton.jit
 def _tanh(x):  # type: ignore[no-untyped-def]
     shrunk = tl.exp(-2.0 * tl.abs(x))
     value = (1.0 - shrunk) / (1.0 + shrunk)
@@ -81,16 +89,17 @@ def _govern_kernel(  # type: ignore[no-untyped-def]
     runs_ptr,
     window_ptr,
     nudge_ptr,
+    stops_ptr,
     ends_ptr,
     strengths_ptr,
     start_ptr,
     start_length,
     end_ptr,
     end_length,
+    implicit_ptr,
+    implicit_count,
     closing_ptr,
     closing_length,
-    stops_ptr,
-    stops,
     boundary_ptr,
     vocabulary,
     seats_ptr,
@@ -103,7 +112,6 @@ def _govern_kernel(  # type: ignore[no-untyped-def]
     logit_rows_ptr,
     statistics_ptr,
     track_ptr,
-    STOPS: tl.constexpr,  # noqa: N803
     LAYOUT: tl.constexpr,  # noqa: N803
 ):
     program = tl.program_id(0).to(tl.int64)
@@ -125,13 +133,20 @@ def _govern_kernel(  # type: ignore[no-untyped-def]
     phase, thought = tl.load(ints + at.PHASE), tl.load(ints + at.THOUGHT)
     seen = tl.load(ints + at.SEEN)
     before, inside = phase == at.BEFORE, phase == at.THINKING
+    sequence = tl.load(ints + at.SEQUENCE)
+    free = sequence == 0
 
-    # What the drawn token would be.
+    # What the drawn token would be. A marker that opens what the prompt had opened is no thought.
+    beginning = free & inside & (thought == 0) & (seen < start_length)
+    again = beginning & (tl.load(start_ptr + seen, mask=beginning, other=-1) == drawn)
+    thought = tl.where(beginning & ~again, seen, thought)
     opened = before & _completes(start_ptr, start_length, recent, seen, drawn)
-    marked = _completes(end_ptr, end_length, recent, seen, drawn) & (before | inside) & ~opened
-    stop = tl.arange(0, STOPS)
-    stop_token = tl.load(stops_ptr + stop, mask=stop < stops, other=-1)
-    stopping = _any((stop_token == drawn) & (stop < stops))
+    able = (before | inside) & ~opened & ~again
+    marked = able & _completes(end_ptr, end_length, recent, seen, drawn)
+    called = able & _among(implicit_ptr, implicit_count, drawn)
+    stop = tl.arange(0, at.STOP_TOKENS)
+    stop_token = tl.load(stops_ptr + seat * at.STOP_TOKENS + stop)
+    stopping = _any((stop_token == drawn) & (stop < tl.load(ints + at.STOPS)))
 
     # Why thinking must be closed, if it must. Both rings are read and written by the same lanes.
     minimum = tl.load(ints + at.MINIMUM)
@@ -156,19 +171,19 @@ def _govern_kernel(  # type: ignore[no-untyped-def]
     reason = tl.where(sure, at.BY_ENTROPY, tl.where(settled, at.BY_CERTAINTY, 0))
     reason = tl.where(looping, at.BY_LOOP, reason)
     reason = tl.where(thought >= minimum, reason, 0)
-    reason = tl.where(spent, at.BY_BUDGET, tl.where(late, at.BY_LENGTH, reason))
+    reason = tl.where(again, 0, reason)
+    reason = tl.where(spent & ~again, at.BY_BUDGET, tl.where(late, at.BY_LENGTH, reason))
 
     # The final token.
-    sequence, count = tl.load(ints + at.SEQUENCE), tl.load(ints + at.FORCED)
-    closed_by, nudges = tl.load(ints + at.CLOSED_BY), tl.load(ints + at.NUDGES)
-    free = sequence == 0
+    count, nudges = tl.load(ints + at.FORCED), tl.load(ints + at.NUDGES)
+    closed_by = tl.load(ints + at.CLOSED_BY)
     governed = free & inside & (tl.load(ints + at.GOVERNED) != 0)
     closes = governed & (reason > 0)
-    leaves = governed & ~closes & (stopping | marked)
+    leaves = governed & ~closes & (stopping | marked | called)
     delayed = leaves & (thought < minimum) & (nudges > 0)
     halted = leaves & ~delayed & stopping
-    natural = free & marked & ~closes & ~delayed
-    closed_by = tl.where(halted | natural, at.BY_MODEL, closed_by)
+    natural = free & (marked | called) & ~closes & ~delayed & ~halted
+    closed_by = tl.where(halted | (natural & inside), at.BY_MODEL, closed_by)
     closed_by = tl.where(closes, reason, closed_by)
     closing = closes | halted | (sequence == at.CLOSING)
     nudged = delayed | (sequence == at.NUDGE)
@@ -176,23 +191,25 @@ def _govern_kernel(  # type: ignore[no-untyped-def]
     token += tl.load(nudge_ptr + seat * at.NUDGE_TOKENS + count, mask=nudged, other=0)
     token = tl.where(closing | nudged, token, drawn)
     going = (closing | nudged) & (count + 1 < tl.where(closing, closing_length, nudges))
-    natural = natural & ~halted
 
     # What it changes.
-    counted = inside & ~closing & ~natural
+    again = again & ~closing & ~nudged
+    counted = inside & ~closing & ~natural & ~again
+    kept_at = tl.where(again, seen, thought)
     last = natural | (closing & ~going)
     fresh = lane == (seen & (at.HISTORY - 1))
     old = tl.load(recent + lane, mask=period <= kept, other=-1)
-    run = tl.where((old == token) & (period <= thought), run + 1, 0)
-    tl.store(runs + period - 1, run, mask=period <= tl.where(counted, kept, 0))
+    run = tl.where((old == token) & (period <= kept_at), run + 1, 0)
+    tl.store(runs + period - 1, run, mask=period <= tl.where(counted | again, kept, 0))
     tl.store(recent + lane, tl.full([at.HISTORY], 0, tl.int32) + token, mask=fresh)
-    taken = slot == tl.where(counted, thought & (at.WINDOW_TOKENS - 1), -1)
+    taken = slot == tl.where(counted | again, kept_at & (at.WINDOW_TOKENS - 1), -1)
     tl.store(window + slot, tl.full([at.WINDOW_TOKENS], 0.0, tl.float32) + entropy, mask=taken)
     marker_tokens = tl.maximum(end_length - 1, 0)
-    thought = tl.where(natural, tl.maximum(thought - marker_tokens, 0), thought)
+    thought = tl.where(natural & marked, tl.maximum(thought - marker_tokens, 0), thought)
     known = (token >= 0) & (token < vocabulary)
     ends_here = tl.load(boundary_ptr + token, mask=known, other=0) != 0
-    answered = tl.load(ints + at.ANSWERED) + (phase == at.ANSWER).to(tl.int32)
+    answering = (phase == at.ANSWER) | (natural & ~marked)
+    answered = tl.load(ints + at.ANSWERED) + answering.to(tl.int32)
     phase = tl.where(opened, at.THINKING, tl.where(last, at.ANSWER, phase))
     tl.store(ints + at.PHASE, phase)
     tl.store(ints + at.THOUGHT, thought + counted.to(tl.int32))
@@ -307,16 +324,17 @@ def govern_triton(
         state.runs,
         state.window,
         state.nudge,
+        state.stops,
         state.ends,
         state.strengths,
         vocabulary.start,
         len(vocabulary.start),
         vocabulary.end,
         len(vocabulary.end),
+        vocabulary.implicit,
+        len(vocabulary.implicit),
         vocabulary.closing,
         len(vocabulary.closing),
-        vocabulary.stops,
-        len(vocabulary.stops),
         vocabulary.boundary,
         len(vocabulary.boundary),
         seats,
@@ -329,9 +347,60 @@ def govern_triton(
         logit_rows,
         statistics,
         track,
-        STOPS=triton.next_power_of_2(max(len(vocabulary.stops), 1)),
         LAYOUT=_LAYOUT,
         num_warps=1,
+    )
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _forbid_stops_kernel(  # type: ignore[no-untyped-def]
+    logits_ptr,
+    logits_stride,
+    logits_size,
+    ints_ptr,
+    stops_ptr,
+    seats_ptr,
+    rows_ptr,
+    BLOCK: tl.constexpr,  # noqa: N803
+    LAYOUT: tl.constexpr,  # noqa: N803
+):
+    program = tl.program_id(0)
+    seat = tl.load(seats_ptr + program).to(tl.int64)
+    ints = ints_ptr + seat * at.INTS
+    short = tl.load(ints + at.ANSWERED) < tl.load(ints + at.MIN_ANSWER)
+    if (tl.load(ints + at.GOVERNED) == 0) | (tl.load(ints + at.PHASE) != at.ANSWER) | ~short:
+        return
+    row = logits_ptr + tl.load(rows_ptr + program).to(tl.int64) * logits_stride
+    open_ones = tl.full([BLOCK], 0, tl.int32)
+    for begin in range(0, logits_size, BLOCK):
+        token = begin + tl.arange(0, BLOCK)
+        logit = tl.load(row + token, mask=token < logits_size, other=-float("inf"))
+        open_ones += (logit.to(tl.float32) > -float("inf")).to(tl.int32)
+    stop = tl.arange(0, at.STOP_TOKENS)
+    stops = tl.load(ints + at.STOPS)
+    token = tl.load(stops_ptr + seat * at.STOP_TOKENS + stop, mask=stop < stops, other=0)
+    logit = tl.load(row + token, mask=stop < stops, other=-float("inf"))
+    open_stops = tl.reduce((logit.to(tl.float32) > -float("inf")).to(tl.int32), 0, _add)
+    masked = tl.where(tl.reduce(open_ones, 0, _add) > open_stops, stops, 0)
+    tl.debug_barrier()  # all have read what is masked now
+    nothing = tl.full([at.STOP_TOKENS], -float("inf"), tl.float32)
+    tl.store(row + token, nothing, mask=stop < masked)
+
+
+def forbid_stops_triton(logits: Tensor, state: State, seats: Tensor, rows: Tensor) -> None:
+    """`forbid_stops` by the kernel, whatever the device of its tensors."""
+    if seats.shape[0] == 0:
+        return
+    _forbid_stops_kernel[(seats.shape[0],)](
+        logits,
+        logits.stride(0),
+        logits.shape[1],
+        state.ints,
+        state.stops,
+        seats,
+        rows,
+        BLOCK=4096,
+        LAYOUT=_LAYOUT,
     )
 
 

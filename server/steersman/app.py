@@ -16,6 +16,7 @@ from vllm.entrypoints.launchers.api_server.entry import build_async_engine_clien
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.launcher import serve_http, setup_server
 from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
+from vllm.renderers.chat_utils import load_chat_template
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
 from steersman import profiles
@@ -26,6 +27,7 @@ from steersman.arguments import ArgumentError
 from steersman.capabilities import Limits
 from steersman.engine.client import ControlledEngine
 from steersman.engine.describe import describe
+from steersman.engine.reasoning import Reasoning
 from steersman.engine.reports import Reports
 from steersman.observe.metrics import Metrics
 from steersman.opening import SteeringOptions, open_desk
@@ -104,13 +106,14 @@ async def assemble(
 
     """
     names = tuple(args.served_model_name)
-    capabilities = describe(engine, names, options.limits)
+    tokenizer = engine.renderer.get_tokenizer()
+    reasoning = Reasoning(engine.vllm_config, tokenizer, load_chat_template(args.chat_template))
+    capabilities = describe(engine, reasoning.markers, names, options.limits)
     registry = get_prometheus_registry()
     desk, reports = None, Reports()
     if options.steering is not None:
         capabilities, desk = await open_desk(engine, capabilities, options.steering)
         reports.listen(engine)
-    tokenizer = engine.renderer.get_tokenizer()
     planner = Planner(
         capabilities,
         presets,
@@ -136,7 +139,7 @@ async def assemble(
         app.include_router(closed("vector"))
         app.include_router(closed("edit"))
     openapi.describe_control(app)
-    controlled = ControlledEngine(engine, capabilities.thinking_tokens, reports)
+    controlled = ControlledEngine(engine, reasoning, reports)
     await init_app_state(controlled, app.state, args, tasks)
     # Appended, so innermost: authentication and CORS come before any control is looked at.
     app.user_middleware.append(

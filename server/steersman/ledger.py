@@ -39,6 +39,8 @@ class Run:
     def __init__(self, branches: int, opened: bool = False) -> None:
         self.lines: list[Line[Any]] = [Line(branch) for branch in range(branches)]
         self.opened = opened
+        self.stops: frozenset[int] = frozenset()
+        """Tokens each of which ends a response."""
         self.outcome: Outcome[Any] | None = None
         self.branch_max_tokens: int | None = None
         self._leader: Line[Any] | None = None
@@ -207,6 +209,7 @@ class Ledger:
                 markers,
                 governing,
                 opened=run.opened,
+                stops=run.stops,
                 balance=balance,
                 steered=line.steered,
                 probes=len(line.probes),

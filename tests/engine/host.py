@@ -24,6 +24,8 @@ REASONER = Path(__file__).parents[2] / "server/steersman/models/reasoner"
 LAYERS, HIDDEN = 4, 192
 HEADS, HEAD_DIM = 6, 32
 ROWS = 8
+IMPLICIT = (383,)
+"""A token that closes the thinking as a tool call does; the model never draws it by itself."""
 
 Runner = Literal["V1", "V2"]
 
@@ -227,8 +229,8 @@ class _Engine:
         self.llm = LLM(**{**defaults, **options})
         self.tokenizer = self.llm.get_tokenizer()
         start, end = [self.token("<think>")], [self.token("</think>")]
-        stops = [self.tokenizer.eos_token_id]
-        self.facts = self.rpc(("arm", start, end, end, stops, boundary_table(self.texts(None))))
+        boundary = boundary_table(self.texts(None))
+        self.facts = self.rpc(("arm", start, end, list(IMPLICIT), end, boundary))
         self.rpc(("self_test",))
         # The reports come one a token; the engine hands on the last.
         self.reports = Reports()
@@ -278,6 +280,8 @@ class _Engine:
                 job.monitored,
                 origin=len(job.prompt) if job.origin is None else job.origin,
                 opened=job.opened,
+                begun=0 if job.origin is None else len(job.prompt) - job.origin,
+                stops=[self.tokenizer.eos_token_id],
                 longest=self.llm.llm_engine.model_config.max_model_len,
             )
             if carrier.configuration or carrier.watched:

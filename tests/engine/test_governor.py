@@ -11,7 +11,7 @@ from steersman.thinking.governing import Governing
 from steersman.thinking.law import Law
 from steersman.trajectory.boundaries import ends_segment
 from steersman.trajectory.track import CLOSED_BY
-from tests.engine.host import HIDDEN, LAYERS, EngineProcess, Job, Result
+from tests.engine.host import HIDDEN, IMPLICIT, LAYERS, EngineProcess, Job, Result
 
 QUESTIONS = tuple(f"{i}+{j}*3-{k}=?" for i in (6, 8) for j in (3, 5) for k in (2, 4))
 OPTIONS = {"max_tokens": 200, "temperature": 1.0}
@@ -227,3 +227,54 @@ def test_the_second_runner_is_governed_as_the_first(engine: EngineProcess) -> No
         governed = found(second)
     assert governed == found(engine)
     assert len({str(response) for response in governed}) > 2
+
+
+def test_a_fork_goes_on_under_the_limits_of_the_whole(engine: EngineProcess) -> None:
+    """A request that begins after generated tokens is governed and steered as if it had drawn
+    them."""
+    options = {"max_tokens": 60, "temperature": 0}
+    prompt = engine.encode(QUESTIONS[0])
+    term = Term("v", 0.2, phase="thinking")
+    for limits in (
+        Governing(budget=20),
+        Governing(budget=12, min_answer=20),
+        Governing(minimum=40, nudge=(engine.token("-"), engine.token("1"))),
+        Governing(on_loop=True),
+    ):
+        [whole] = engine.run(Job(prompt, (term,), options, governing=limits))
+        for cut in (3, 14, 23):
+            if cut >= len(whole.tokens) - 1:
+                continue
+            left = {**options, "max_tokens": 60 - cut}
+            begun = [*prompt, *whole.tokens[:cut]]
+            job = Job(begun, (term,), left, origin=len(prompt), governing=limits)
+            [fork] = engine.run(job)
+            assert fork.tokens == whole.tokens[cut:]
+            assert fork.counts == whole.counts
+            assert fork.values[-1].closed_by == whole.values[-1].closed_by
+
+
+def test_a_tool_call_ends_the_thinking(engine: EngineProcess) -> None:
+    """The token that stands for one is drawn from the tenth on: nothing is put into the call."""
+    term = Term("v", 0.1, phase="thinking")
+    bias = {IMPLICIT[0]: 200.0}
+    options = {"max_tokens": 30, "temperature": 0}
+    prompt = engine.encode(QUESTIONS[0])
+    [thinking] = engine.run(Job(prompt, options={**options, "max_tokens": 9}))
+    begun = [*prompt, *thinking.tokens]
+    for limits in (Governing(), Governing(budget=12)):
+        [called] = engine.run(
+            Job(
+                begun,
+                (term,),
+                {**options, "max_tokens": 8, "logit_bias": bias},
+                origin=len(prompt),
+                governing=limits,
+            )
+        )
+        assert called.tokens == IMPLICIT * 8
+        assert not any(value.forced for value in called.values)
+        assert CLOSED_BY[called.values[0].closed_by] == "model"
+        assert called.counts is not None
+        # The tokens of the call are read as the answer's; the last one drawn is not read.
+        assert sum(called.counts.values()) == len(thinking.tokens) - 0

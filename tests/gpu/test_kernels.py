@@ -20,7 +20,17 @@ from steersman_kernels.governor import coefficients, forbid_stops, govern
 from steersman_kernels.project import project
 from steersman_kernels.reference import entropy_reference
 from steersman_kernels.steer import steer
-from steersman_kernels.steered import CLASSES, CLOSED, NEVER, OPENED, ORIGIN, ROWS, WIDTH, Markers
+from steersman_kernels.steered import (
+    CLASSES,
+    CLOSED,
+    NEVER,
+    OPENED,
+    ORIGIN,
+    RECENT,
+    ROWS,
+    WIDTH,
+    Markers,
+)
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
@@ -195,7 +205,7 @@ class Step:
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
-        return replace(self, **tensors)
+        return replace(self, markers=self.markers.to(torch.device(device)), **tensors)
 
     def arguments(self) -> list[Tensor | Markers]:
         return [getattr(self, field.name) for field in fields(self)]
@@ -220,6 +230,8 @@ def make_step(lengths: list[int], *, seed: int, token_type: torch.dtype = torch.
     token_ids = draw(-2, VOCABULARY + 9, tokens)
     token_ids[draw(0, 200, tokens) == 0] = 5
     token_ids[draw(0, 200, tokens) == 0] = 6
+    token_ids[draw(0, 900, tokens) == 0] = 7
+    requests[:, RECENT:] = draw(4, 9, count + 5, WIDTH - RECENT)
     return Step(
         requests=requests,
         seats=seats,
@@ -227,7 +239,7 @@ def make_step(lengths: list[int], *, seed: int, token_type: torch.dtype = torch.
         positions=torch.cat([first[i] + torch.arange(n) for i, n in enumerate(lengths)]),
         token_ids=token_ids.to(token_type),
         boundary=draw(0, 8, VOCABULARY) == 0,
-        markers=Markers(5, 6),
+        markers=Markers.of([5], [6]) if seed % 2 else Markers.of([5, 6], [6, 5, 5], [7]),
         slot=torch.full((tokens + 100,), 55, dtype=torch.int32),
     )
 
@@ -355,10 +367,10 @@ def moved(tensors: Tensors, device: str) -> Tensors:
 
 
 WORDS = Vocabulary(
-    start=torch.tensor([1], dtype=torch.int32),
+    start=torch.tensor([1, 1], dtype=torch.int32),
     end=torch.tensor([2, 3], dtype=torch.int32),
+    implicit=torch.tensor([8], dtype=torch.int32),
     closing=torch.tensor([4, 2, 3], dtype=torch.int32),
-    stops=torch.tensor([5, 6, 7], dtype=torch.int32),
     boundary=torch.arange(VOCABULARY) % 4 == 0,
 )
 
@@ -376,7 +388,8 @@ def make_state(capacity: int, *, seed: int) -> State:
     state = State.empty(capacity)
     ints, floats = state.ints, state.floats
     ints[:, at.KNOWN] = often(0, 1000)
-    ints[:, at.THOUGHT] = draw(0, 400)
+    ints[:, at.THOUGHT] = often(draw(0, 400), 0)
+    ints[:, at.STOPS] = draw(0, 4)
     ints[:, at.BUDGET] = often(NEVER, ints[:, at.THOUGHT] + draw(0, 5) - 2)
     ints[:, at.GRACE] = draw(0, 4)
     ints[:, at.MINIMUM] = often(0, 200)
@@ -393,7 +406,7 @@ def make_state(capacity: int, *, seed: int) -> State:
     ints[:, at.MIN_ANSWER] = 2
     ints[:, at.ANSWERED] = draw(0, 4)
     ints[:, at.ENDED] = draw(0, 2)
-    ints[:, at.SEEN] = ints[:, at.THOUGHT] + draw(0, 9)
+    ints[:, at.SEEN] = ints[:, at.THOUGHT] + often(draw(0, 9), draw(0, 2))
     ints[:, at.SEGMENT] = draw(0, 3)
     ints[:, at.SEGMENTS] = often(draw(0, 9), draw(at.SEGMENT_ENDS - 2, at.SEGMENT_ENDS + 1))
     floats.copy_(torch.rand(capacity, at.FLOATS, generator=random))
@@ -406,6 +419,7 @@ def make_state(capacity: int, *, seed: int) -> State:
     state.window[::2].clamp_(max=0.5)
     state.recent.copy_(draw(0, 8, capacity, at.HISTORY))
     state.runs.copy_(draw(0, 40, capacity, at.HISTORY) * (draw(0, 4, capacity, 1) == 0))
+    state.stops[:, :3] = torch.tensor([5, 6, 7])
     state.nudge.copy_(draw(8, VOCABULARY, capacity, at.NUDGE_TOKENS))
     state.ends.copy_(draw(0, 500, capacity, at.SEGMENT_ENDS).sort(dim=1).values)
     state.strengths.copy_(torch.rand(capacity, at.SEGMENT_ENDS, generator=random))
@@ -502,8 +516,9 @@ def test_coefficients() -> None:
 def test_forbid_stops() -> None:
     state, seats = make_state(64, seed=3), torch.arange(0, 64, 2, dtype=torch.int32)
     rows, logits = torch.randperm(40)[:32], torch.randn(40, VOCABULARY)
+    logits[::2, 10:] = -torch.inf  # a grammar near its end
     there = logits.cuda()
-    forbid_stops(there, moved(state, "cuda"), moved(WORDS, "cuda"), seats.cuda(), rows.cuda())
-    forbid_stops(logits, state, WORDS, seats, rows)
+    forbid_stops(there, moved(state, "cuda"), seats.cuda(), rows.cuda())
+    forbid_stops(logits, state, seats, rows)
     assert logits.isinf().any()
     assert torch.equal(there.cpu(), logits)

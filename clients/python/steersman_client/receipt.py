@@ -102,6 +102,9 @@ class AppliedThinking(_Part):
     """Index of the generated token at which the closing marker begins."""
     forced_tokens: int = 0
     """Tokens that were put there and not drawn: closing markers and nudges."""
+    min_answer_unmet: bool | None = None
+    """True: the answer has fewer tokens than `min_answer_tokens`, since a grammar allowed no more,
+    or a stop string or the token limit ended it."""
     probes: int | None = None
     """How often the answer was asked for beside the thinking; null without `certainty`."""
     balance: AppliedBalance | None = None
@@ -153,9 +156,9 @@ class Entropy(_Part):
 
     thinking: PhaseEntropy | None = None
     answer: PhaseEntropy | None = None
-    pear: float
+    pear: float | None = None
     """max(0, mean of the thinking phase - mean of the answer), in nats (PEAR, arXiv 2510.08026,
-    with its weight 1); a phase without tokens counts as 0."""
+    with its weight 1); a phase without tokens counts as 0. Null if thinking was not closed."""
     tokens: tuple[tuple[int, float, float], ...] | None = None
     """(id, log-probability, entropy) of each generated token, markers included, with
     `monitor.tokens`."""

@@ -5,7 +5,36 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from steersman_kernels.steered import CLOSED, COUNTS, OPENED, ORIGIN, ROWS, Markers
+from steersman_kernels.steered import (
+    CLOSED,
+    COUNTS,
+    MARKER_TOKENS,
+    OPENED,
+    ORIGIN,
+    RECENT,
+    ROWS,
+    Markers,
+)
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _completes(marker: NDArray[np.int32], state: NDArray[np.int32], position: int) -> bool:
+    """Whether the marker is what the last generated tokens make."""
+    length = len(marker)
+    if length == 0 or position - length + 1 < state[ORIGIN]:
+        return False
+    for age in range(length):
+        if state[RECENT + (position - age) % MARKER_TOKENS] != marker[length - 1 - age]:
+            return False
+    return True
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _among(ids: NDArray[np.int32], token: int) -> bool:
+    for one in ids:  # noqa: SIM110 - numba knows no generators here
+        if one == token:
+            return True
+    return False
 
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
@@ -16,8 +45,9 @@ def _gate(
     positions: NDArray[np.int64],
     token_ids: NDArray[np.int32 | np.int64],
     boundary: NDArray[np.uint8],
-    start: int,
-    end: int,
+    start: NDArray[np.int32],
+    end: NDArray[np.int32],
+    implicit: NDArray[np.int32],
     slot: NDArray[np.int32],
 ) -> None:
     slot[:] = -1
@@ -29,11 +59,12 @@ def _gate(
         # The phases first: a marker counts for every row of the step.
         for row in range(first, last):
             token, position = token_ids[row], positions[row]
-            if position < state[ORIGIN] or not 0 <= token < len(boundary):
+            if position < state[ORIGIN]:
                 continue
-            if token == start:
+            state[RECENT + position % MARKER_TOKENS] = token
+            if _completes(start, state, position):
                 state[OPENED] = min(state[OPENED], position)
-            if token == end:
+            if _completes(end, state, position) or _among(implicit, token):
                 state[CLOSED] = min(state[CLOSED], position)
         for row in range(first, last):
             token, position = token_ids[row], positions[row]
@@ -68,7 +99,8 @@ def gate(
         positions.numpy(),
         token_ids.numpy(),
         boundary.numpy(),
-        markers.start,
-        markers.end,
+        markers.start.numpy(),
+        markers.end.numpy(),
+        markers.implicit.numpy(),
         slot.numpy(),
     )

@@ -56,7 +56,9 @@ from steersman_kernels.governed import (
     SEGMENTS,
     SEQUENCE,
     SETTLED,
+    STATISTICS,
     STEEPNESS,
+    STOPS,
     STRENGTH,
     T_CLOSED_BY,
     T_ENTROPY,
@@ -147,10 +149,11 @@ def _force(ints: Ints, kind: int, length: int) -> int:
 
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
-def _remember(ints: Ints, recent: Ints, runs: Ints, token: int, counted: bool) -> None:
-    """Take a token up into `recent`; one that counts into `runs`."""
-    seen, thought = int(ints[SEEN]), ints[THOUGHT]
-    if counted and ints[LOOP] != 0:
+def _remember(ints: Ints, recent: Ints, runs: Ints, token: int, thought: int) -> None:
+    """Take a token up into `recent`; into `runs` too if it comes after so many thinking tokens, and
+    is not after -1."""
+    seen = int(ints[SEEN])
+    if thought >= 0 and ints[LOOP] != 0:
         for period in range(1, HISTORY + 1):
             # Only tokens of this thinking phase count, and all of these were thinking tokens.
             repeated = period <= thought and recent[(seen - period) % HISTORY] == token
@@ -211,19 +214,108 @@ def _steer(
 
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
-def _govern(
-    all_ints: Ints,
-    all_floats: Floats,
-    all_recent: Ints,
-    all_runs: Ints,
+def _advance(
+    ints: Ints,
+    floats: Floats,
+    recent: Ints,
+    runs: Ints,
     window: Floats,
     nudge: Ints,
+    stops: Ints,
     ends: Ints,
     strengths: Floats,
     start: Ints,
     end: Ints,
+    implicit: Ints,
     closing: Ints,
+    boundary: NDArray[np.bool_],
+    position: int,
+    token: int,
+    measured: Floats,
+    given: bool,
+) -> tuple[int, bool]:
+    """Take the token at `position` up: the final token, and whether it was put there.
+
+    A `given` token stays whatever was due; if it is what would have been put there, it was.
+    """
+    phase, thought, seen = ints[PHASE], int(ints[THOUGHT]), int(ints[SEEN])
+    free = ints[SEQUENCE] == 0
+
+    # What the drawn token would be. A marker that opens what the prompt had opened is no thought.
+    beginning = free and phase == THINKING and thought == 0 and seen < len(start)
+    again = beginning and start[seen] == token
+    if beginning and not again:
+        thought = seen
+    opened = phase == BEFORE and _completes(start, recent, seen, token)
+    marked = phase != ANSWER and not opened and not again and _completes(end, recent, seen, token)
+    called = phase != ANSWER and not opened and not again and _contains(implicit, token)
+    ints[THOUGHT] = thought
+
+    # The final token.
+    kind, reason = int(ints[SEQUENCE]), 0
+    if free and phase == THINKING and ints[GOVERNED] != 0:
+        reason = _reason(ints, floats, runs, window, position)
+        if again:
+            reason = BY_LENGTH if position >= ints[LATEST] else 0
+        stop = _contains(stops[: ints[STOPS]], token)
+        if reason != 0:
+            kind = CLOSING
+        elif (stop or marked or called) and thought < ints[MINIMUM] and ints[NUDGES] > 0:
+            kind = NUDGE
+        elif stop:
+            kind, reason = CLOSING, BY_MODEL
+    if kind != 0:
+        put = closing[ints[FORCED]] if kind == CLOSING else nudge[ints[FORCED]]
+        if given and put != token:
+            kind = reason = ints[SEQUENCE] = ints[FORCED] = 0
+        else:
+            token = put
+            _force(ints, kind, len(closing) if kind == CLOSING else ints[NUDGES])
+    closed, forced = kind == CLOSING, kind != 0
+    ended = (marked or called) and not forced
+    if reason != 0:
+        ints[CLOSED_BY] = reason
+    elif ended and phase == THINKING:
+        ints[CLOSED_BY] = BY_MODEL
+
+    # What it changes.
+    again = again and not forced
+    counted = phase == THINKING and not closed and not ended and not again
+    place = thought if counted else seen if again else -1
+    _remember(ints, recent, runs, token, place)
+    if place >= 0:
+        window[place % WINDOW_TOKENS] = measured[ENTROPY]
+    if counted:
+        ints[THOUGHT] = thought + 1
+    if ended and marked:
+        ints[THOUGHT] = max(thought - max(len(end) - 1, 0), 0)
+    if phase == ANSWER or (ended and not marked):
+        ints[ANSWERED] += 1
+    if opened:
+        ints[PHASE] = THINKING
+    elif ended or (closed and ints[SEQUENCE] == 0):
+        ints[PHASE] = ANSWER
+    ints[ENDED] = 0 <= token < len(boundary) and boundary[token]
+    if counted and ints[LAW] != 0 and not given:
+        _steer(ints, floats, ends, strengths, measured, position)
+    return token, forced
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _govern(
+    all_ints: Ints,
+    all_floats: Floats,
+    recent: Ints,
+    runs: Ints,
+    window: Floats,
+    nudge: Ints,
     stops: Ints,
+    ends: Ints,
+    strengths: Floats,
+    start: Ints,
+    end: Ints,
+    implicit: Ints,
+    closing: Ints,
     boundary: NDArray[np.bool_],
     seats: Ints,
     positions: NDArray[np.int64],
@@ -236,58 +328,28 @@ def _govern(
     for i in range(len(seats)):
         seat, row, position = seats[i], rows[i], positions[i] + 1
         ints, floats = all_ints[seat], all_floats[seat]
-        recent, runs = all_recent[seat], all_runs[seat]
         if position < ints[KNOWN]:
             continue
-
-        # What the drawn token would be.
-        token = sampled[row]
-        phase, thought, seen = ints[PHASE], int(ints[THOUGHT]), int(ints[SEEN])
-        opened = phase == BEFORE and _completes(start, recent, seen, token)
-        marked = phase != ANSWER and not opened and _completes(end, recent, seen, token)
-
-        # The final token.
-        nudged = ints[SEQUENCE] == NUDGE
-        closed = ints[SEQUENCE] == CLOSING
-        if ints[SEQUENCE] == 0 and phase == THINKING and ints[GOVERNED] != 0:
-            reason = _reason(ints, floats, runs, window[seat], position)
-            stop = _contains(stops, token)
-            if reason != 0:
-                closed = True
-                ints[CLOSED_BY] = reason
-            elif (stop or marked) and thought < ints[MINIMUM] and ints[NUDGES] > 0:
-                nudged = True
-            elif stop:
-                closed = True
-                ints[CLOSED_BY] = BY_MODEL
-        forced = closed or nudged
-        if closed:
-            token = closing[_force(ints, CLOSING, len(closing))]
-        elif nudged:
-            token = nudge[seat, _force(ints, NUDGE, ints[NUDGES])]
-        marked = marked and not forced
-        if marked:
-            ints[CLOSED_BY] = BY_MODEL
-
-        # What it changes.
-        counted = phase == THINKING and not closed and not marked
-        _remember(ints, recent, runs, token, counted)
-        if counted:
-            window[seat, thought % WINDOW_TOKENS] = statistics[i, ENTROPY]
-            ints[THOUGHT] = thought + 1
-        if marked:
-            ints[THOUGHT] = max(thought - max(len(end) - 1, 0), 0)
-        if phase == ANSWER:
-            ints[ANSWERED] += 1
-        if opened:
-            ints[PHASE] = THINKING
-        elif marked or (closed and ints[SEQUENCE] == 0):
-            ints[PHASE] = ANSWER
-        ints[ENDED] = 0 <= token < len(boundary) and boundary[token]
-        if counted and ints[LAW] != 0:
-            _steer(ints, floats, ends[seat], strengths[seat], statistics[i], position)
-
-        sampled[row] = token
+        sampled[row], forced = _advance(
+            ints,
+            floats,
+            recent[seat],
+            runs[seat],
+            window[seat],
+            nudge[seat],
+            stops[seat],
+            ends[seat],
+            strengths[seat],
+            start,
+            end,
+            implicit,
+            closing,
+            boundary,
+            position,
+            sampled[row],
+            statistics[i],
+            False,
+        )
         track[i, T_ENTROPY], track[i, T_TOP] = statistics[i, ENTROPY], statistics[i, TOP]
         track[i, T_STRENGTH] = floats[STRENGTH]
         track[i, T_CLOSED_BY] = ints[CLOSED_BY]
@@ -314,12 +376,13 @@ def govern(
         state.runs.numpy(),
         state.window.numpy(),
         state.nudge.numpy(),
+        state.stops.numpy(),
         state.ends.numpy(),
         state.strengths.numpy(),
         vocabulary.start.numpy(),
         vocabulary.end.numpy(),
+        vocabulary.implicit.numpy(),
         vocabulary.closing.numpy(),
-        vocabulary.stops.numpy(),
         vocabulary.boundary.numpy(),
         seats.numpy(),
         positions.numpy(),
@@ -330,6 +393,68 @@ def govern(
     )
     if tokens is not sampled:
         sampled.copy_(tokens)
+
+
+@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _replay(
+    ints: Ints,
+    floats: Floats,
+    recent: Ints,
+    runs: Ints,
+    window: Floats,
+    nudge: Ints,
+    stops: Ints,
+    start: Ints,
+    end: Ints,
+    implicit: Ints,
+    closing: Ints,
+    boundary: NDArray[np.bool_],
+    position: int,
+    tokens: Ints,
+) -> None:
+    nothing = np.full(STATISTICS, np.nan, np.float32)
+    none, no_strength = np.zeros(0, np.int32), np.zeros(0, np.float32)
+    for index in range(len(tokens)):
+        _advance(
+            ints,
+            floats,
+            recent,
+            runs,
+            window,
+            nudge,
+            stops,
+            none,
+            no_strength,
+            start,
+            end,
+            implicit,
+            closing,
+            boundary,
+            position + index,
+            tokens[index],
+            nothing,
+            True,
+        )
+
+
+def replay(state: State, vocabulary: Vocabulary, position: int, tokens: Tensor) -> None:
+    """What `replay` does."""
+    _replay(
+        state.ints.numpy()[0],
+        state.floats.numpy()[0],
+        state.recent.numpy()[0],
+        state.runs.numpy()[0],
+        state.window.numpy()[0],
+        state.nudge.numpy()[0],
+        state.stops.numpy()[0],
+        vocabulary.start.numpy(),
+        vocabulary.end.numpy(),
+        vocabulary.implicit.numpy(),
+        vocabulary.closing.numpy(),
+        vocabulary.boundary.numpy(),
+        position,
+        tokens.numpy(),
+    )
 
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
@@ -371,15 +496,23 @@ def coefficients(
 
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
-def _any_short(ints: Ints, seats: Ints) -> bool:
-    for seat in seats:
-        state = ints[seat]
+def _short(ints: Ints, seats: Ints) -> NDArray[np.int64]:
+    found = np.empty(len(seats), np.int64)
+    count = 0
+    for i in range(len(seats)):
+        state = ints[seats[i]]
         if state[GOVERNED] and state[PHASE] == ANSWER and state[ANSWERED] < state[MIN_ANSWER]:
-            return True
-    return False
+            found[count] = i
+            count += 1
+    return found[:count]
 
 
-def any_short(state: State, seats: Tensor) -> bool:
-    """Whether `forbid_stops` has anything to do."""
-    found: bool = _any_short(state.ints.numpy(), seats.numpy())
-    return found
+def forbid_stops(logits: Tensor, state: State, seats: Tensor, rows: Tensor) -> None:
+    """What `forbid_stops` does."""
+    for i in _short(state.ints.numpy(), seats.numpy()):
+        row, seat = logits[rows[i]], seats[i]
+        stops = state.stops[seat, : state.ints[seat, STOPS]].long()
+        kept = row[stops]
+        row[stops] = -math.inf
+        if not (row > -math.inf).any():
+            row[stops] = kept

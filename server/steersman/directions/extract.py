@@ -18,7 +18,7 @@ from steersman.engine.offline import Means, OfflineEngine
 from steersman.engine.settings import Settings
 from steersman.evaluate.problems import Problem
 from steersman.steering.configuration import Phase, Place
-from steersman.trajectory.phases import Markers, find, opens_thinking
+from steersman.trajectory.phases import Markers, thinking_span
 from steersman.vectors.vector import Vector, VectorMetadata, model_digest
 
 Method = Literal["thinkedit", "efficiency", "segments"]
@@ -188,7 +188,7 @@ def _graded(
     prompt: Sequence[int],
     response: Sequence[int],
 ) -> Sample:
-    opened = opens_thinking(prompt, markers)
+    opened = engine.opens_thinking(prompt)
     sample = Sample.of(problem.id, prompt, response, correct=None, markers=markers, opened=opened)
     if not problem.verifiable:
         return sample
@@ -197,13 +197,14 @@ def _graded(
 
 def _answer(engine: OfflineEngine, markers: Markers, sample: Sample, opened: bool) -> str:
     """The text after the thinking phase; none while that is open."""
-    if sample.thinking is not None:
-        return engine.text(
-            sample.response[sample.thinking.stop + len(markers.end) :], special=False
-        )
-    if opened or find(sample.response, markers.start) is not None:
-        return ""
-    return engine.text(sample.response, special=False)
+    span = thinking_span(sample.response, markers, opened=opened)
+    if span is None:
+        return engine.text(sample.response, special=False)
+    return (
+        ""
+        if span.closing is None
+        else engine.text(sample.response[span.closing.stop :], special=False)
+    )
 
 
 def choose(

@@ -8,7 +8,8 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steersman.directions.error import DirectionError
-from steersman.trajectory.phases import Markers, find
+from steersman.trajectory import phases
+from steersman.trajectory.phases import Markers
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +110,8 @@ def thinking_span(
         opened: Whether the prompt already opened the phase.
 
     """
-    if markers is None:
-        return None
-    start, end = find(response, markers.start), find(response, markers.end)
-    if opened and start is not None and end is not None and end < start:
-        start = None  # Where the answer speaks of it, it opens nothing.
-    if start is None and not opened:
-        return None
-    # With `opened` too: some models write the marker again that their template ends in.
-    begin = 0 if start is None else start + len(markers.start)
-    length = find(response[begin:], markers.end)
-    return None if length is None else range(begin, begin + length)
+    span = phases.thinking_span(response, markers, opened=opened) if markers else None
+    return None if span is None or span.closing is None else span.thinking
 
 
 def closed(samples: Iterable[Sample]) -> list[Sample]:

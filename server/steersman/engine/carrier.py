@@ -1,7 +1,7 @@
 """The control of one engine call, put into each of its lines, and what the engine says of them."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,8 @@ class Carrier:
         monitored: Whether the entropy of each token is wanted.
         origin: Tokens of the prompt.
         opened: Whether the prompt leaves the thinking phase open.
+        begun: Generated tokens that a request begins after: they are read with its prompt.
+        stops: Tokens each of which ends a response of the model.
         longest: Tokens that a prompt and its response can have.
 
     """
@@ -35,6 +37,8 @@ class Carrier:
     monitored: bool = False
     origin: int = 0
     opened: bool = False
+    begun: int = 0
+    stops: Sequence[int] = ()
     longest: int = 0
 
     @property
@@ -89,11 +93,19 @@ class Carrier:
 
     def _governing(self, params: SamplingParams) -> dict[str, Any]:
         thinking = self.governing
-        most = self.longest - self.origin
+        begin = self.origin + self.begun
+        most = self.longest - begin
         tokens = most if params.max_tokens is None else min(params.max_tokens, most)
         measured = self.monitored or (thinking is not None and thinking.needs_entropy)
         return {
             "measured": measured,
-            "end": self.origin + tokens,
+            "end": begin + tokens,
+            "stops": [] if thinking is None else list(self.stops_of(params)),
             "thinking": None if thinking is None else thinking.wire(),
         }
+
+    def stops_of(self, params: SamplingParams) -> tuple[int, ...]:
+        """The tokens each of which ends a response: the model's, unless they are ignored, and the
+        request's own."""
+        model = () if params.ignore_eos else self.stops
+        return tuple(sorted({*model, *(params.stop_token_ids or ())}))

@@ -17,9 +17,9 @@ from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from steersman.engine.carrier import Carrier
-from steersman.engine.describe import closing_tokens
 from steersman.engine.lines import Call, EngineLines, prefill_tokens, replay
 from steersman.engine.probes import Probes
+from steersman.engine.reasoning import Reasoning, closing_tokens
 from steersman.engine.reports import Reports
 from steersman.ledger import Run
 from steersman.plan import Plan
@@ -27,7 +27,6 @@ from steersman.scope import CONTROL, ControlScope
 from steersman.search.first_finish import Rules, first_finish
 from steersman.steering.configuration import KEY
 from steersman.trajectory.line import Line
-from steersman.trajectory.phases import Markers, opens_thinking
 from steersman_client import FirstFinish
 
 
@@ -38,14 +37,15 @@ class ControlledEngine:
 
     Args:
         engine: vLLM's engine client.
-        markers: The model's thinking markers.
+        reasoning: The model's thinking phase.
         reports: Where the workers' counts arrive.
 
     """
 
-    def __init__(self, engine: EngineClient, markers: Markers | None, reports: Reports) -> None:
+    def __init__(self, engine: EngineClient, reasoning: Reasoning, reports: Reports) -> None:
         self._engine = engine
-        self._markers = markers
+        self._reasoning = reasoning
+        self._markers = reasoning.markers
         self._reports = reports
 
     def __getattr__(self, name: str) -> Any:
@@ -74,8 +74,9 @@ class ControlledEngine:
                 prompt, sampling_params, request_id, **options
             )
             return outputs
-        carrier = self._carrier(control.plan, prompt)
+        carrier = self._carrier(control.plan, prompt, options.get("reasoning_parser_kwargs"))
         run = control.ledger.open(control.plan.branches(sampling_params.n), carrier.opened)
+        run.stops = frozenset(carrier.stops_of(sampling_params))
         params = sampling_params.clone()
         params.max_tokens = run.branch_max_tokens = _share(control, run, params.max_tokens)
         call = Call(prompt, params, request_id, options)
@@ -86,7 +87,7 @@ class ControlledEngine:
             return self._followed(run, probes)
         return self._plain(run, call, carrier, probes)
 
-    def _carrier(self, plan: Plan, prompt: Any) -> Carrier:
+    def _carrier(self, plan: Plan, prompt: Any, parser_kwargs: Mapping[str, Any] | None) -> Carrier:
         token_ids = _prompt_token_ids(prompt)
         return Carrier(
             self._reports,
@@ -94,7 +95,8 @@ class ControlledEngine:
             governing=plan.governing,
             monitored=plan.monitor is not None,
             origin=len(token_ids),
-            opened=opens_thinking(token_ids, self._markers),
+            opened=self._reasoning.opens(token_ids, parser_kwargs),
+            stops=self._reasoning.stops,
             longest=self._engine.model_config.max_model_len,
         )
 

@@ -19,7 +19,22 @@ from steersman.engine.beginning import Beginning, beginning
 from steersman.engine.places import Places, download, upload
 from steersman_kernels import governor as kernel
 from steersman_kernels.entropy import entropy, measuring
-from steersman_kernels.governed import KNOWN, SETTLED, STATISTICS, TRACK, State, Vocabulary
+from steersman_kernels.governed import (
+    ANSWER,
+    CLOSED_BY,
+    INTS,
+    KNOWN,
+    PHASE,
+    SEEN,
+    SEGMENT,
+    SEGMENTS,
+    SEQUENCE,
+    SETTLED,
+    STATISTICS,
+    TRACK,
+    State,
+    Vocabulary,
+)
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 """Of logits, and of the tokens that were drawn from them: [watched, TRACK] float32."""
@@ -87,10 +102,13 @@ class Governor:
         self._state = State.empty(capacity, device)
         self._places = Places(capacity, device)
         self._vocabulary: Vocabulary | None = None
+        self._host_vocabulary: Vocabulary | None = None
         self._governing: dict[str, Mapping[str, Any]] = {}
         # State of preempted requests: on the device, so that nothing waits for it.
-        self._parked: dict[str, list[Tensor]] = {}
+        self._parked: dict[str, State] = {}
         self._staged: dict[int, Beginning] = {}
+        # Of the staged ones, those that come back.
+        self._returning: dict[int, State] = {}
         self._watched: Watched | None = None
         # Of the running step.
         self.moving: Coefficients | None = None
@@ -111,37 +129,34 @@ class Governor:
         self,
         start: Sequence[int],
         end: Sequence[int],
+        implicit: Sequence[int],
         closing: Sequence[int],
-        stops: Sequence[int],
         boundary: bytes,
     ) -> None:
         """Learn the model's vocabulary: see `Ring.arm`."""
 
         def tokens(ids: Sequence[int]) -> Tensor:
-            return torch.tensor(list(ids), dtype=torch.int32, device=self._device)
+            return torch.tensor(list(ids), dtype=torch.int32)
 
-        table = torch.frombuffer(bytearray(boundary), dtype=torch.bool).to(self._device)
+        table = torch.frombuffer(bytearray(boundary), dtype=torch.bool)
+        host = self._host_vocabulary = Vocabulary(
+            tokens(start), tokens(end), tokens(implicit), tokens(closing), table
+        )
         self._vocabulary = Vocabulary(
-            tokens(start), tokens(end), tokens(closing), tokens(stops), table
+            **{each.name: getattr(host, each.name).to(self._device) for each in fields(Vocabulary)}
         )
         _warm_up(self._vocabulary, self._dtype)
 
     def arrive(self, arrival: Arrival) -> None:
-        """Take a request in, or take it up where it was when it was preempted."""
-        governing = arrival.control["governing"]
-        again = arrival.request_id in self._governing
+        """Take a request in, after the tokens that it has; one that was preempted comes back."""
+        assert self._host_vocabulary is not None
+        begun = beginning(arrival, self._host_vocabulary)
         place = self._places.give(arrival.request_id)
         self._watched = None
-        self._governing[arrival.request_id] = governing
-        if again and place not in self._staged:
-            if parked := self._parked.pop(arrival.request_id, None):
-                for tensor, row in zip(self._tensors(), parked, strict=True):
-                    tensor[place].copy_(row)
-            # What it has drawn already is read anew, and not drawn again.
-            self._state.ints[place, KNOWN] = len(arrival.token_ids)
-            return
-        assert self._vocabulary is not None
-        self._staged[place] = beginning(arrival, len(self._vocabulary.closing))
+        self._governing[arrival.request_id] = arrival.control["governing"]
+        self._staged[place] = begun
+        if parked := self._parked.pop(arrival.request_id, None):
+            self._returning[place] = parked
 
     def preempt(self, request_id: str) -> None:
         """Keep a request's state for its return; its place is free."""
@@ -149,7 +164,7 @@ class Governor:
             self._write()
             self._watched = None
             place = self._places.take_back(request_id)
-            self._parked[request_id] = [tensor[place].clone() for tensor in self._tensors()]
+            self._parked[request_id] = self._row(place)
 
     def finish(self, request_id: str) -> None:
         """Forget a request."""
@@ -157,7 +172,9 @@ class Governor:
             return
         self._parked.pop(request_id, None)
         if request_id in self._places:
-            self._staged.pop(self._places.take_back(request_id), None)
+            place = self._places.take_back(request_id)
+            self._staged.pop(place, None)
+            self._returning.pop(place, None)
 
     def settle(self, request_id: str) -> None:
         """Let a request's thinking close at the next end of a line or a sentence."""
@@ -240,8 +257,7 @@ class Governor:
         """Let no response end in which an answer is still due: [requests, vocabulary], in place."""
         running = self._running
         if running is not None and running.governed:
-            assert self._vocabulary is not None
-            kernel.forbid_stops(logits, self._state, self._vocabulary, running.seats, running.rows)
+            kernel.forbid_stops(logits, self._state, running.seats, running.rows)
 
     def govern(self, sampled: Tensor) -> None:
         """Decide about the drawn tokens: [requests] int64 or int32, changed in place."""
@@ -282,19 +298,54 @@ class Governor:
         """Bring the state on the device up to date."""
         if not self._staged:
             return
-        places = upload(torch.tensor(list(self._staged)), self._device)
-        begun = list(self._staged.values())
-        self._staged.clear()
-        for tensor, rows in (
-            (self._state.ints, [one.ints for one in begun]),
-            (self._state.floats, [one.floats for one in begun]),
-            (self._state.nudge, [one.nudge for one in begun]),
-        ):
-            whole = torch.from_numpy(np.stack(rows))
-            tensor.index_copy_(0, places, upload(whole, self._device))
+        staged, returning = self._staged, self._returning
+        self._staged, self._returning = {}, {}
+        state, begun = self._state, list(staged.values())
+        self._copy_rows(list(staged), state.ints, [one.ints for one in begun])
+        self._copy_rows(list(staged), state.floats, [one.floats for one in begun])
+        self._copy_rows(list(staged), state.nudge, [one.nudge for one in begun])
+        self._copy_rows(list(staged), state.stops, [one.stops for one in begun])
+        after = {place: one.history for place, one in staged.items() if one.history is not None}
+        if after:
+            histories = list(after.values())
+            self._copy_rows(list(after), state.recent, [one.recent for one in histories])
+            self._copy_rows(list(after), state.runs, [one.runs for one in histories])
+            self._copy_rows(list(after), state.window, [one.window for one in histories])
+        for place, parked in returning.items():
+            self._return(place, parked, staged[place])
 
-    def _tensors(self) -> list[Tensor]:
-        return [getattr(self._state, field.name) for field in fields(State)]
+    def _copy_rows(
+        self, places: list[int], table: Tensor, rows: Sequence[NDArray[np.generic]]
+    ) -> None:
+        on_device = upload(torch.tensor(places), self._device)
+        table.index_copy_(0, on_device, upload(torch.from_numpy(np.stack(rows)), self._device))
+
+    def _row(self, place: int) -> State:
+        rows = {each.name: getattr(self._state, each.name)[place] for each in fields(State)}
+        return State(**{name: row.clone() for name, row in rows.items()})
+
+    def _return(self, place: int, parked: State, begun: Beginning) -> None:
+        """Give a request that comes back the state it had.
+
+        The engine can have dropped its last token: then what follows from the tokens is as these
+        leave it, and what was measured stays. Neither is known on the host, so both are on the
+        device, and the number of tokens seen tells.
+        """
+        state = self._state
+        whole = parked.ints[SEEN] == state.ints[place, SEEN]
+        columns = [SEGMENT, SEGMENTS, SETTLED]
+        if begun.ints[PHASE] == ANSWER or begun.ints[SEQUENCE]:
+            columns.append(CLOSED_BY)
+        kept = torch.zeros(INTS, dtype=torch.bool)
+        kept[columns] = True
+        stays = whole | upload(kept, self._device)
+        stays[KNOWN] = False
+        state.ints[place] = torch.where(stays, parked.ints, state.ints[place])
+        if begun.history is not None:
+            state.recent[place] = torch.where(whole, parked.recent, state.recent[place])
+            state.runs[place] = torch.where(whole, parked.runs, state.runs[place])
+        for name in ("floats", "window", "ends", "strengths"):
+            getattr(state, name)[place] = getattr(parked, name)
 
 
 def _law(governing: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -310,7 +361,7 @@ def _warm_up(vocabulary: Vocabulary, dtype: torch.dtype) -> None:
     logits = torch.zeros(1, len(vocabulary.boundary), dtype=dtype, device=device)
     row, track = torch.zeros(1, dtype=torch.int64, device=device), coef.new_empty(1, TRACK)
     measuring(row, row)(logits, row)
-    kernel.forbid_stops(logits, state, vocabulary, row.int(), row)
+    kernel.forbid_stops(logits, state, row.int(), row)
     kernel.coefficients(coef, state, row.int(), torch.arange(2, device=device).int(), row)
     kernel.govern(
         state,

@@ -21,8 +21,9 @@ from steersman.capabilities import Model
 from steersman.directions.contrast import Contrast, Weighted
 from steersman.directions.error import DirectionError
 from steersman.engine.capture import SIDES, SITES, Columns
-from steersman.engine.describe import describe_model, markers_of
+from steersman.engine.describe import describe_model
 from steersman.engine.plugin import RPC
+from steersman.engine.reasoning import Reasoning
 from steersman.engine.settings import Settings
 from steersman.steering.configuration import KEY
 from steersman.trajectory.phases import Markers
@@ -72,6 +73,7 @@ class OfflineEngine:
         with _in_this_process() if capture else contextlib.nullcontext():
             self._llm = LLM.from_engine_args(engine_args)
         self._caching = engine_args.enable_prefix_caching
+        self._reasoning = Reasoning(self._llm.llm_engine.vllm_config, self._llm.get_tokenizer())
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +95,11 @@ class OfflineEngine:
     @property
     def markers(self) -> Markers | None:
         """The model's thinking markers."""
-        return markers_of(self._llm.llm_engine.vllm_config, self._llm.get_tokenizer())
+        return self._reasoning.markers
+
+    def opens_thinking(self, prompt: Sequence[int]) -> bool:
+        """Whether a prompt leaves the thinking phase open."""
+        return self._reasoning.opens(prompt)
 
     def texts(self) -> list[str]:
         """The text of every token; empty for those that only the model has.

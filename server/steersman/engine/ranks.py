@@ -7,8 +7,8 @@ from vllm.engine.protocol import EngineClient
 
 from steersman.edits import file as edit_file
 from steersman.edits.edit import Edit, EditError
-from steersman.engine.describe import closing_tokens, stop_tokens
 from steersman.engine.plugin import RPC
+from steersman.engine.reasoning import closing_tokens
 from steersman.engine.ring import RankFacts
 from steersman.trajectory.boundaries import boundary_table
 from steersman.trajectory.phases import Markers
@@ -41,14 +41,11 @@ class Ranks:
             SteeringError: The plugin is not there, or the self-test failed.
 
         """
-        start, end = (markers.start, markers.end) if markers else ((), ())
+        ends = (markers.start, markers.end, markers.implicit) if markers else ((), (), ())
         closing = closing_tokens(self._engine.vllm_config) if markers else ()
-        stops = stop_tokens(self._engine.model_config, self._engine.renderer.get_tokenizer())
         boundary = boundary_table(self._vocabulary())
         try:
-            answers = await self._call(
-                "arm", list(start), list(end), list(closing), list(stops), boundary
-            )
+            answers = await self._call("arm", *map(list, (*ends, closing)), boundary)
             await self._call("self_test")
         except Exception as error:
             raise SteeringError(

@@ -13,6 +13,7 @@ from steersman.engine.batch import Arrival, Batch
 from steersman.engine.controlled import Controlled
 from steersman.engine.live import LiveEdits
 from steersman.steering.configuration import Configuration, EditTerm, Term
+from steersman_kernels.steered import MARKER_TOKENS, Markers
 
 _PROBE_REQUESTS = 8
 _PROBE = "self-test"
@@ -85,8 +86,8 @@ class Ring:
         self,
         start: Sequence[int],
         end: Sequence[int],
+        implicit: Sequence[int],
         closing: Sequence[int],
-        stops: Sequence[int],
         boundary: bytes,
     ) -> dict[str, Any]:
         """Learn the vocabulary; say what this rank has.
@@ -94,14 +95,15 @@ class Ring:
         Args:
             start: Tokens that open the thinking phase; none for a model without one.
             end: Tokens that close it.
+            implicit: Tokens each of which closes it too, as the first of the answer.
             closing: Tokens that are put in to close it.
-            stops: Tokens each of which ends a response.
             boundary: A byte for each token: 1 if its text ends a line or a sentence.
 
         """
-        single = len(start) == len(end) == 1
-        self._steering.arm(start[0] if single else -1, end[0] if single else -1, boundary)
-        self._governor.arm(start, end, closing, stops, boundary)
+        if max(len(start), len(end), len(closing)) > MARKER_TOKENS:
+            raise ValueError(f"thinking markers of more than {MARKER_TOKENS} tokens")
+        self._steering.arm(Markers.of(start, end, implicit), boundary)
+        self._governor.arm(start, end, implicit, closing, boundary)
         return self.facts()
 
     def facts(self) -> dict[str, Any]:

@@ -72,26 +72,26 @@ class WorkerSteering:
             install(layer, self.bank.storage[stage.index(index)], self.rows)
         self._seats = Seats(max_requests, device)
         self._live: dict[str, Mapping[str, Any]] = {}
-        self._markers = Markers(-1, -1)
+        self._markers = self._host_markers = Markers.of((), ())
         self._boundary = self._host_boundary = torch.zeros(0, dtype=torch.bool)
         self._seated: Seated | None = None
         self._running: Seated | None = None  # of the running step
         self._idle = True
         self._moved = False
 
-    def arm(self, start: int, end: int, boundary: bytes) -> None:
+    def arm(self, markers: Markers, boundary: bytes) -> None:
         """Learn the model's vocabulary.
 
         Args:
-            start: Token that opens the thinking phase, or -1.
-            end: Token that closes it, or -1.
+            markers: Those of the thinking phase, on the host.
             boundary: A byte for each token: 1 if its text ends a line or a sentence.
 
         """
-        self._markers = Markers(start, end)
+        self._host_markers = markers
+        self._markers = markers.to(self.rows.slot.device)
         self._host_boundary = torch.frombuffer(bytearray(boundary), dtype=torch.bool)
         self._boundary = self._host_boundary.to(self.rows.slot.device)
-        self._seats.warm_up(self._markers, self._host_boundary)
+        self._seats.warm_up(self._host_markers, self._host_boundary)
 
     def load(self, digest: str, file: bytes) -> None:
         """Keep a vector: a safetensors file with a tensor `layer.{index}` for each layer."""
@@ -127,7 +127,7 @@ class WorkerSteering:
             computed=arrival.computed,
             edited=self._arrive_edited(arrival.request_id, steering["edit"]),
         )
-        self._seats.add(arrival.request_id, request, self._markers, self._host_boundary)
+        self._seats.add(arrival.request_id, request, self._host_markers, self._host_boundary)
 
     def _arrive_edited(self, request_id: str, edit: Sequence[Any] | None) -> bool:
         if edit is None:

@@ -222,8 +222,7 @@ def _term(steer: Steer, vectors: Vectors, markers: Markers | None, param: str) -
         prompt=steer.prompt,
     )
     if term.phase != "all":
-        what, where = f"phase {term.phase!r}", f"{param}.phase"
-        check_single_markers(what, thinking_markers(what, markers, where), where)
+        thinking_markers(f"phase {term.phase!r}", markers, f"{param}.phase")
     return PlannedTerm(steer.vector, vector, term)
 
 
@@ -255,21 +254,6 @@ def thinking_markers(what: str, markers: Markers | None, param: str) -> Markers:
             param=param,
         )
     return markers
-
-
-def check_single_markers(what: str, markers: Markers, param: str) -> None:
-    """Refuse what follows the thinking phase on the device, where markers are one token long.
-
-    Raises:
-        ControlError: The model's are longer.
-
-    """
-    if len(markers.start) != 1 or len(markers.end) != 1:
-        raise ControlError(
-            f"{what} needs thinking markers of one token each; this model's "
-            f"({markers.start_text!r}, {markers.end_text!r}) are longer",
-            param=param,
-        )
 
 
 def _ranges(numbers: Iterable[int]) -> str:

@@ -9,7 +9,6 @@ from steersman.steering.configuration import Term
 from steersman.steering.plan import (
     PlannedTerm,
     Vectors,
-    check_single_markers,
     thinking_markers,
 )
 from steersman.thinking.governing import Governing, Probing
@@ -122,14 +121,14 @@ def _nudge(thinking: Thinking, markers: Markers, encode: Encode) -> tuple[int, .
             f"{NUDGE_TOKENS}",
             param=param,
         )
-    if find(nudge, markers.start) is not None or find(nudge, markers.end) is not None:
+    marks = (markers.start, markers.end, *((token,) for token in markers.implicit))
+    if any(find(nudge, mark) is not None for mark in marks):
         raise ControlError("nudge cannot have a marker of the thinking phase in it", param=param)
     return nudge
 
 
 def _balance(balance: Balance, markers: Markers, vectors: Vectors) -> tuple[PlannedTerm, Law]:
     param = "control.thinking.balance"
-    check_single_markers("balance", markers, param)
     try:
         vector = vectors.get(balance.vector)
     except ArtifactError as error:

@@ -1,7 +1,7 @@
 """What the governor did and the monitor saw, read from the track of a line."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Literal
@@ -31,6 +31,7 @@ def applied(
     governing: Governing,
     *,
     opened: bool,
+    stops: Container[int] = (),
     balance: PlannedTerm | None = None,
     steered: Sequence[int] = (),
     probes: int = 0,
@@ -42,6 +43,7 @@ def applied(
         markers: The model's thinking markers.
         governing: What was asked of the governor.
         opened: Whether the prompt left the thinking phase open.
+        stops: Tokens each of which ends a response.
         balance: The vector whose strength it moved.
         steered: Tokens of the line that were steered, for each of `CLASSES`.
         probes: How often it was asked for its answer.
@@ -52,13 +54,24 @@ def applied(
     return AppliedThinking(
         tokens=len(span.thinking) if span else 0,
         closed_by=CLOSED_BY[int(table[-1, _CLOSED_BY])] if len(table) else None,
-        closed_at=span.closing.start if span and span.closing else None,
+        closed_at=span.closing.start if span and span.closing is not None else None,
         forced_tokens=int(table[:, _FORCED].sum()),
+        min_answer_unmet=_unmet(track, span, governing, stops),
         probes=probes if governing.probing else None,
         balance=_balance(balance, governing, table[:, _STRENGTH], span, steered)
         if balance
         else None,
     )
+
+
+def _unmet(
+    track: Track, span: Span | None, governing: Governing, stops: Container[int]
+) -> bool | None:
+    """True if the answer has fewer tokens than was asked for; None if not, or without an answer."""
+    if span is None or span.closing is None or not track.token_ids:
+        return None
+    answer = len(track.token_ids) - span.closing.stop - (track.token_ids[-1] in stops)
+    return True if answer < governing.min_answer else None
 
 
 def _balance(
@@ -90,8 +103,7 @@ def _balance(
 def phase_entropies(
     track: Track, markers: Markers | None, *, opened: bool
 ) -> dict[Literal["thinking", "answer"], NDArray[np.float64]]:
-    """Entropies, in nats, of a line's tokens by phase. Markers, and what stands before the one that
-    opens the thinking phase, are in neither.
+    """Entropies, in nats, of a line's tokens by phase. Markers are in neither.
 
     Args:
         track: The line's.
@@ -99,12 +111,21 @@ def phase_entropies(
         opened: Whether the prompt left the thinking phase open.
 
     """
-    entropies = track.table()[:, _ENTROPY]
     span = thinking_span(track.token_ids, markers, opened=opened) if markers else None
+    return _split(track, span)
+
+
+def _split(
+    track: Track, span: Span | None
+) -> dict[Literal["thinking", "answer"], NDArray[np.float64]]:
+    entropies = track.table()[:, _ENTROPY]
     if span is None:
         return {"thinking": entropies[:0], "answer": entropies}
     thinking = entropies[span.thinking.start : span.thinking.stop]
-    answer = entropies[span.closing.stop :] if span.closing else entropies[:0]
+    answer = entropies[: span.opening.start]
+    if span.closing is not None:
+        after = entropies[span.closing.stop :]
+        answer = np.concatenate((answer, after)) if len(answer) else after
     return {"thinking": thinking, "answer": answer}
 
 
@@ -118,14 +139,18 @@ def entropy(track: Track, markers: Markers | None, *, opened: bool, tokens: bool
         tokens: Whether every token is listed.
 
     """
-    phases = phase_entropies(track, markers, opened=opened)
+    span = thinking_span(track.token_ids, markers, opened=opened) if markers else None
+    phases = _split(track, span)
     thinking, answer = _phase(phases["thinking"]), _phase(phases["answer"])
-    # PEAR, arXiv 2510.08026: H_think - a H_answer, here with a = 1 and cut off at 0.
-    pear = (thinking.mean if thinking else 0.0) - (answer.mean if answer else 0.0)
+    pear = None
+    if span is not None and span.closing is not None:
+        # PEAR, arXiv 2510.08026: H_think - a H_answer, here with a = 1 and cut off at 0.
+        difference = (thinking.mean if thinking else 0.0) - (answer.mean if answer else 0.0)
+        pear = round(max(0.0, difference), _DIGITS)
     return Entropy(
         thinking=thinking,
         answer=answer,
-        pear=round(max(0.0, pear), _DIGITS),
+        pear=pear,
         tokens=_listed(track.token_ids, track.values) if tokens else None,
     )
 
@@ -186,17 +211,17 @@ class LiveTrack:
     index: int = 0
     listed: bool = False
     tokens: int = 0
-    _phase: Literal["before", "thinking", "answer"] = field(init=False)
-    _sum: float = field(default=0.0, init=False)
-    _count: int = field(default=0, init=False)
-    # The last tokens: as many as the longer marker has.
-    _last: deque[int] = field(init=False)
+    _thinking: bool = field(init=False)
+    _over: bool = field(init=False)  # whether no token can change the phase any more
+    _sums: dict[bool, float] = field(init=False)  # by whether it is the thinking phase's
+    _counts: dict[bool, int] = field(init=False)
+    # The last tokens and their entropies: as many as the longer marker has.
+    _last: deque[tuple[int, float]] = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.markers is None:
-            self._phase = "answer"
-        else:
-            self._phase = "thinking" if self.opened else "before"
+        self._thinking = self.markers is not None and self.opened
+        self._over = self.markers is None
+        self._sums, self._counts = {True: 0.0, False: 0.0}, {True: 0, False: 0}
         longest = max(len(self.markers.start), len(self.markers.end)) if self.markers else 0
         self._last = deque(maxlen=longest)
 
@@ -210,28 +235,49 @@ class LiveTrack:
         """
         for token_id, content in zip(token_ids, values, strict=True):
             self._take(token_id, Value.of(content).entropy)
-        self.tokens += len(token_ids)
+            self.tokens += 1
+        count = self._counts[self._thinking]
         return Live(
             index=self.index,
-            phase="thinking" if self._phase == "thinking" else "answer",
-            entropy=round(self._sum / self._count, _DIGITS) if self._count else 0.0,
+            phase="thinking" if self._thinking else "answer",
+            entropy=round(self._sums[self._thinking] / count, _DIGITS) if count else 0.0,
             tokens=_listed(token_ids, values) if self.listed else None,
         )
 
     def _take(self, token_id: int, entropy: float) -> None:
-        self._sum += entropy
-        self._count += 1
-        if self.markers is None or self._phase == "answer":
+        self._last.append((token_id, entropy))
+        self._count(entropy)
+        if self._over or self.markers is None:
             return
-        self._last.append(token_id)
-        if self._ends_in(self.markers.end):
-            self._begin("answer")
-        elif self._phase == "before" and self._ends_in(self.markers.start):
-            self._begin("thinking")
+        start, end = self.markers.start, self.markers.end
+        if self._thinking and self.tokens + 1 == len(start) and self._drop_if(start):
+            return  # the prompt had opened it
+        if not self._thinking and self._drop_if(start):
+            self._thinking = True
+        elif not self._thinking:
+            self._over = token_id in self.markers.implicit or self._ends_in(end)
+        elif self._drop_if(end):
+            self._thinking, self._over = False, True
+        elif token_id in self.markers.implicit:
+            self._drop(1)
+            self._thinking, self._over = False, True
+            self._count(entropy)
 
-    def _begin(self, phase: Literal["thinking", "answer"]) -> None:
-        # What was counted so far, the marker included, belongs to the phase before or to none.
-        self._phase, self._sum, self._count = phase, 0.0, 0
+    def _count(self, entropy: float) -> None:
+        self._sums[self._thinking] += entropy
+        self._counts[self._thinking] += 1
+
+    def _drop_if(self, marker: Sequence[int]) -> bool:
+        """Take a marker that the last tokens make out of its phase; whether they make it."""
+        found = self._ends_in(marker)
+        if found:
+            self._drop(len(marker))
+        return found
+
+    def _drop(self, tokens: int) -> None:
+        for _, entropy in [*self._last][-min(tokens, self._counts[self._thinking]) :]:
+            self._sums[self._thinking] -= entropy
+            self._counts[self._thinking] -= 1
 
     def _ends_in(self, marker: Sequence[int]) -> bool:
-        return [*self._last][-len(marker) :] == [*marker]
+        return [token for token, _ in self._last][-len(marker) :] == [*marker]

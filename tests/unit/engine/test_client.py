@@ -17,6 +17,8 @@ from steersman_client import FirstFinish
 
 pytestmark = pytest.mark.anyio
 
+NO_PHASE: Any = SimpleNamespace(markers=None, stops=(), opens=lambda *_: False)
+"""The reasoning of a model without a thinking phase."""
 PROMPT = {"type": "token", "prompt_token_ids": [4, 5, 6]}
 
 
@@ -87,7 +89,7 @@ async def collect(engine: ControlledEngine, sampling: SamplingParams) -> list[Re
 
 async def test_without_a_control_the_call_is_the_clients_own() -> None:
     client = ScriptedClient()
-    engine = ControlledEngine(client, None, Reports())
+    engine = ControlledEngine(client, NO_PHASE, Reports())
     sampling = params()
     assert len(await collect(engine, sampling)) == 5
     ((request_id, passed, options),) = client.requests
@@ -102,7 +104,7 @@ async def test_without_a_control_the_call_is_the_clients_own() -> None:
 async def test_a_search_is_one_request_to_the_caller(race: ControlScope) -> None:
     client = ScriptedClient()
     sampling = params(max_tokens=50)
-    outputs = await collect(ControlledEngine(client, None, Reports()), sampling)
+    outputs = await collect(ControlledEngine(client, NO_PHASE, Reports()), sampling)
     assert {output.request_id for output in outputs} == {"r"}
     assert [output.finished for output in outputs] == [False] * 4 + [True]
     assert [request.seed for _, request, _ in client.requests] == [5, 6, 7]
@@ -121,12 +123,12 @@ async def test_a_search_is_one_request_to_the_caller(race: ControlScope) -> None
 
 async def test_admission_counts_the_branches(race: ControlScope) -> None:
     client = ScriptedClient()
-    ControlledEngine(client, None, Reports()).check_admission(1)
+    ControlledEngine(client, NO_PHASE, Reports()).check_admission(1)
     assert client.admitted == [3]
 
 
 async def test_the_calls_of_a_tool_loop_have_one_receipt(race: ControlScope) -> None:
-    engine = ControlledEngine(ScriptedClient(), None, Reports())
+    engine = ControlledEngine(ScriptedClient(), NO_PHASE, Reports())
     await collect(engine, params(max_tokens=20))
     spent = race.ledger.sampled_tokens
     await collect(engine, params(max_tokens=None))
@@ -138,7 +140,7 @@ async def test_the_calls_of_a_tool_loop_have_one_receipt(race: ControlScope) -> 
 
 
 async def test_an_engine_error_keeps_its_type(race: ControlScope) -> None:
-    engine = ControlledEngine(ScriptedClient(error=ConnectionError("dead")), None, Reports())
+    engine = ControlledEngine(ScriptedClient(error=ConnectionError("dead")), NO_PHASE, Reports())
     with pytest.raises(ConnectionError, match="dead"):
         await collect(engine, params())
 
@@ -148,7 +150,7 @@ async def test_a_plain_control_counts_what_passes() -> None:
     token = CONTROL.set(control)
     try:
         outputs = await collect(
-            ControlledEngine(ScriptedClient(), None, Reports()), params(max_tokens=9)
+            ControlledEngine(ScriptedClient(), NO_PHASE, Reports()), params(max_tokens=9)
         )
     finally:
         CONTROL.reset(token)

@@ -14,8 +14,8 @@ from steersman.thinking.governing import Governing
 from steersman.thinking.law import Law
 from steersman_kernels.governed import T_CLOSED_BY, T_ENTROPY, T_FORCED, T_LOGPROB, T_TOP
 
-SIZE = 12
-START, END, STOP, NEWLINE = 8, 9, 10, 11
+SIZE = 13
+START, END, STOP, NEWLINE, CALL = 8, 9, 10, 11, 12
 PROMPT = 3
 LAW = Law("proportional", 0.2, 1.0, 0.0, 0.5, 0.0, 1.0, (0.6, 0.9), (0.001, 0.01))
 
@@ -32,17 +32,28 @@ class Engine:
     def __init__(self, capacity: int = 4) -> None:
         self.governor = Governor(capacity, torch.device("cpu"), torch.float32)
         boundary = bytes(int(token == NEWLINE) for token in range(SIZE))
-        self.governor.arm([START], [END], [END], [STOP], boundary)
+        self.governor.arm([START], [END], [CALL], [END], boundary)
         self.known: dict[str, list[int]] = {}
         self.random = torch.Generator().manual_seed(0)
 
     def arrive(
-        self, name: str, governing: Governing | None = None, *, monitored: bool = True
+        self,
+        name: str,
+        governing: Governing | None = None,
+        *,
+        monitored: bool = True,
+        begun: bool = False,
     ) -> None:
         """A request comes, or comes back."""
         self.known.setdefault(name, [0] * PROMPT)
         carrier = Carrier(
-            governing=governing, monitored=monitored, origin=PROMPT, opened=True, longest=100
+            governing=governing,
+            monitored=monitored,
+            origin=PROMPT,
+            opened=True,
+            begun=len(self.known[name]) - PROMPT if begun else 0,
+            stops=[STOP],
+            longest=100,
         )
         wire = carrier.wire(name, SamplingParams(max_tokens=60))
         self.governor.arrive(Arrival(name, wire, self.known[name], 0))
@@ -122,12 +133,88 @@ def test_a_budget_outlives_a_preemption() -> None:
     assert found == budget(alone, "a", [1, 2, 3, 4, 5, 6, 6]) == [1, 2, 3, 4, 5, END, 6]
 
 
+def dropped(engine: Engine, name: str, governing: Governing, tokens: int) -> None:
+    """The engine preempts a request and drops the last tokens that it drew in the meantime."""
+    engine.governor.preempt(name)
+    del engine.known[name][len(engine.known[name]) - tokens :]
+    engine.arrive(name, governing, monitored=False)
+
+
+LOOP = [1, 2] * 20
+
+
+@pytest.mark.parametrize(
+    ("governing", "drawn", "cut"),
+    [
+        (Governing(budget=3), [1, 2, 3, 4, 5], 4),  # the marker itself
+        (Governing(budget=3), [1, 2, 3, 4, 5], 2),
+        (Governing(budget=2, grace=3), [1, 2, NEWLINE, 4, 5], 3),
+        (Governing(budget=9, minimum=2, nudge=(5,)), [1, END, 3, END, 4], 2),
+        (Governing(on_loop=True), [*LOOP, 1, 2, 1, 2], 35),
+        (Governing(budget=9, min_answer=2), [1, 2, END, 3, STOP, 4], 4),
+        (Governing(budget=9, min_answer=2), [1, 2, END, 3, STOP, 4], 3),
+        (Governing(min_answer=50), [1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5], 9),  # the length
+        (Governing(budget=9), [1, CALL, 3, 4, 5], 2),
+    ],
+)
+def test_a_dropped_token_is_drawn_anew(governing: Governing, drawn: list[int], cut: int) -> None:
+    """A request goes on from the tokens it has, also where the engine forgot the last of them."""
+    alone, engine = Engine(), Engine()
+    for one in (alone, engine):
+        one.arrive("a", governing, monitored=False)
+    wanted = budget(alone, "a", drawn)
+    budget(engine, "a", drawn[:cut])
+    dropped(engine, "a", governing, tokens=1)
+
+    assert budget(engine, "a", drawn[cut - 1 :]) == wanted
+
+
+def test_certainty_and_entropies_outlive_a_dropped_token() -> None:
+    engine = Engine()
+    governing = Governing(window=2, entropy_below=99.0)
+    engine.arrive("a", governing)
+    budget(engine, "a", [1, 2, NEWLINE, 4])
+    assert engine.known["a"][-1] == END
+    engine.governor.preempt("a")
+    del engine.known["a"][-1]
+    engine.arrive("a", governing)
+    said, _ = engine.step({"a": 5})
+    assert engine.known["a"][-1] == END
+    assert said["a"][T_CLOSED_BY] == 3
+
+
+def test_a_fork_begins_after_the_tokens_it_is_given() -> None:
+    """Its budget, its minimum and its length are those of the whole response."""
+    alone, engine = Engine(), Engine()
+    governing = Governing(budget=4, min_answer=3)
+    alone.arrive("a", governing, monitored=False)
+    wanted = budget(alone, "a", [1, 2, 3, 4, 5, STOP, 6])
+    engine.known["f"] = [0] * PROMPT + [1, 2]
+    engine.arrive("f", governing, monitored=False, begun=True)
+    assert budget(engine, "f", [3, 4, 5, STOP, 6]) == wanted
+
+    late = Carrier(governing=governing, origin=PROMPT, begun=30, longest=100)
+    assert late.wire("f", SamplingParams(max_tokens=10))["governing"]["end"] == PROMPT + 40
+
+
+def test_a_requests_own_stop_ends_no_thought() -> None:
+    engine = Engine()
+    engine.known["a"] = [0] * PROMPT
+    carrier = Carrier(governing=Governing(), origin=PROMPT, opened=True, stops=[STOP], longest=100)
+    wire = carrier.wire("a", SamplingParams(stop_token_ids=[3]))
+    engine.governor.arrive(Arrival("a", wire, engine.known["a"], 0))
+    assert budget(engine, "a", [1, 3, 4]) == [1, END, 4]
+    ignoring = carrier.wire("b", SamplingParams(ignore_eos=True))
+    assert ignoring["governing"]["stops"] == []
+
+
 def test_a_request_that_is_aborted_while_preempted_leaves_nothing() -> None:
     engine = Engine(capacity=1)
     engine.arrive("a", Governing(budget=1))
     engine.step({"a": 1})
     engine.governor.preempt("a")
     engine.governor.finish("a")
+    engine.known["a"] = [0] * PROMPT
     engine.arrive("a", Governing(budget=1))
     assert "a" in engine.governor
 

@@ -10,6 +10,7 @@ from steersman.engine.controlled import Controlled
 from steersman.engine.governor import Governor
 from steersman.engine.ring import Refused, Ring, SelfTestError
 from steersman.engine.worker import WorkerSteering
+from steersman_kernels.steered import Markers
 
 HIDDEN = 6
 
@@ -35,7 +36,7 @@ class Model:
             max_requests=8,
             max_tokens=16,
         )
-        self.steering.arm(-1, -1, bytes(10))
+        self.steering.arm(Markers.of((), ()), bytes(10))
 
     def decode(self, requests: int) -> Tensor:
         hidden = torch.full((requests, HIDDEN), -0.0)

@@ -16,9 +16,11 @@ from steersman_kernels.steered import (
     CLASSES,
     CLOSED,
     COUNTS,
+    MARKER_TOKENS,
     NEVER,
     OPENED,
     ORIGIN,
+    RECENT,
     ROWS,
     WIDTH,
     Markers,
@@ -29,7 +31,13 @@ VOCABULARY = 9
 BOUNDARY = frozenset({3, 4, 8})
 # Placeholders among the tokens: none of them is a boundary or a marker.
 TOKENS = st.sampled_from([0, 1, 2, 3, 4, 5, 8, -1, VOCABULARY, 10**6])
-MARKERS = st.builds(Markers, st.sampled_from([-1, 1, 3]), st.sampled_from([-1, 2, 3]))
+SINGLE = Markers.of([1], [2])
+MARKERS = st.builds(
+    Markers.of,
+    st.sampled_from([[], [1], [3], [1, 2], [2, 2, 1]]),
+    st.sampled_from([[], [2], [3], [2, 1], [1, 2, 1]]),
+    st.sampled_from([[], [5], [5, 8]]),
+)
 INTERPRETED = interpreted(module)
 CAPACITY = 6
 
@@ -55,6 +63,7 @@ class Part:
 def table(rows: list[list[int]]) -> Tensor:
     """A table from rows of ORIGIN, OPENED, CLOSED and the bank rows; other columns are noise."""
     requests = torch.full((CAPACITY, WIDTH), 77, dtype=torch.int32)
+    requests[:, RECENT:] = torch.tensor([1, 2] * (MARKER_TOKENS // 2))
     requests[:, COUNTS : COUNTS + CLASSES] = 5
     for seat, row in enumerate(rows):
         requests[seat, : len(row)] = torch.tensor(row)
@@ -91,6 +100,12 @@ def step(
     return slot[: len(tokens)].tolist()
 
 
+def ends_in(tokens: list[int], marker: Tensor) -> bool:
+    """Whether a marker is what the last tokens make."""
+    length = len(marker)
+    return 0 < length <= len(tokens) and tokens[-length:] == marker.tolist()
+
+
 def expected(requests: Tensor, parts: list[Part], markers: Markers) -> tuple[Tensor, list[int]]:
     """The table after a step, and the slots: a loop over tokens that shares nothing with them."""
     rows = requests.tolist()
@@ -101,13 +116,19 @@ def expected(requests: Tensor, parts: list[Part], markers: Markers) -> tuple[Ten
             continue
         row = rows[part.seat]
         steps = list(enumerate(part.tokens, part.position))
+        before = range(max(row[ORIGIN], part.position - MARKER_TOKENS + 1), part.position)
+        drawn = [(place, row[RECENT + place % MARKER_TOKENS]) for place in before]
         for position, token in steps:
-            if position < row[ORIGIN] or token < 0:
+            if position < row[ORIGIN]:
                 continue
-            if token == markers.start:
+            drawn.append((position, token))
+            tail = [one for _, one in drawn]
+            if ends_in(tail, markers.start):
                 row[OPENED] = min(row[OPENED], position)
-            if token == markers.end:
+            if ends_in(tail, markers.end) or token in markers.implicit.tolist():
                 row[CLOSED] = min(row[CLOSED], position)
+        for position, token in drawn[-MARKER_TOKENS:]:
+            row[RECENT + position % MARKER_TOKENS] = token
         for position, token in steps:
             if position < row[ORIGIN]:
                 kind = 0
@@ -181,12 +202,13 @@ def split(part: Part, at: int) -> tuple[Part, Part]:
     origin=st.integers(0, 14),
     opened=st.sampled_from([NEVER, 0]),
     at=st.integers(0, 14),
+    single=st.booleans(),
 )
 @settings(max_examples=40)
 def test_a_prompt_in_chunks_is_as_in_one_piece(
-    run: Gate, tokens: list[int], origin: int, opened: int, at: int
+    run: Gate, tokens: list[int], origin: int, opened: int, at: int, single: bool
 ) -> None:
-    markers = Markers(1, 2)
+    markers = SINGLE if single else Markers.of([1, 2], [2, 0], [8])
     whole = table([[origin, opened, NEVER, 0, 1, 2, 3, -1, 5]])
     chunked = whole.clone()
     part = Part(0, 0, tokens)
@@ -203,10 +225,10 @@ def test_a_prompt_in_chunks_is_as_in_one_piece(
 def test_a_step_done_again_changes_counts_only(run: Gate) -> None:
     requests = table([[2, NEVER, NEVER, 0, 1, 2, 3, 4, 5]])
     parts = [Part(0, 0, [3, 1, 1, 3, 2, 0])]
-    slots = step(run, requests, parts, Markers(1, 2))
+    slots = step(run, requests, parts, SINGLE)
     assert slots == [1, 0, 2, 3, 4, 4]
     once = requests.clone()
-    assert step(run, requests, parts, Markers(1, 2)) == slots
+    assert step(run, requests, parts, SINGLE) == slots
     assert torch.equal(requests[:, :COUNTS], once[:, :COUNTS])
     assert requests[0, COUNTS : COUNTS + CLASSES].tolist() == [7, 7, 7, 7, 9, 5]
 
@@ -214,17 +236,36 @@ def test_a_step_done_again_changes_counts_only(run: Gate) -> None:
 @every_gate
 def test_markers_in_the_prompt_are_text(run: Gate) -> None:
     requests = table([[3, NEVER, NEVER, *range(6)]])
-    slots = step(run, requests, [Part(0, 0, [1, 2, 2, 0, 1, 0, 2])], Markers(1, 2))
+    slots = step(run, requests, [Part(0, 0, [1, 2, 2, 0, 1, 0, 2])], SINGLE)
     assert slots == [0, 0, 0, 4, 2, 2, 4]
     assert requests[0, [OPENED, CLOSED]].tolist() == [4, 6]
+
+
+@every_gate
+def test_a_tool_call_closes(run: Gate) -> None:
+    requests = table([[1, 0, NEVER, *range(6)]])
+    slots = step(run, requests, [Part(0, 0, [5, 0, 5, 0])], Markers.of([1], [2], [5]))
+    assert slots == [0, 2, 4, 4]
+    assert requests[0, CLOSED] == 2
+
+
+@every_gate
+def test_a_marker_of_several_tokens_is_found_over_steps(run: Gate) -> None:
+    requests = table([[2, NEVER, NEVER, *range(6)]])
+    markers = Markers.of([1, 2], [2, 1, 0])
+    found = []
+    for position, token in enumerate([1, 2, 1, 2, 0, 2, 1, 0, 0]):
+        found += step(run, requests, [Part(0, position, [token])], markers)
+    assert found == [0, 0, 4, 2, 2, 2, 2, 4, 4]
+    assert requests[0, [OPENED, CLOSED]].tolist() == [3, 7]
 
 
 @every_gate
 def test_an_unsteered_batch(run: Gate) -> None:
     requests = table([])
     before = requests.clone()
-    assert step(run, requests, [Part(-1, 0, [1, 2]), Part(-1, 4, [3])], Markers(1, 2)) == [-1] * 3
-    assert step(run, requests, [], Markers(1, 2)) == []
+    assert step(run, requests, [Part(-1, 0, [1, 2]), Part(-1, 4, [3])], SINGLE) == [-1] * 3
+    assert step(run, requests, [], SINGLE) == []
     assert torch.equal(requests, before)
 
 
@@ -248,8 +289,12 @@ def test_the_kernel_compiles_for_a_gpu(
         "token_ids_ptr": token_type,
         "boundary_ptr": boundary_type,
         "vocabulary": "i32",
-        "start_marker": "i32",
-        "end_marker": "i32",
+        "start_ptr": "*i32",
+        "start_length": "i32",
+        "end_ptr": "*i32",
+        "end_length": "i32",
+        "implicit_ptr": "*i32",
+        "implicit_count": "i32",
         "slot_ptr": "*i32",
     }
     assert "ptx" in compiled(module._gate_kernel, types, {"BLOCK": 1024})

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from random import Random
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from steersman_kernels import governed as at
 from steersman_kernels import governor_kernels as module
 from steersman_kernels.governed import NEVER, State, Vocabulary
-from steersman_kernels.governor import coefficients, forbid_stops, govern, steepness
+from steersman_kernels.governor import coefficients, forbid_stops, govern, replay, steepness
 from tests.unit.kernels import compiled, interpreted
 
 SIZE = 14
@@ -32,15 +32,16 @@ BOTH = pytest.mark.parametrize("function", [govern, INTERPRETED.govern_triton])
 
 @dataclass(frozen=True)
 class Words:
-    """The markers, as lists."""
+    """The markers and stops, as lists."""
 
     start: Sequence[int] = (1,)
     end: Sequence[int] = (2,)
     closing: Sequence[int] = (2,)
     stops: Sequence[int] = STOPS
+    implicit: Sequence[int] = ()
 
     def tensors(self) -> Vocabulary:
-        lists = (self.start, self.end, self.closing, self.stops)
+        lists = (self.start, self.end, self.implicit, self.closing)
         boundary = torch.zeros(SIZE, dtype=torch.bool)
         boundary[list(BOUNDARY)] = True
         return Vocabulary(*(torch.tensor(tokens, dtype=torch.int32) for tokens in lists), boundary)
@@ -72,7 +73,7 @@ class Asked:
     variance: tuple[float, float] = (0.00053, 0.0101)
     steep: float = 9.0
 
-    def take(self, state: State, seat: int) -> None:
+    def take(self, state: State, seat: int, stops: Sequence[int] = STOPS) -> None:
         """Write the request's rows, as the engine does when one arrives."""
         ints = dict.fromkeys(range(at.INTS), 0) | {
             at.KNOWN: self.known,
@@ -84,6 +85,7 @@ class Asked:
             at.LOOP: int(self.loop),
             at.WINDOW: self.window,
             at.NUDGES: len(self.nudge),
+            at.STOPS: len(stops),
             at.LAW: self.law,
             at.GOVERNED: int(self.governed),
             at.PHASE: at.THINKING if self.opened else at.BEFORE,
@@ -94,6 +96,7 @@ class Asked:
         floats += [0.0, 0.0, math.nan, 0.0, self.base]
         state.floats[seat] = torch.tensor(floats)
         state.nudge[seat] = torch.tensor([*self.nudge, *[5] * (at.NUDGE_TOKENS - len(self.nudge))])
+        state.stops[seat] = torch.tensor([*stops, *[0] * (at.STOP_TOKENS - len(stops))])
 
 
 @dataclass
@@ -105,6 +108,7 @@ class Oracle:
     phase: int = field(init=False)
     drawn: list[int] = field(default_factory=list)
     thought: list[tuple[int, float]] = field(default_factory=list)
+    opening: list[tuple[int, float]] = field(default_factory=list)
     markers: int = 0
     answered: int = 0
     queue: list[int] = field(default_factory=list)
@@ -157,47 +161,67 @@ class Oracle:
                 return at.BY_ENTROPY
         return 0
 
+    def opens_again(self, token: int) -> bool:
+        """Whether it goes on with a marker that the response begins with, opened as it is."""
+        place, start = len(self.drawn), self.words.start
+        begins = self.phase == at.THINKING and not self.thought and not self.forcing
+        return begins and place == len(self.opening) < len(start) and start[place] == token
+
     def step(self, token: int, position: int, entropy: float, top: float) -> tuple[int, bool]:
         """Take a drawn token; the final one, and whether it was forced."""
-        before, natural, forced = self.phase, False, True
+        before = self.phase
         if self.queue:
-            token = self.queue.pop(0)
-        elif before == at.THINKING and self.asked.governed:
-            reason = self.reason(position)
-            end, stop = self.completes(self.words.end, token), token in self.words.stops
-            if reason:
-                token = self.force(at.CLOSING, self.words.closing)
-                self.closed_by = reason
-            elif (end or stop) and len(self.thought) < self.asked.minimum and self.asked.nudge:
-                token = self.force(at.NUDGE, self.asked.nudge)
-            elif stop:
-                token = self.force(at.CLOSING, self.words.closing)
-                self.closed_by = at.BY_MODEL
-            else:
-                natural, forced = end, False
-        elif before == at.THINKING:
-            natural, forced = self.completes(self.words.end, token), False
+            token, forced, natural = self.queue.pop(0), True, ""
+            again = False
         else:
-            forced = False
-            if before == at.BEFORE and self.completes(self.words.start, token):
-                self.phase = at.THINKING
-            elif before == at.BEFORE and self.completes(self.words.end, token):
-                natural = True
-        if natural:
-            self.phase, self.closed_by = at.ANSWER, at.BY_MODEL
-            self.markers = min(len(self.words.end) - 1, len(self.thought))
+            again = self.opens_again(token)
+            if not again and 0 < len(self.drawn) == len(self.opening) < len(self.words.start):
+                self.thought, self.opening = self.opening, []  # it was no marker after all
+            token, forced, natural = self.decide(token, position, again)
+            again = again and not forced
         self.forced += forced
-        if before == at.THINKING and not natural and self.forcing != at.CLOSING:
+        if again:
+            self.opening.append((token, entropy))
+        elif before == at.THINKING and not natural and self.forcing != at.CLOSING:
             self.thought.append((token, entropy))
             if self.asked.law:
                 self.steer(token, position, entropy, top)
-        self.answered += before == at.ANSWER
+        if natural == "marker":
+            self.markers = min(len(self.words.end) - 1, len(self.thought))
+        self.answered += before == at.ANSWER or natural == "call"
         if self.forcing and not self.queue:
             if self.forcing == at.CLOSING:
                 self.phase = at.ANSWER
             self.forcing = self.forced = 0
         self.drawn.append(token)
         return token, forced
+
+    def decide(self, token: int, position: int, again: bool) -> tuple[int, bool, str]:
+        """The final token, whether it is forced, and by what the phase ends of itself."""
+        ends = ""
+        if self.phase == at.BEFORE and self.completes(self.words.start, token):
+            self.phase = at.THINKING
+            return token, False, ""
+        if self.phase != at.ANSWER and not again:
+            ends = "call" if token in self.words.implicit else ""
+            ends = "marker" if self.completes(self.words.end, token) else ends
+        if self.phase == at.THINKING and self.asked.governed:
+            reason = self.reason(position)
+            if again:
+                reason = at.BY_LENGTH if position >= self.asked.latest else 0
+            stop = token in self.words.stops
+            if reason:
+                self.closed_by = reason
+                return self.force(at.CLOSING, self.words.closing), True, ""
+            if (ends or stop) and len(self.thought) < self.asked.minimum and self.asked.nudge:
+                return self.force(at.NUDGE, self.asked.nudge), True, ""
+            if stop:
+                self.closed_by = at.BY_MODEL
+                return self.force(at.CLOSING, self.words.closing), True, ""
+        if ends:
+            self.closed_by = at.BY_MODEL if self.phase == at.THINKING else 0
+            self.phase = at.ANSWER
+        return token, False, ends
 
     def force(self, kind: int, tokens: Sequence[int]) -> int:
         self.forcing, self.queue = kind, list(tokens[1:])
@@ -352,6 +376,8 @@ MARKERS = st.sampled_from(
         Words(start=(), end=(5, 6, 5), closing=(7, 5, 6, 5)),
         Words(start=(1,), end=(2,), closing=(8, 2), stops=()),
         Words(start=(), end=(), closing=(), stops=(9,)),
+        Words(implicit=(7, 13)),
+        Words(start=(1, 1, 4), end=(4, 6), closing=(5, 4, 6), implicit=(7,)),
     ]
 )
 
@@ -378,7 +404,8 @@ def request(random: Random, words: Words) -> Asked:
 
 def tokens(random: Random, words: Words, length: int) -> list[int]:
     """A response that thinks in loops now and then, and whose markers are whole at times."""
-    found = [*random.choices(WORDS, k=random.randint(0, 3)), *words.start]
+    found = [*random.choices(WORDS, k=random.choice([0, 0, 1, 3])), *words.start]
+    found = found[random.choice([0, 0, 1]) :]
     common = [*WORDS, *WORDS, *BOUNDARY]
     while len(found) < length:
         kind = random.random()
@@ -392,7 +419,8 @@ def tokens(random: Random, words: Words, length: int) -> list[int]:
         elif kind < 0.8:
             found += words.end
         elif kind < 0.85:
-            found.append(random.choice([*STOPS, *OUTSIDE, *words.start, *words.end]))
+            common_marks = [*words.start, *words.end, *words.implicit]
+            found.append(random.choice([*STOPS, *OUTSIDE, *common_marks]))
     return found[:length]
 
 
@@ -430,7 +458,7 @@ def play(function: Govern, script: Script) -> None:
     state = table()
     oracles = [Oracle(asked, script.words) for asked in script.asked]
     for seat, asked in enumerate(script.asked):
-        asked.take(state, seat)
+        asked.take(state, seat, script.words.stops)
     for line in script.steps:
         before = copy(state)
         final, track = step(function, state, script.words, line, script.random, **script.types)
@@ -464,7 +492,7 @@ def test_the_kernel_from_any_state(script: Script, chosen: list[int]) -> None:
     """The kernel is too slow in the interpreter for long scripts: some steps of one each."""
     state = table()
     for seat, asked in enumerate(script.asked):
-        asked.take(state, seat)
+        asked.take(state, seat, script.words.stops)
     for number, line in enumerate(script.steps):
         twin, seed = copy(state), script.random.random()
         wanted = step(govern, state, script.words, line, Random(seed), **script.types)
@@ -488,7 +516,7 @@ def respond(
 ) -> tuple[list[int], State]:
     """What becomes of the tokens drawn for one request, from position 10 on."""
     state, words = table(), words or Words()
-    asked.take(state, 0)
+    asked.take(state, 0, words.stops)
     final: list[int] = []
     for place, token in enumerate(drawn):
         draws = [Draw(0, 10 + place, token, **step_types)]
@@ -573,6 +601,31 @@ def test_a_stop_inside_thinking_becomes_the_marker(function: Govern) -> None:
 
 
 @BOTH
+def test_a_tool_call_closes_and_is_the_first_of_the_answer(function: Govern) -> None:
+    words = Words(implicit=(7,))
+    final, state = respond(function, Asked(budget=3), [11, 7, 0, 12, 0, 9], words)
+
+    assert final == [11, 7, 0, 12, 0, 9]
+    assert closed_by(state) == at.BY_MODEL
+    assert state.ints[0, [at.THOUGHT, at.ANSWERED, at.PHASE]].tolist() == [1, 5, at.ANSWER]
+    early, _ = respond(function, Asked(minimum=3, nudge=(12,)), [11, 7, 0, 7, 0], words)
+    assert early == [11, 12, 0, 7, 0]
+
+
+@BOTH
+def test_a_marker_that_opens_what_the_prompt_opened_is_no_thought(function: Govern) -> None:
+    final, state = respond(function, Asked(budget=2), [1, 11, 0, 12])
+    assert final == [1, 11, 0, 2]
+    assert state.ints[0, at.THOUGHT] == 2
+    words = Words(start=(1, 4, 1))
+    assert respond(function, Asked(budget=2), [1, 4, 1, 0, 0, 0], words)[0] == [1, 4, 1, 0, 0, 2]
+    # Half a marker is a thought like any other.
+    assert respond(function, Asked(budget=2), [1, 4, 0, 0], words)[0] == [1, 4, 2, 0]
+    assert respond(function, Asked(budget=0), [1, 0], Words())[0] == [1, 2]
+    assert respond(function, Asked(budget=0, latest=10), [1, 0], Words())[0] == [2, 0]
+
+
+@BOTH
 def test_an_early_end_becomes_the_nudge(function: Govern) -> None:
     final, state = respond(function, Asked(minimum=4, nudge=(12, 0)), [11, 2, 7, 9, 7, 2, 3])
 
@@ -641,8 +694,14 @@ def test_on_a_cpu_it_is_the_reference() -> None:
     assert respond(govern, Asked(budget=0), [11, 11])[0] == [2, 11]
 
 
+FORBID = pytest.mark.parametrize("function", [forbid_stops, INTERPRETED.forbid_stops_triton])
+
+
+@FORBID
 @pytest.mark.parametrize("logits_type", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_short_answer_may_not_end(logits_type: torch.dtype) -> None:
+def test_a_short_answer_may_not_end(
+    function: Callable[..., None], logits_type: torch.dtype
+) -> None:
     state = table()
     for seat, governed in enumerate([True, True, True, False]):
         Asked(min_answer=3, governed=governed).take(state, seat)
@@ -651,13 +710,33 @@ def test_a_short_answer_may_not_end(logits_type: torch.dtype) -> None:
     state.ints[2, at.PHASE] = at.THINKING
     logits = torch.zeros(6, SIZE, dtype=logits_type)
     seats, rows = torch.tensor([3, 0, 1, 2], dtype=torch.int32), torch.tensor([0, 5, 2, 3])
-    forbid_stops(logits, state, Words().tensors(), seats, rows)
+    function(logits, state, seats, rows)
 
     assert logits[5, list(STOPS)].eq(-torch.inf).all()
     assert logits.isinf().sum() == len(STOPS)
-    forbid_stops(logits, state, Words().tensors(), seats[:0], rows[:0])
-    forbid_stops(logits, state, Words(stops=()).tensors(), seats, rows)
-    assert logits.isinf().sum() == len(STOPS)
+    function(logits, state, seats[:0], rows[:0])
+    state.ints[:, at.STOPS] = 0
+    logits[:] = 0
+    function(logits, state, seats, rows)
+    assert not logits.isinf().any()
+
+
+@FORBID
+def test_an_answer_that_can_only_end_may_end(function: Callable[..., None]) -> None:
+    """A grammar at its end has masked all but the stops, or one of them."""
+    state = table()
+    for seat in range(3):
+        Asked(min_answer=3).take(state, seat)
+        state.ints[seat, [at.PHASE, at.ANSWERED]] = torch.tensor([at.ANSWER, 1]).int()
+    logits = torch.full((3, SIZE), -torch.inf)
+    logits[0, list(STOPS)] = 1.0
+    logits[1, STOPS[0]] = 1.0
+    logits[2, [STOPS[0], 4]] = 1.0
+    before = logits.clone()
+    function(logits, state, torch.arange(3).int(), torch.arange(3))
+
+    assert torch.equal(logits[:2], before[:2])
+    assert logits[2].isfinite().nonzero().flatten().tolist() == [4]
 
 
 @pytest.mark.parametrize("function", [coefficients, INTERPRETED.coefficients_triton])
@@ -733,13 +812,26 @@ def test_the_kernel_compiles_for_a_gpu(
     monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
     kernel = module._govern_kernel
     integers = [name for name in kernel.arg_names if name.endswith(("_length", "_size", "_stride"))]
-    types = dict.fromkeys([*integers, "stops", "vocabulary"], "i32")
+    types = dict.fromkeys([*integers, "implicit_count", "vocabulary"], "i32")
     types |= {name: "*i32" for name in kernel.arg_names if name.endswith("_ptr")}
     types |= dict.fromkeys(["positions_ptr", "rows_ptr", "logit_rows_ptr"], "*i64")
     tables = ["floats_ptr", "window_ptr", "strengths_ptr", "statistics_ptr", "track_ptr"]
     types |= dict.fromkeys(tables, "*fp32")
     types |= {"boundary_ptr": "*i1", "sampled_ptr": token_type, "logits_ptr": logits_type}
-    assert "ptx" in compiled(kernel, types, {"STOPS": 4, "LAYOUT": module._LAYOUT})
+    assert "ptx" in compiled(kernel, types, {"LAYOUT": module._LAYOUT})
+
+
+@pytest.mark.parametrize("logits_type", ["*fp32", "*bf16", "*fp16"])
+def test_the_kernel_that_forbids_stops_compiles_for_a_gpu(
+    logits_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+    kernel = module._forbid_stops_kernel
+    types = {name: "*i32" for name in kernel.arg_names if name.endswith("_ptr")}
+    types |= {"logits_ptr": logits_type, "rows_ptr": "*i64"}
+    types |= {"logits_stride": "i32", "logits_size": "i32"}
+    assert "ptx" in compiled(kernel, types, {"BLOCK": 4096, "LAYOUT": module._LAYOUT})
 
 
 def test_the_kernel_of_coefficients_compiles_for_a_gpu(
@@ -753,3 +845,39 @@ def test_the_kernel_of_coefficients_compiles_for_a_gpu(
     types["positions_ptr"] = "*i64"
     constants = {"BLOCK": 128, "BITS": 11, "LAYOUT": module._LAYOUT}
     assert "ptx" in compiled(kernel, types, constants)
+
+
+@given(scripts(), st.integers(0, 110))
+@settings(max_examples=60)
+def test_a_request_that_begins_after_tokens_goes_on_as_if_it_had_drawn_them(
+    script: Script, cut: int
+) -> None:
+    """Where nothing but tokens decides, a replayed state is the state, and later tokens are the
+    same; a nudge that was cut in the middle is the one thing that tokens cannot tell."""
+    words = script.words
+    asked = replace(script.asked[0], window=0, known=0, law=0)
+    drawn = [11, *tokens(Random(cut), words, 120)]
+    whole = table()
+    asked.take(whole, 0, words.stops)
+    final = []
+    for place, token in enumerate(drawn[:cut]):
+        draws = [Draw(0, 10 + place, token)]
+        final += step(govern, whole, words, draws, Random(place))[0]
+    if int(whole.ints[0, at.SEQUENCE]) == at.NUDGE:
+        return
+
+    begun = State.empty(1)
+    asked.take(begun, 0, words.stops)
+    replay(begun, words.tensors(), 10, torch.tensor(final, dtype=torch.int32))
+    told = [column for column in range(at.INTS) if column != at.CLOSED_BY]
+    assert begun.ints[0, told].tolist() == whole.ints[0, told].tolist()
+    seen = min(int(whole.ints[0, at.SEEN]), at.HISTORY)
+    places = [(int(whole.ints[0, at.SEEN]) - 1 - age) % at.HISTORY for age in range(seen)]
+    assert begun.recent[0, places].tolist() == whole.recent[0, places].tolist()
+    again = table()
+    for each in fields(State):
+        getattr(again, each.name)[0] = getattr(begun, each.name)[0]
+    for place, token in enumerate(drawn[cut:], cut):
+        draws = [Draw(0, 10 + place, token)]
+        wanted = step(govern, whole, words, draws, Random(place))[0]
+        assert step(govern, again, words, draws, Random(place))[0] == wanted

@@ -63,6 +63,7 @@ def test_thinking_that_the_budget_closed() -> None:
         "closed_by": "budget",
         "closed_at": 2,
         "forced_tokens": 1,
+        "min_answer_unmet": None,
         "probes": None,
         "balance": None,
     }
@@ -128,14 +129,47 @@ def test_entropy_by_phase() -> None:
 
 
 def test_a_phase_without_tokens_counts_as_nothing() -> None:
-    unanswered = report.entropy(track(7, 7), ONE, opened=True, tokens=False)
+    unanswered = report.entropy(track(7, 2), ONE, opened=True, tokens=False)
     assert unanswered.answer is None
     assert unanswered.pear == 7.0
+    unthought = report.entropy(track(1, 2, 7), ONE, opened=False, tokens=False)
+    assert unthought.thinking is None
+    assert unthought.pear == 0.0
+
+
+def test_thinking_that_was_never_closed_has_no_pear() -> None:
+    assert report.entropy(track(7, 7), ONE, opened=True, tokens=False).pear is None
     for markers in (ONE, None):
         unthought = report.entropy(track(7, 7), markers, opened=False, tokens=False)
-        assert unthought.thinking is None
+        assert (unthought.thinking, unthought.pear) == (None, None)
         assert unthought.answer is not None
-        assert unthought.pear == 0.0
+
+
+def test_text_before_the_thinking_is_part_of_the_answer() -> None:
+    watched = track(9, 1, 7, 2, 9, entropies=[1.0, 9.0, 2.0, 9.0, 0.5])
+    seen = report.entropy(watched, ONE, opened=False, tokens=False)
+    assert seen.answer is not None
+    assert (seen.answer.tokens, seen.answer.mean) == (2, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "unmet"),
+    [([7, 2, 9, 5], True), ([7, 2, 9, 9], None), ([7, 2, 9, 9, 5], None), ([7, 7], None)],
+)
+def test_an_answer_that_is_too_short_is_reported(token_ids: list[int], unmet: bool | None) -> None:
+    governing = Governing(min_answer=2)
+    applied = report.applied(track(*token_ids), ONE, governing, opened=True, stops={5})
+    assert applied.min_answer_unmet is unmet
+
+
+def test_a_tool_call_closes_the_thinking() -> None:
+    markers = ONE.model_copy(update={"implicit": (4,), "implicit_text": ("<call>",)})
+    watched = track(7, 7, 4, 9, entropies=[1.0, 3.0, 0.5, 0.25])
+    applied = report.applied(watched, markers, Governing(), opened=True)
+    assert (applied.tokens, applied.closed_at) == (2, 2)
+    seen = report.entropy(watched, markers, opened=True, tokens=False)
+    assert seen.answer is not None
+    assert (seen.answer.tokens, seen.pear) == (2, 1.625)
 
 
 def test_every_token_is_listed_on_request() -> None:
@@ -156,8 +190,8 @@ def test_live_values_follow_the_phases() -> None:
     assert live.advance([1, 5], [value(4.0)] * 2).phase == "thinking"
     assert live.advance([7, 2], [value(1.0), value(2.0)]).entropy == 1.5
     closed = live.advance([5], [value(0.1)])
-    assert (closed.phase, closed.entropy) == ("answer", 0.0)
-    assert live.advance([9, 2, 5], [value(0.3)] * 3).entropy == pytest.approx(0.3)
+    assert (closed.phase, closed.entropy) == ("answer", 4.0)
+    assert live.advance([9, 2, 5], [value(0.3)] * 3).entropy == pytest.approx(4.9 / 4)
     assert live.tokens == 9
 
 
@@ -165,11 +199,14 @@ def test_live_values_follow_the_phases() -> None:
 @given(
     tokens=st.lists(st.integers(1, 6), max_size=24),
     opened=st.booleans(),
+    called=st.booleans(),
     cuts=st.lists(st.integers(0, 24), max_size=4),
 )
 def test_the_last_live_value_is_the_receipts(
-    markers: Markers | None, tokens: list[int], opened: bool, cuts: list[int]
+    markers: Markers | None, tokens: list[int], opened: bool, called: bool, cuts: list[int]
 ) -> None:
+    if markers is not None and called:
+        markers = markers.model_copy(update={"implicit": (6, 4), "implicit_text": ("a", "b")})
     watched = track(*tokens, entropies=[0.1 * index for index in range(len(tokens))] or [0.0])
     live = LiveTrack(markers, opened)
     edges = sorted({0, len(tokens), *(cut for cut in cuts if cut < len(tokens))})
@@ -180,5 +217,3 @@ def test_the_last_live_value_is_the_receipts(
     phases = report.phase_entropies(watched, markers, opened=opened)
     entropies = phases[last.phase]
     assert last.entropy == pytest.approx(np.mean(entropies) if len(entropies) else 0.0, abs=1e-6)
-    if last.phase == "thinking":
-        assert not len(phases["answer"])

@@ -1,0 +1,154 @@
+"""The thinking phase as vLLM's reasoning parser of the model knows it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vllm.reasoning import ReasoningParserManager
+
+from steersman.trajectory.phases import Markers, Turn, opens_thinking
+
+_CHAT = [{"role": "user", "content": "?"}]
+_KEPT = 64
+"""Sets of template arguments whose meaning for the parser is remembered."""
+
+
+class Reasoning:
+    """Tells whether a response begins in its thinking phase.
+
+    Args:
+        vllm_config: vLLM's configuration of the engine.
+        tokenizer: The model's.
+        chat_template: The template that chats are rendered with; None for the tokenizer's own.
+
+    Attributes:
+        markers: What opens and closes the phase; None for a model without one, or without a parser
+            that says so.
+        stops: Tokens each of which ends a response.
+
+    """
+
+    def __init__(self, vllm_config: Any, tokenizer: Any, chat_template: str | None = None) -> None:
+        self._tokenizer = tokenizer
+        self._parser_class: Any = None
+        self._assumed: dict[str, bool] = {}
+        self._turn = Turn()
+        self.markers: Markers | None = None
+        self.stops = stop_tokens(vllm_config.model_config, tokenizer)
+        config = vllm_config.reasoning_config
+        if config is None or not config.enabled:
+            return
+        parser = None
+        if config.reasoning_parser:
+            self._parser_class = ReasoningParserManager.get_reasoning_parser(
+                config.reasoning_parser
+            )
+            parser = self._parser_class(tokenizer)
+        self.markers = _markers(config, parser, tokenizer)
+        self._turn = Turn(
+            frozenset({*self.stops, *_boundaries(parser)}),
+            _header(tokenizer, chat_template, self.markers),
+        )
+
+    def opens(
+        self, prompt_token_ids: Sequence[int], parser_kwargs: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Whether a prompt leaves the thinking phase open, for vLLM to find the end of.
+
+        Args:
+            prompt_token_ids: The rendered prompt.
+            parser_kwargs: vLLM makes its parser for the request with these.
+
+        """
+        assumed = self._assumes(parser_kwargs or {})
+        return opens_thinking(prompt_token_ids, self.markers, self._turn, assumed=assumed)
+
+    def _assumes(self, parser_kwargs: Mapping[str, Any]) -> bool:
+        """Whether the parser takes a response without any marker for thinking."""
+        if self._parser_class is None:
+            return False
+        key = json.dumps(parser_kwargs, sort_keys=True, default=repr)
+        if key not in self._assumed:
+            if len(self._assumed) >= _KEPT:
+                self._assumed.clear()
+            self._assumed[key] = _takes_for_thinking(
+                self._parser_class(self._tokenizer, **parser_kwargs)
+            )
+        return self._assumed[key]
+
+
+def _takes_for_thinking(parser: Any) -> bool:
+    """Whether a parser takes a response without any marker for thinking."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+    if parser.is_reasoning_end([]):
+        return False
+    request = ChatCompletionRequest(messages=_CHAT)
+    reasoning, content = parser.extract_reasoning("?", request)
+    return bool(reasoning) and not content
+
+
+def _markers(config: Any, parser: Any, tokenizer: Any) -> Markers:
+    start = tuple(config.reasoning_start_token_ids)
+    # Not in earlier versions of vLLM, where what is forced is the natural end.
+    natural = getattr(config, "natural_reasoning_end_token_ids", None)
+    end = tuple(natural or config.reasoning_end_token_ids)
+    # Only parsers that are made of one grammar for reasoning and tool calls name all ends.
+    ends = getattr(parser, "reasoning_end_token_ids", None) or ()
+    implicit = tuple(sorted({*ends} - ({*end} if len(end) == 1 else set())))
+    return Markers(
+        start=start,
+        end=end,
+        start_text=tokenizer.decode(start, skip_special_tokens=False),
+        end_text=tokenizer.decode(end, skip_special_tokens=False),
+        implicit=implicit,
+        implicit_text=tuple(
+            tokenizer.decode([token], skip_special_tokens=False) for token in implicit
+        ),
+    )
+
+
+def _boundaries(parser: Any) -> frozenset[int]:
+    """The tokens at which the parser knows that a turn begins or ends."""
+    engine = getattr(parser, "_parser_engine", None)
+    named = getattr(engine, "_turn_boundary_token_ids", None)
+    return frozenset(named or ())
+
+
+def _header(tokenizer: Any, chat_template: str | None, markers: Markers) -> tuple[int, ...]:
+    """The tokens that the chat template begins the assistant's turn with, up to any marker."""
+
+    def render(begun: bool) -> str:
+        options = {} if chat_template is None else {"chat_template": chat_template}
+        text: str = tokenizer.apply_chat_template(
+            _CHAT, add_generation_prompt=begun, tokenize=False, **options
+        )
+        return text
+
+    try:
+        before, whole = render(False), render(True)
+    except Exception:  # whatever a template raises that wants other messages; or there is none
+        return ()
+    if not whole.startswith(before):
+        return ()
+    header = whole.removeprefix(before)
+    for marker in (markers.start_text, markers.end_text):
+        header = header.partition(marker)[0]
+    return tuple(tokenizer.encode(header, add_special_tokens=False)) if header else ()
+
+
+def closing_tokens(vllm_config: Any) -> tuple[int, ...]:
+    """The tokens put in to close the thinking phase: vLLM's `reasoning_end_str`.
+
+    They end in the parser's own marker, and may begin with a phrase that leads over to the answer.
+    """
+    return tuple(vllm_config.reasoning_config.reasoning_end_token_ids)
+
+
+def stop_tokens(config: Any, tokenizer: Any) -> tuple[int, ...]:
+    """The tokens each of which ends a response: the tokenizer's, and the generation config's."""
+    named = config.try_get_generation_config().get("eos_token_id")
+    ids = {named} if isinstance(named, int) else set(named or ())
+    if tokenizer.eos_token_id is not None:
+        ids.add(tokenizer.eos_token_id)
+    return tuple(sorted(ids))
