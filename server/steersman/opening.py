@@ -126,7 +126,7 @@ def _shipped(options: SteeringOptions, kind: str) -> Path | None:
 def _thinking_methods(engine: EngineClient) -> tuple[str, ...]:
     """What the governor can do: only the last pipeline stage knows what moves a strength."""
     stages = engine.vllm_config.parallel_config.pipeline_parallel_size
-    return ("budget", "min", "exit", "loop", *(("balance",) if stages == 1 else ()))
+    return ("budget", "min", "exit", "certainty", "loop", *(("balance",) if stages == 1 else ()))
 
 
 class RowHost(Protocol):

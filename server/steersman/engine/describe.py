@@ -23,6 +23,7 @@ def describe(engine: EngineClient, names: tuple[str, ...], limits: Limits) -> Ca
         model=describe_model(config, names),
         thinking_tokens=markers_of(engine.vllm_config, engine.renderer.get_tokenizer()),
         greedy_by_default=sampling.get("temperature") == 0,
+        grammar_in_thinking=engine.vllm_config.structured_outputs_config.enable_in_reasoning,
         limits=limits,
     )
 

@@ -1,5 +1,6 @@
 """What the governor did and the monitor saw, read from the track of a line."""
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -121,13 +122,20 @@ def entropy(track: Track, markers: Markers | None, *, opened: bool, tokens: bool
     phases = phase_entropies(track, markers, opened=opened)
     thinking, answer = _phase(phases["thinking"]), _phase(phases["answer"])
     # PEAR, arXiv 2510.08026: H_think - a H_answer, here with a = 1 and cut off at 0.
-    pear = (thinking.mean if thinking else 0.0) - (answer.mean if answer else 0.0)
+    pear = _mean(thinking) - _mean(answer)
     return Entropy(
         thinking=thinking,
         answer=answer,
-        pear=round(max(0.0, pear), _DIGITS),
+        pear=round(0.0 if pear < 0 else pear, _DIGITS),  # NaN stays
         tokens=_listed(track.token_ids, track.values) if tokens else None,
     )
+
+
+def _mean(phase: PhaseEntropy | None) -> float:
+    """The mean of a phase, 0 for one without tokens, NaN where the model's numbers overflowed."""
+    if phase is None:
+        return 0.0
+    return math.nan if phase.mean is None else phase.mean
 
 
 def _phase(entropies: NDArray[np.float64]) -> PhaseEntropy | None:

@@ -12,6 +12,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from steersman.engine.client import ControlledEngine
 from steersman.engine.reports import Reports
 from steersman.plan import Plan
+from steersman.request import Endpoint, Request
 from steersman.scope import CONTROL, ControlScope
 from steersman_client import FirstFinish
 
@@ -24,6 +25,9 @@ class ScriptedClient:
     """Each request yields a token a tick, as many as its seed says, until it is aborted."""
 
     model_config = SimpleNamespace(max_model_len=100)
+    vllm_config = SimpleNamespace(
+        structured_outputs_config=SimpleNamespace(enable_in_reasoning=False)
+    )
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -65,8 +69,19 @@ class ScriptedClient:
                 return
 
 
-def plan(search: FirstFinish | None, *, prompts: int = 1, max_tokens: int = 100) -> Plan:
-    return Plan(profile=None, steering=None, search=search, prompts=prompts, max_tokens=max_tokens)
+STREAM = Request(Endpoint.CHAT, stream=True)
+
+
+def plan(search: FirstFinish | None, request: Request = STREAM, **fields: Any) -> Plan:
+    return Plan(
+        profile=None,
+        steering=None,
+        search=search,
+        prompts=request.prompts,
+        max_tokens=100,
+        request=request,
+        **fields,
+    )
 
 
 @pytest.fixture
