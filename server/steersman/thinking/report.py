@@ -157,7 +157,8 @@ def _percentile(ordered: NDArray[np.float64], share: float) -> float:
     place = share * (len(ordered) - 1)
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
-    return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
+    low, high = float(ordered[below]), float(ordered[above])
+    return low + (place - below) * (high - low)
 
 
 def _listed(
