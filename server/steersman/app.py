@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from argparse import Namespace
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from vllm.entrypoints.launchers.api_server.entry import build_async_engine_clien
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.launcher import serve_http, setup_server
 from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
+from vllm.entrypoints.openai.models.serving import ModelList, OpenAIServingModels
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
@@ -100,7 +102,7 @@ async def assemble(
 
     Args:
         engine: vLLM's running engine client.
-        args: vLLM's serve arguments. Model aliases for the profiles are added to them.
+        args: vLLM's serve arguments.
         presets: The server's profiles.
         options: Steersman's own.
 
@@ -122,7 +124,6 @@ async def assemble(
         encode=lambda text: tokenizer.encode(text, add_special_tokens=False),
     )
     planner.check_profiles()
-    args.served_model_name = [*names, *(f"{name}:{preset}" for name in names for preset in presets)]
     api_keys = _api_keys(args)
     if api_keys and options.steering and options.steering.admin_key:
         # So that vLLM's authentication, which stands before all routes, lets the admin through.
@@ -141,12 +142,36 @@ async def assemble(
     openapi.describe_control(app)
     controlled = ControlledEngine(engine, reasoning, reports)
     await init_app_state(controlled, app.state, args, tasks)
+    _list_profiles(app.state.openai_serving_models, names, presets)
     # Appended, so innermost: authentication and CORS come before any control is looked at.
     app.user_middleware.append(
         Middleware(ControlMiddleware, planner=planner, metrics=Metrics(registry, desk), desk=desk)
     )
     app.middleware_stack = app.build_middleware_stack()
     return app
+
+
+def _list_profiles(
+    models: OpenAIServingModels, names: Sequence[str], presets: Iterable[str]
+) -> None:
+    """Have `/v1/models` list the names with a profile, which the middleware alone understands.
+
+    vLLM must not: a request that came to it under such a name would be served without control.
+    """
+    plain = models.show_available_models
+    suffixes = tuple(presets)
+
+    async def show() -> ModelList:
+        listed = await plain()
+        listed.data += [
+            card.model_copy(update={"id": f"{card.id}:{suffix}"})
+            for card in listed.data
+            if card.id in names
+            for suffix in suffixes
+        ]
+        return listed
+
+    models.show_available_models = show
 
 
 def _api_keys(args: Namespace) -> list[str]:

@@ -67,6 +67,9 @@ class Capabilities(_Value):
     """Token sequences around the thinking phase; null for a model without one."""
     greedy_by_default: bool
     """Whether a request that names no temperature decodes greedily."""
+    grammar_in_thinking: bool = False
+    """Whether a grammar binds the thinking too (vLLM's `enable_in_reasoning`): a request with one
+    then leaves no room for `control.thinking`."""
     steering: Steering | None = None
     """Null if the server was started without steering."""
     methods: Methods = Methods()

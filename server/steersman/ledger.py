@@ -176,8 +176,12 @@ class Ledger:
         balance = steering.balance if steering else None
         thinking = self.thinking(governing, markers, balance) if governing and markers else ()
         entropies = self._entropies(monitor, markers) if monitor else ()
+        limits = self._limits()
         applied = Applied(
             profile=profile,
+            max_tokens=limits[0] if limits else None,
+            max_tokens_by_choice=limits if len(set(limits)) > 1 else None,
+            seeds=self._seeds(),
             steer=self._steer(steering) if steering else (),
             thinkedit=steering.edit.applied(self.edited) if steering and steering.edit else None,
             edits=tuple(edits),
@@ -218,6 +222,20 @@ class Ledger:
             for line in run.returned
             if line.track is not None
         )
+
+    def _limits(self) -> tuple[int, ...]:
+        """Token limits of the returned lines."""
+        return tuple(
+            run.branch_max_tokens
+            for run in self.runs
+            for _ in run.returned
+            if run.branch_max_tokens is not None
+        )
+
+    def _seeds(self) -> tuple[int, ...] | None:
+        """Seeds of the returned lines; None if the request names none."""
+        seeds = [line.seed for run in self.runs for line in run.returned]
+        return tuple(seed for seed in seeds if seed is not None) or None
 
     def _entropies(self, monitor: Monitor, markers: Markers | None) -> tuple[Entropy, ...]:
         return tuple(

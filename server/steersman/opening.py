@@ -109,7 +109,7 @@ async def open_desk(
     methods = Methods(
         steer=("add",),
         thinkedit=("project",) if edits is not None else (),
-        thinking=_thinking_methods(engine),
+        thinking=thinking_methods(engine),
         monitor=("entropy",),
     )
     known = capabilities.model_copy(update={"steering": steering, "methods": methods})
@@ -123,10 +123,10 @@ def _shipped(options: SteeringOptions, kind: str) -> Path | None:
     return options.shipped / kind
 
 
-def _thinking_methods(engine: EngineClient) -> tuple[str, ...]:
+def thinking_methods(engine: EngineClient) -> tuple[str, ...]:
     """What the governor can do: only the last pipeline stage knows what moves a strength."""
     stages = engine.vllm_config.parallel_config.pipeline_parallel_size
-    return ("budget", "min", "exit", "loop", *(("balance",) if stages == 1 else ()))
+    return ("budget", "min", "exit", "certainty", "loop", *(("balance",) if stages == 1 else ()))
 
 
 class RowHost(Protocol):

@@ -27,6 +27,11 @@ _HOW_TO_START = {
 }
 """Parts of a control that a server can do if it is started for them."""
 
+MOST_STOPS = 48
+"""Stop tokens of a request's own that the governor can know beside the model's."""
+
+_ANY = Request(Endpoint.CHAT)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -41,6 +46,7 @@ class Plan:
         governing: How its thinking phase is governed; None for not at all.
         monitor: What is reported of the entropy; None for nothing.
         markers: The model's thinking markers; None for a model without a thinking phase.
+        request: The facts that it was made from.
 
     """
 
@@ -52,6 +58,7 @@ class Plan:
     governing: Governing | None = None
     monitor: Monitor | None = None
     markers: Markers | None = None
+    request: Request = _ANY
 
     def branches(self, choices: int) -> int:
         """Engine requests for one prompt of which `choices` responses are returned."""
@@ -124,6 +131,7 @@ class Planner:
             governing=governing,
             monitor=spec.monitor,
             markers=self.capabilities.thinking_tokens,
+            request=request,
         )
         self._check_limits(plan, request)
         return plan
@@ -230,6 +238,20 @@ class Planner:
             raise ControlError(
                 "thinking_token_budget is vLLM's own budget: leave it out, or control.thinking",
                 param="thinking_token_budget",
+            )
+        if request.grammar is not None and self.capabilities.grammar_in_thinking:
+            part = ".budget" if governed.budget is not None else ""
+            raise ControlError(
+                f"{request.grammar} is a grammar, which binds the thinking too on this server "
+                "(enable_in_reasoning), so that nothing can close it: leave out control.thinking "
+                f"or {request.grammar}",
+                param=f"control.thinking{part}",
+            )
+        if request.stop_token_ids > MOST_STOPS:
+            raise ControlError(
+                f"{request.stop_token_ids} tokens end this response: beside control.thinking it "
+                f"may be up to {MOST_STOPS}",
+                param="stop_token_ids",
             )
         if search is None or governed.budget is None:
             return

@@ -1,9 +1,7 @@
 """The facts of an OpenAI request body that a plan depends on."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
 
 
 class Endpoint(StrEnum):
@@ -14,14 +12,9 @@ class Endpoint(StrEnum):
     RESPONSES = "/v1/responses"
 
 
-MAX_TOKENS_FIELDS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the rest of the body says.
-
-    A field of the wrong type counts as absent here: vLLM's own schema refuses the body later.
+    """What the rest of the body says, as the engine will understand it.
 
     Attributes:
         endpoint: Where the request came in.
@@ -34,6 +27,8 @@ class Request:
         background: The Responses API's background mode.
         embeddings: Whether some prompts are given as embeddings.
         thinking_token_budget: Whether vLLM's own budget of the thinking phase is set.
+        grammar: The field that binds the output to a grammar; None if none does.
+        stop_token_ids: Tokens that the request names as ends of its response.
 
     """
 
@@ -48,37 +43,5 @@ class Request:
     background: bool = False
     embeddings: bool = False
     thinking_token_budget: bool = False
-
-    @classmethod
-    def of(cls, endpoint: Endpoint, body: Mapping[str, Any]) -> Self:
-        field = next((f for f in MAX_TOKENS_FIELDS if _integer(body.get(f)) is not None), None)
-        temperature = body.get("temperature")
-        return cls(
-            endpoint=endpoint,
-            stream=body.get("stream") is True,
-            prompts=_prompts(body) if endpoint is Endpoint.COMPLETIONS else 1,
-            choices=_integer(body.get("n")) or 1,
-            max_tokens=_integer(body.get(field)) if field else None,
-            max_tokens_field=field or "max_tokens",
-            temperature=temperature if isinstance(temperature, int | float) else None,
-            beam_search=body.get("use_beam_search") is True,
-            background=body.get("background") is True,
-            embeddings=body.get("prompt_embeds") is not None,
-            thinking_token_budget=body.get("thinking_token_budget") is not None,
-        )
-
-
-def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _prompts(body: Mapping[str, Any]) -> int:
-    """Prompts of a completion: texts (or token ids) and embeddings, each one or a list of them."""
-    return max(1, _count(body.get("prompt")) + _count(body.get("prompt_embeds")))
-
-
-def _count(prompt: object) -> int:
-    # One prompt may itself be a list: of token ids.
-    if isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
-        return len(prompt)
-    return int(prompt is not None)
+    grammar: str | None = None
+    stop_token_ids: int = 0

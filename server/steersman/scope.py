@@ -58,3 +58,7 @@ class ControlScope:
 
 CONTROL: ContextVar[ControlScope | None] = ContextVar("steersman_control", default=None)
 """Set by the middleware for the request's own task and every task that it starts."""
+
+REFUSED: ContextVar[bool] = ContextVar("steersman_refused", default=False)
+"""Set while vLLM answers a request that has a control and was not planned, as vLLM refuses it:
+nothing may be generated for it."""

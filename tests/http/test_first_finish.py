@@ -117,7 +117,18 @@ def test_lines_at_the_token_limit_are_the_fallback(client: Steersman) -> None:
     assert answer.choices[0].finish_reason == "length"
     assert search.decided_by == "fallback"
     assert search.cancelled == 0
-    assert search.branch_max_tokens == 4
+    assert search.branch_max_tokens == receipt_of(answer).applied.max_tokens == 4
+
+
+def test_a_plain_request_says_what_it_ran_under(client: Steersman) -> None:
+    answer = client.chat.completions.create(
+        model=MODEL, messages=HELLO, n=3, seed=5, max_tokens=4, control=ControlSpec()
+    )
+    receipt, usage = receipt_of(answer), answer.usage
+    assert usage is not None
+    assert (receipt.applied.max_tokens, receipt.applied.seeds) == (4, (5, 6, 7))
+    # No whole block of so short a prompt is shared.
+    assert receipt.compute.prefill_tokens == 3 * usage.prompt_tokens
 
 
 def test_several_prompts_have_one_receipt(client: Steersman) -> None:
@@ -158,16 +169,16 @@ def test_the_leader_is_shown_to_a_client_that_asks(client: Steersman) -> None:
     )
     leaders: list[Leader] = []
     contents: list[str] = []
-    ids: set[str] = set()
+    heads: set[tuple[str, int, str]] = set()
     for chunk in stream:
-        ids.add(chunk.id)
+        heads.add((chunk.id, chunk.created, chunk.model))
         if chunk.leader is not None:
             leaders.append(chunk.leader)
             assert chunk.choices[0].delta.content is None
         elif chunk.choices:
             contents.append(chunk.choices[0].delta.content or "")
     assert len(leaders) > 1
-    assert len(ids) == 1
+    assert len(heads) == 1
     shown = "".join(leader.text for leader in leaders if leader.branch == leaders[0].branch)
     assert shown.strip()
     assert "".join(contents)

@@ -10,7 +10,7 @@ from steersman.steering.plan import PlannedEdit, Steering
 from steersman.thinking.governing import Governing
 from steersman.trajectory.line import Line, Piece
 from steersman.trajectory.track import Track, Value
-from steersman_client import AppliedEdit, Monitor, Receipt
+from steersman_client import Applied, AppliedEdit, Monitor, Receipt
 from tests.unit.servers import MARKERS
 
 
@@ -52,6 +52,30 @@ def test_a_plain_run_returns_all_that_it_sampled() -> None:
     receipt = ledger.receipt(profile=None, search=None)
     assert receipt.applied.search is None
     assert receipt.compute.returned_tokens == receipt.compute.sampled_tokens == 6
+
+
+def test_limits_and_seeds_of_what_is_returned() -> None:
+    ledger = Ledger()
+    for limit, seeds in ((9, (5, 6)), (7, (5, 6))):
+        run = ledger.open(2)
+        run.branch_max_tokens = limit
+        for line, seed in zip(run.lines, seeds, strict=True):
+            line.seed = seed
+    applied = ledger.receipt(profile=None, search=None).applied
+    assert (applied.max_tokens, applied.max_tokens_by_choice) == (9, (9, 9, 7, 7))
+    assert applied.seeds == (5, 6, 5, 6)
+    ledger.runs[1].branch_max_tokens = 9
+    for run in ledger.runs:
+        run.outcome = Outcome((run.lines[1],), "first")
+    applied = ledger.receipt(profile=None, search="first_finish").applied
+    assert (applied.max_tokens, applied.max_tokens_by_choice, applied.seeds) == (9, None, (6, 6))
+
+
+def test_without_a_seed_there_is_none_to_name() -> None:
+    ledger = Ledger()
+    assert ledger.receipt(profile=None, search=None).applied == Applied()
+    ledger.open(1).branch_max_tokens = 4
+    assert ledger.receipt(profile=None, search=None).applied == Applied(max_tokens=4)
 
 
 def test_running_lines_are_neither_finished_nor_cancelled() -> None:

@@ -1,9 +1,12 @@
 """The rows for edits, as a store puts edits there."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from steersman import opening
 from steersman.edits.edit import Edit, EditError
 from steersman.opening import EditRows
 from tests.unit.edits import made_up
@@ -36,6 +39,17 @@ class Ranks:
 
     async def unload_edit(self, digest: str) -> None:
         self.edits.remove(digest)
+
+
+def test_everything_that_the_governor_does_is_listed() -> None:
+    def engine(stages: int) -> Any:
+        config = SimpleNamespace(pipeline_parallel_size=stages)
+        return SimpleNamespace(vllm_config=SimpleNamespace(parallel_config=config))
+
+    # What a thinking phase can be told, other than how much of it there is and what follows it.
+    shared = {"budget", "min", "exit", "certainty", "loop"}
+    assert set(opening.thinking_methods(engine(1))) == {*shared, "balance"}
+    assert set(opening.thinking_methods(engine(2))) == shared
 
 
 async def test_rows_that_requests_still_use_are_not_given_away(tmp_path: Path) -> None:

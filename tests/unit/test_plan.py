@@ -137,10 +137,9 @@ def test_limits_are_met_exactly() -> None:
 
 def test_an_empty_control_is_a_plain_plan() -> None:
     for control in (None, {}):
-        plan = planner().plan(control, Request(Endpoint.CHAT, choices=3))
-        assert plan == Plan(
-            profile=None, steering=None, search=None, prompts=1, max_tokens=1000, markers=MARKERS
-        )
+        request = Request(Endpoint.CHAT, choices=3)
+        plan = planner().plan(control, request)
+        assert plan == Plan(None, None, None, 1, 1000, markers=MARKERS, request=request)
         assert plan.method == "plain"
         assert plan.branches(3) == 3
 

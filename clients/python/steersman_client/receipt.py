@@ -1,8 +1,17 @@
 """The `control` field of a response: what was really done, and everything it cost."""
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Measured = Annotated[float | None, BeforeValidator(_finite)]
+"""A measured number; null where the model's numbers overflowed, since JSON has no NaN."""
 
 
 class _Part(BaseModel):
@@ -80,12 +89,12 @@ class AppliedBalance(_Part):
     digest: str
     """Of the vector's content."""
     law: str
-    mean_strength: float | None = None
+    mean_strength: Measured = None
     """Over the thinking tokens of this choice; null if there were none."""
     tokens: int
     """Tokens of this choice that the vector was added to, counted in the engine. Tokens read from
     the prefix cache count."""
-    track: tuple[tuple[int, float], ...] = ()
+    track: tuple[tuple[int, Measured], ...] = ()
     """(index of a generated token, strength from it on): at the first thinking token, and wherever
     the strength changed."""
 
@@ -114,6 +123,13 @@ class Applied(_Part):
     """The controls that took effect."""
 
     profile: str | None = None
+    max_tokens: int | None = None
+    """Token limit that the first returned choice ran under, whoever set it; null if none ran."""
+    max_tokens_by_choice: tuple[int, ...] | None = None
+    """Those of all returned choices, in the order of the response; null where they are the same."""
+    seeds: tuple[int, ...] | None = None
+    """Seeds that the returned choices ran with, in the order of the response; null if the request
+    named none."""
     steer: tuple[AppliedSteer, ...] = ()
     thinkedit: AppliedThinkEdit | None = None
     edits: tuple[AppliedEdit, ...] = ()
@@ -143,9 +159,9 @@ class Compute(_Part):
 class PhaseEntropy(_Part):
     """Entropy of the tokens of one phase, in nats."""
 
-    mean: float
-    p95: float
-    max: float
+    mean: Measured = None
+    p95: Measured = None
+    max: Measured = None
     tokens: int
     """Tokens of the phase; markers belong to neither."""
 
@@ -156,10 +172,10 @@ class Entropy(_Part):
 
     thinking: PhaseEntropy | None = None
     answer: PhaseEntropy | None = None
-    pear: float | None = None
+    pear: Measured = None
     """max(0, mean of the thinking phase - mean of the answer), in nats (PEAR, arXiv 2510.08026,
     with its weight 1); a phase without tokens counts as 0. Null if thinking was not closed."""
-    tokens: tuple[tuple[int, float, float], ...] | None = None
+    tokens: tuple[tuple[int, Measured, Measured], ...] | None = None
     """(id, log-probability, entropy) of each generated token, markers included, with
     `monitor.tokens`."""
 
@@ -191,8 +207,8 @@ class Live(_Part):
     index: int
     """Of the choice."""
     phase: Literal["thinking", "answer"]
-    entropy: float
+    entropy: Measured = None
     """Mean of this phase so far, in nats; 0 before its first token."""
-    tokens: tuple[tuple[int, float, float], ...] | None = None
+    tokens: tuple[tuple[int, Measured, Measured], ...] | None = None
     """(id, log-probability, entropy) of each token since the last report, with
     `monitor.tokens`."""

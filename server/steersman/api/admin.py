@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 
 from steersman.api import body
+from steersman.api.refusal import Refusal
 from steersman.artifacts.artifact import ArtifactError, UnknownArtifactError
 from steersman.artifacts.directory import DirectoryError
 from steersman.errors import ControlError
@@ -28,7 +28,7 @@ class ArtifactRoute(APIRoute):
                 refusal = ControlError(error.message, param=error.field, status=_status(error))
             except ControlError as error:
                 refusal = error
-            return JSONResponse(refusal.body(), refusal.status, refusal.headers)
+            return Refusal(refusal)
 
         return answer
 

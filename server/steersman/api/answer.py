@@ -67,10 +67,18 @@ class Answer:
             self.complete = not message.get("more_body", False)
             await self._send(message)
 
-    async def interject(self, data: bytes) -> None:
-        """Send a whole event of our own between two of the stream's."""
+    async def interject(self, data: bytes, created: int | None = None) -> None:
+        """Send a whole event of our own between two of the stream's.
+
+        Args:
+            data: The event.
+            created: When the stream began, if the event says so: all later ones will say the same.
+
+        """
         async with self._lock:
-            if self.streaming:
+            if self._stream is not None and not self.complete:
+                if created is not None:
+                    self._stream.created = created
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def _begin(self, message: Message) -> None:

@@ -12,7 +12,7 @@ from steersman.errors import ControlError
 
 _MENTION = re.compile(
     rb'"control"'
-    rb'|"model"\s*:\s*"[^"]*:'  # a model suffix
+    rb'|"model"\s*:\s*"(?:[^"\\]|\\.)*:'  # a model suffix
     rb"|\\u00[3467]"  # either of them, written with JSON escapes
     rb"|\x00",  # or in UTF-16 or UTF-32, which JSON parsers detect
     re.IGNORECASE,
@@ -42,6 +42,16 @@ class Controlled:
     control: object
     profile_suffix: str | None
     rest: dict[str, Any]
+
+    def written(self) -> bytes:
+        """The rest as JSON, of which vLLM reads the very same values as of the body that came.
+
+        Raises:
+            RecursionError: It is nested too deeply.
+
+        """
+        # Not escaped: an escaped pair of lone surrogates would be read as one character.
+        return json.dumps(self.rest, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 async def read(receive: Receive, limit: int) -> bytes | None:
@@ -88,17 +98,26 @@ def take_control(
         profiles: Names that a suffix may have.
 
     Raises:
-        ControlError: A served model with a suffix that is no profile.
+        ControlError: A served model with a suffix that is no profile, or two controls.
 
     """
     if not _MENTION.search(body):
         return None
+    members: list[tuple[str, Any]] = []
+
+    def read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal members
+        members = pairs  # the outermost object comes last
+        return dict(pairs)
+
     try:
-        rest = json.loads(body)
+        rest = json.loads(body, object_pairs_hook=read_object)
     except (ValueError, RecursionError):
         return None  # vLLM says what is wrong with it
     if not isinstance(rest, dict):
         return None
+    if sum(name == "control" for name, _ in members) > 1:
+        raise ControlError("control is given more than once", param="control")
     control = rest.pop("control", None)
     suffix = _take_suffix(rest, model_names, profiles)
     if control is None and suffix is None:

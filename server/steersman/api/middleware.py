@@ -6,23 +6,24 @@ Requests without a control pass through untouched.
 
 import asyncio
 import contextlib
-import json
 import uuid
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from steersman.api import body, progress
+from steersman.api import body, facts, progress
 from steersman.api.answer import Answer
 from steersman.api.body import Controlled
 from steersman.api.live import LiveValues
+from steersman.api.progress import ChunkHead
+from steersman.api.refusal import Refusal
 from steersman.errors import ControlError
 from steersman.observe.metrics import Metrics
 from steersman.plan import Plan, Planner
 from steersman.request import Endpoint, Request
-from steersman.scope import CONTROL, ControlScope
+from steersman.scope import CONTROL, REFUSED, ControlScope
 from steersman.steering.desk import Desk
 
 
@@ -61,7 +62,10 @@ class ControlMiddleware:
                 if controlled is None:
                     await self._app(scope, body.replay(content, receive), send)
                     return
-                request = _facts(scope, controlled)
+                request, rest = _facts(scope, controlled), _written(controlled)
+                if request is None or rest is None:
+                    await self._refused(scope, content if rest is None else rest, receive, send)
+                    return
                 plan = self._planner.plan(
                     controlled.control, request, profile_suffix=controlled.profile_suffix
                 )
@@ -69,24 +73,24 @@ class ControlMiddleware:
                     await taken.enter_async_context(self._desk.taken(plan.steering))
             except ControlError as error:
                 self._metrics.refused()
-                response = JSONResponse(error.body(), error.status, error.headers)
-                await response(scope, receive, send)
+                await Refusal(error)(scope, receive, send)
                 return
-            await self._run(plan, request, controlled, scope, receive, send)
+            scope = _sized(scope, rest)
+            head = self._chunk_head(plan, controlled.rest, scope)
+            await self._run(plan, head, scope, body.replay(rest, receive), send)
+
+    async def _refused(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
+        """Have vLLM say what is wrong with a request that could not be planned."""
+        token = REFUSED.set(True)
+        try:
+            await self._app(_sized(scope, content), body.replay(content, receive), send)
+        finally:
+            REFUSED.reset(token)
 
     async def _run(
-        self,
-        plan: Plan,
-        request: Request,
-        controlled: Controlled,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
+        self, plan: Plan, head: ChunkHead | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        content = json.dumps(controlled.rest, ensure_ascii=False).encode()
-        headers = MutableHeaders(raw=list(scope["headers"]))
-        headers["content-length"] = str(len(content))
-        request_id = headers.setdefault("x-request-id", uuid.uuid4().hex)
+        request = plan.request
         control = ControlScope(plan)
         if self._desk is not None:
             control = ControlScope(plan, edits=self._desk.applied_edits)
@@ -96,24 +100,22 @@ class ControlMiddleware:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if plan.search is not None and request.stream:
-                    reporter = progress.report(
-                        control,
-                        answer,
-                        plan.search,
-                        endpoint=request.endpoint,
-                        request_id=request_id,
-                        model=str(controlled.rest.get("model")),
-                    )
+                    reporter = progress.report(control, answer, head)
                     await stack.enter_async_context(_beside(reporter))
-                await self._app(
-                    {**scope, "headers": headers.raw},
-                    body.replay(content, answer.receive),
-                    answer.send,
-                )
+                await self._app(scope, answer.receive, answer.send)
         finally:
             CONTROL.reset(token)
             # A step can end many requests: their answers go out before the first is counted.
             asyncio.get_running_loop().call_soon(self._count, control, _outcome(answer))
+
+    def _chunk_head(self, plan: Plan, rest: Mapping[str, Any], scope: Scope) -> ChunkHead | None:
+        """What the chunks of a stream that shows its leader begin with; None for any other."""
+        if plan.search is None or not plan.search.stream_leader or not plan.request.stream:
+            return None
+        names, model = self._planner.capabilities.model.names, rest.get("model")
+        # vLLM answers under its first name, or under that of an adapter.
+        shown = names[0] if not model or model in names else str(model)
+        return ChunkHead(plan.request.endpoint, _request_id(scope, rest), shown)
 
     def _count(self, control: ControlScope, outcome: str) -> None:
         self._metrics.closed(control.plan.method, control.ledger, outcome)
@@ -121,21 +123,55 @@ class ControlMiddleware:
 
 
 def _may_hold_control(scope: Scope) -> bool:
+    """Whether to look into a body, which is JSON whatever its headers call it, unless a form."""
     return (
         scope["type"] == "http"
         and scope["method"] == "POST"
-        and Headers(scope=scope).get("content-type", "").startswith("application/json")
+        and not Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
     )
 
 
-def _facts(scope: Scope, controlled: Controlled) -> Request:
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
-    if path not in set(Endpoint):
-        raise ControlError(
-            f"{path} does not take control; these do: {', '.join(Endpoint)}",
-            param="control" if controlled.profile_suffix is None else "model",
-        )
-    return Request.of(Endpoint(path), controlled.rest)
+def _facts(scope: Scope, controlled: Controlled) -> Request | None:
+    """The facts of a body; None if vLLM does not take the request.
+
+    Raises:
+        ControlError: It takes the request, and no control.
+
+    """
+    path, root = scope["path"], scope.get("root_path", "")
+    if root and path.startswith(f"{root}/"):
+        path = path[len(root) :]
+    if path in set(Endpoint):
+        return facts.read(Endpoint(path), controlled.rest)
+    if path.endswith("/"):
+        return None  # no route does: vLLM names the path without the slash
+    raise ControlError(
+        f"{path} does not take control; these do: {', '.join(Endpoint)}",
+        param="control" if controlled.profile_suffix is None else "model",
+    )
+
+
+def _written(controlled: Controlled) -> bytes | None:
+    """The body for vLLM; None if it is nested so deeply that vLLM cannot read it either."""
+    try:
+        return controlled.written()
+    except RecursionError:
+        return None
+
+
+def _sized(scope: Scope, content: bytes) -> Scope:
+    headers = MutableHeaders(raw=list(scope["headers"]))
+    headers["content-length"] = str(len(content))
+    return {**scope, "headers": headers.raw}
+
+
+def _request_id(scope: Scope, rest: Mapping[str, Any]) -> str:
+    """The id under which vLLM answers; where it would draw one, that is done here."""
+    headers = MutableHeaders(raw=scope["headers"])
+    named = rest.get("request_id")
+    if "x-request-id" not in headers and isinstance(named, str):
+        return named
+    return headers.setdefault("x-request-id", uuid.uuid4().hex)
 
 
 def _outcome(answer: Answer) -> str:

@@ -40,6 +40,9 @@ class ReceiptStream:
         self._live = live
         self._rest = b""
         self._held = b""
+        self.created: int | None = None
+        """When the stream began, in seconds, where a chunk of ours has said so; else vLLM's word
+        stands."""
         self.answered = False
         """Whether the stream ended in an answer, and not in an error event or a cut."""
 
@@ -54,6 +57,8 @@ class ReceiptStream:
 
     def _pass(self, event: bytes) -> bytes:
         released, self._held = self._held, b""
+        if self.created is not None and event.startswith(_DATA):
+            event = _with_created(event, self.created)
         if event.startswith(_DONE):
             self.answered = bool(released)
             return _with_receipt(released, self._receipt, ()) + event + b"\n\n"
@@ -88,13 +93,21 @@ def _with_live(event: bytes, live: Callable[[dict[str, Any]], bool]) -> bytes:
     return _written(head, chunk) if live(chunk) else event
 
 
+def _with_created(event: bytes, created: int) -> bytes:
+    head, chunk = _parsed(event)
+    if "created" not in chunk:
+        return event
+    return _written(head, {**chunk, "created": created})
+
+
 def _parsed(event: bytes) -> tuple[bytes, dict[str, Any]]:
     head, mark, data = event.partition(b"data: ")
     return head + mark, json.loads(data)
 
 
 def _written(head: bytes, chunk: dict[str, Any]) -> bytes:
-    return head + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(chunk, ensure_ascii=False, separators=(",", ":"))
+    return head + text.encode("utf-8", "backslashreplace")  # lone surrogates, as JSON escapes them
 
 
 def _put_receipt(body: dict[str, Any], receipt: Receipt, path: tuple[str, ...]) -> None:

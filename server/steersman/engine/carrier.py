@@ -27,6 +27,7 @@ class Carrier:
         opened: Whether the prompt leaves the thinking phase open.
         begun: Generated tokens that a request begins after: they are read with its prompt.
         stops: Tokens each of which ends a response of the model.
+        vocabulary: Tokens that the model has.
         longest: Tokens that a prompt and its response can have.
 
     """
@@ -39,6 +40,7 @@ class Carrier:
     opened: bool = False
     begun: int = 0
     stops: Sequence[int] = ()
+    vocabulary: int = 2**31
     longest: int = 0
 
     @property
@@ -108,4 +110,5 @@ class Carrier:
         """The tokens each of which ends a response: the model's, unless they are ignored, and the
         request's own."""
         model = () if params.ignore_eos else self.stops
-        return tuple(sorted({*model, *(params.stop_token_ids or ())}))
+        named = {*model, *(params.stop_token_ids or ())}
+        return tuple(sorted(token for token in named if 0 <= token < self.vocabulary))

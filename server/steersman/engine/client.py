@@ -13,9 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 from vllm.engine.protocol import EngineClient
+from vllm.exceptions import VLLMValidationError
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
+from steersman.engine.arrival import check_arrival
 from steersman.engine.carrier import Carrier
 from steersman.engine.lines import Call, EngineLines, prefill_tokens, replay
 from steersman.engine.probes import Probes
@@ -23,7 +25,7 @@ from steersman.engine.reasoning import Reasoning, closing_tokens
 from steersman.engine.reports import Reports
 from steersman.ledger import Run
 from steersman.plan import Plan
-from steersman.scope import CONTROL, ControlScope
+from steersman.scope import CONTROL, REFUSED, ControlScope
 from steersman.search.first_finish import Rules, first_finish
 from steersman.steering.configuration import KEY
 from steersman.trajectory.line import Line
@@ -64,16 +66,29 @@ class ControlledEngine:
 
         Raises:
             ValueError: The request carries what only this class may put there.
+            VLLMValidationError: The call is not what was planned, or was not planned at all.
 
         """
         if KEY in (sampling_params.extra_args or ()):
             raise ValueError(f"vllm_xargs.{KEY} is reserved")
+        if REFUSED.get():
+            raise VLLMValidationError(
+                "this request could not be planned: its control would be ignored",
+                parameter="control",
+            )
         control = CONTROL.get()
         if control is None:
             outputs: AsyncGenerator[RequestOutput, None] = self._engine.generate(
                 prompt, sampling_params, request_id, **options
             )
             return outputs
+        grammars = self._engine.vllm_config.structured_outputs_config
+        check_arrival(
+            control,
+            prompt,
+            sampling_params,
+            grammar_in_thinking=grammars.enable_in_reasoning,
+        )
         carrier = self._carrier(control.plan, prompt, options.get("reasoning_parser_kwargs"))
         run = control.ledger.open(control.plan.branches(sampling_params.n), carrier.opened)
         run.stops = frozenset(carrier.stops_of(sampling_params))
@@ -83,8 +98,10 @@ class ControlledEngine:
         if control.plan.search is not None:
             return self._first_finish(control.plan.search, run, call, carrier)
         probes = self._probes(call, carrier)
-        if probes is not None and params.output_kind is not RequestOutputKind.DELTA:
-            return self._followed(run, probes)
+        # In one output of several choices vLLM says of one only what was in the prefix cache.
+        followed = probes is not None or params.n > 1
+        if followed and params.output_kind is not RequestOutputKind.DELTA:
+            return self._followed(run, call, carrier, probes)
         return self._plain(run, call, carrier, probes)
 
     def _carrier(self, plan: Plan, prompt: Any, parser_kwargs: Mapping[str, Any] | None) -> Carrier:
@@ -97,6 +114,7 @@ class ControlledEngine:
             origin=len(token_ids),
             opened=self._reasoning.opens(token_ids, parser_kwargs),
             stops=self._reasoning.stops,
+            vocabulary=self._engine.model_config.get_vocab_size(),
             longest=self._engine.model_config.max_model_len,
         )
 
@@ -104,6 +122,9 @@ class ControlledEngine:
         self, run: Run, call: Call, carrier: Carrier, probes: Probes | None
     ) -> AsyncGenerator[RequestOutput, None]:
         probers = [probes.of(line) for line in run.lines] if probes is not None else []
+        if call.params.seed is not None:
+            for line in run.lines:
+                line.seed = call.params.seed + line.branch  # as vLLM does for its `n`
         with carrier.lines(run.lines, call.params) as params:
             outputs = call.start(self._engine, params)
             async with contextlib.AsyncExitStack() as ending:
@@ -124,10 +145,11 @@ class ControlledEngine:
                                 probers[completion.index].watch(line.track.token_ids)
                     yield output
 
-    async def _followed(self, run: Run, probes: Probes) -> AsyncGenerator[RequestOutput, None]:
+    async def _followed(
+        self, run: Run, call: Call, carrier: Carrier, probes: Probes | None
+    ) -> AsyncGenerator[RequestOutput, None]:
         """A plain request whose caller wants but the whole, followed from token to token."""
-        call = probes.call
-        source = EngineLines(self._engine, call, probes.carrier, probes.of)
+        source = EngineLines(self._engine, call, carrier, probes.of if probes else None)
 
         async def follow(line: Line[RequestOutput]) -> None:
             async for piece in source.follow(line):

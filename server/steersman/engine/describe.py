@@ -26,6 +26,7 @@ def describe(
         model=describe_model(config, names),
         thinking_tokens=markers,
         greedy_by_default=sampling.get("temperature") == 0,
+        grammar_in_thinking=engine.vllm_config.structured_outputs_config.enable_in_reasoning,
         limits=limits,
     )
 

@@ -74,7 +74,7 @@ class EngineLines:
         params.n = 1
         params.output_kind = RequestOutputKind.DELTA
         if params.seed is not None:
-            params.seed = branch_seed(params.seed, line.branch)
+            params.seed = line.seed = branch_seed(params.seed, line.branch)
         prober = self._prober(line) if self._prober is not None else None
         with self._carrier.lines([line], params) as carrying:
             outputs = self._call.start(self._engine, carrying)

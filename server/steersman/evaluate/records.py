@@ -1,6 +1,7 @@
 """The record of every response: JSON lines that survive whatever ends the run."""
 
 import fcntl
+import math
 import os
 from pathlib import Path
 from typing import Self
@@ -51,7 +52,9 @@ class Record(BaseModel):
     def entropies(self) -> tuple[float, ...] | None:
         """Entropy at each token of the response, in nats; None unless the request asked for it."""
         seen = self.receipt.entropy if self.receipt is not None else None
-        return tuple(each for _, _, each in seen.tokens) if seen and seen.tokens else None
+        if seen is None or not seen.tokens:
+            return None
+        return tuple(math.nan if each is None else each for _, _, each in seen.tokens)
 
 
 class ResponseLog:

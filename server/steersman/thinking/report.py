@@ -1,5 +1,6 @@
 """What the governor did and the monitor saw, read from the track of a line."""
 
+import math
 from collections import deque
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
@@ -145,14 +146,21 @@ def entropy(track: Track, markers: Markers | None, *, opened: bool, tokens: bool
     pear = None
     if span is not None and span.closing is not None:
         # PEAR, arXiv 2510.08026: H_think - a H_answer, here with a = 1 and cut off at 0.
-        difference = (thinking.mean if thinking else 0.0) - (answer.mean if answer else 0.0)
-        pear = round(max(0.0, difference), _DIGITS)
+        difference = _mean(thinking) - _mean(answer)
+        pear = round(0.0 if difference < 0 else difference, _DIGITS)  # NaN stays
     return Entropy(
         thinking=thinking,
         answer=answer,
         pear=pear,
         tokens=_listed(track.token_ids, track.values) if tokens else None,
     )
+
+
+def _mean(phase: PhaseEntropy | None) -> float:
+    """The mean of a phase, 0 for one without tokens, NaN where the model's numbers overflowed."""
+    if phase is None:
+        return 0.0
+    return math.nan if phase.mean is None else phase.mean
 
 
 def _phase(entropies: NDArray[np.float64]) -> PhaseEntropy | None:
@@ -174,7 +182,8 @@ def _percentile(ordered: NDArray[np.float64], share: float) -> float:
     place = share * (len(ordered) - 1)
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
-    return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
+    low, high = float(ordered[below]), float(ordered[above])
+    return low + (place - below) * (high - low)
 
 
 def _listed(

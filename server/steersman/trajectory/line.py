@@ -39,6 +39,8 @@ class Line(Generic[OutputT]):
     tokens: int = 0
     prefill_tokens: int = 0
     finish_reason: str | None = None
+    seed: int | None = None
+    """The seed that it is sampled with; None if the request names none."""
     steered: tuple[int, ...] = ()
     """Tokens steered, for each of the classes of a steering configuration, and last the tokens that
     went through an edit; set at the end."""

@@ -1,9 +1,13 @@
 """Taking the control out of a request body."""
 
 import json
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.types import Message
 
 from steersman.api.body import BodyTooLargeError, Controlled, read, replay, take_control
@@ -59,12 +63,103 @@ def test_nothing_to_take(body: object) -> None:
         b'{"model": "org/tiny:v2:fast"}',
         '{"control": {}}'.encode("utf-16"),
         '{"control": {}}'.encode("utf-32-be"),
+        '{"control": {}}'.encode("utf-8-sig"),
+        b'{"a": "\xed\xa0\x80", "model": "tiny:fast"}',
     ],
 )
 def test_no_spelling_is_missed(body: bytes) -> None:
     controlled = take(body)
     assert controlled is not None
     assert controlled.control == {} or controlled.profile_suffix == "fast"
+
+
+def test_a_served_name_may_need_escapes() -> None:
+    content = rb'{"model": "a \"quoted\" name:fast"}'
+    controlled = take_control(content, ['a "quoted" name'], ["fast"])
+    assert controlled is not None
+    assert controlled.profile_suffix == "fast"
+
+
+def test_two_controls_are_refused() -> None:
+    for body in (
+        b'{"control": {"search": {}}, "control": null}',
+        rb'{"control":{},"c\u006fntrol":1}',
+    ):
+        with pytest.raises(ControlError, match="more than once") as caught:
+            take(body)
+        assert caught.value.param == "control"
+    nested = take(b'{"a": {"control": 1, "control": 2}, "control": {}}')
+    assert nested is not None
+
+
+# Whatever Python's JSON can hold: all of Unicode with lone surrogates, NaN, integers of any size.
+texts = st.text(st.characters(codec=None), max_size=6)
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.sampled_from([10**400, -(10**4000), 2**63]),
+    st.floats(),
+    texts,
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(texts, inner, max_size=4)),
+    max_leaves=12,
+)
+bodies = st.dictionaries(texts.filter(lambda name: name not in {"control", "model"}), values)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are the same to the type, to the sign of zero and to NaN."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, float):
+        return repr(one) == repr(other)
+    return bool(one == other)
+
+
+@given(bodies, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32-be"]), st.booleans())
+def test_the_rest_of_the_body_means_the_same(
+    rest: dict[str, Any], encoding: str, ascii_only: bool
+) -> None:
+    plain = json.dumps(rest | {"model": "tiny"}, ensure_ascii=ascii_only)
+    for model in ("tiny", "tiny:fast"):
+        body = rest | {"control": {"profile": "fast"}, "model": model}
+        content = json.dumps(body, ensure_ascii=ascii_only).encode(encoding, "surrogatepass")
+        controlled = take(content)
+        assert controlled is not None
+        # What vLLM reads: of the body without a control, and of what it gets instead.
+        wanted = json.loads(plain.encode(encoding, "surrogatepass"))
+        assert same(json.loads(controlled.written()), wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b"NaN", math.nan),
+        (b"-Infinity", -math.inf),
+        (b"1e400", math.inf),
+        (b"-0.0", -0.0),
+        (b"0.1", 0.1),
+        (b"1.0", 1.0),
+        (b"123456789012345678901234567890", 123456789012345678901234567890),
+        (rb'"\ud83d\ude00"', "\U0001f600"),
+        (rb'"\ud800"', "\ud800"),
+        (b'{"a": 1, "a": 2}', {"a": 2}),
+        # Two lone surrogates, the first of them not escaped: no JSON reader joins them.
+        (b'"\xed\xa0\xbd' + rb'\ude00"', "\ud83d\ude00"),
+    ],
+)
+def test_literals_at_the_edges_of_json(text: bytes, value: Any) -> None:
+    assert same(json.loads(text), value)
+    controlled = take(b'{"control": {}, "x": ' + text + b"}")
+    assert controlled is not None
+    assert same(json.loads(controlled.written()), {"x": value})
 
 
 def test_the_suffix_leaves_the_model_name() -> None:

@@ -12,13 +12,15 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Message, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from steersman.api import progress
+from steersman.api.body import Controlled
 from steersman.api.middleware import ControlMiddleware
 from steersman.capabilities import Limits
 from steersman.observe.metrics import Metrics
-from steersman.scope import CONTROL
+from steersman.scope import CONTROL, REFUSED
+from steersman.trajectory.line import Piece
 from tests.unit.servers import planner
 
 pytestmark = pytest.mark.anyio
@@ -31,6 +33,8 @@ async def endpoint(request: Request) -> Response:
     """Answers with what it got, and runs two branches in the books if there is a control."""
     body = await request.json()
     control = CONTROL.get()
+    if REFUSED.get():
+        return JSONResponse({"error": {"message": "vLLM's own words"}, "got": body}, 400)
     if control is not None:
         run = control.ledger.open(control.plan.branches(1))
         for line in run.lines:
@@ -39,7 +43,11 @@ async def endpoint(request: Request) -> Response:
         return JSONResponse({"error": {"message": "no"}}, 500)
     if body.get("stream"):
         return StreamingResponse(_events(body), media_type="text/event-stream")
-    return JSONResponse({"got": body, "length": int(request.headers["content-length"])})
+    headers = request.headers
+    answer = {"got": body, "length": int(headers["content-length"])}
+    # In ASCII, so that it can quote any body.
+    content = json.dumps(answer | {"header": headers.get("x-request-id")})
+    return Response(content, media_type="application/json")
 
 
 async def _events(body: dict[str, Any]) -> AsyncIterator[str]:
@@ -47,9 +55,10 @@ async def _events(body: dict[str, Any]) -> AsyncIterator[str]:
     if control is not None and body.get("slow"):
         line = control.ledger.runs[0].lines[0]
         line.finish_reason = None
+        line.pieces.append(Piece((7,), "seven", None, None))
         await asyncio.sleep(0.05)
         line.finish_reason = "stop"
-    yield 'data: {"choices":[{"delta":{"content":"a"},"finish_reason":null}]}\n\n'
+    yield 'data: {"created":7,"choices":[{"delta":{"content":"a"},"finish_reason":null}]}\n\n'
     if body.get("break"):
         yield 'data: {"error":{"message":"dead"}}\n\ndata: [DONE]\n\n'
         return
@@ -70,8 +79,8 @@ class Server:
         transport = httpx.ASGITransport(app=self.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             if isinstance(body, bytes):
-                headers = {"content-type": "application/json"}
-                return await client.post(path, content=body, headers=headers)
+                headers = {"content-type": "application/json", **kwargs.pop("headers", {})}
+                return await client.post(path, content=body, headers=headers, **kwargs)
             return await client.post(path, json=body, **kwargs)
 
     async def metric(self, name: str, **labels: str) -> float:
@@ -83,7 +92,7 @@ async def test_a_request_without_control_passes_untouched() -> None:
     server = Server()
     body = b'{ "model": "tiny",  "x": "\\u00e9" }'
     answer = (await server.post(body)).json()
-    assert answer == {"got": json.loads(body), "length": len(body)}
+    assert answer == {"got": json.loads(body), "length": len(body), "header": None}
     assert await server.metric("steersman_requests_total", method="plain", outcome="ok") == 0
 
 
@@ -141,6 +150,32 @@ async def test_a_waiting_stream_gets_comments(monkeypatch: pytest.MonkeyPatch) -
     }
 
 
+async def test_the_leaders_chunks_begin_as_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LEADER_SECONDS", 0.01)
+    search = {"search": {**FIRST["search"], "stream_leader": True}}
+    body = {"control": search, "stream": True, "slow": True, "request_id": "mine"}
+    for named, shown in (
+        ({}, "tiny"),
+        ({"model": "org/tiny:v2"}, "tiny"),
+        ({"model": "lora"}, "lora"),
+    ):
+        events = (await Server().post({**body, **named})).text.strip().split("\n\n")
+        leader, first, *_ = (json.loads(event.removeprefix("data: ")) for event in events[:-1])
+        assert leader["control"]["leader"]["text"] == "seven"
+        assert leader["choices"][0]["delta"] == {}
+        assert (leader["model"], leader["id"]) == (shown, "chatcmpl-mine")
+        assert first["created"] == leader["created"] != 7
+    without_leader = await Server().post({**body, "control": FIRST})
+    assert '"created":7' in without_leader.text
+
+
+async def test_a_client_may_name_the_request_in_the_body_or_in_a_header() -> None:
+    server = Server()
+    assert (await server.post({"control": FIRST, "request_id": "mine"})).json()["header"] is None
+    named = await server.post({"control": FIRST}, headers={"X-Request-Id": "theirs"})
+    assert named.json()["header"] == "theirs"
+
+
 async def test_errors_of_the_application_are_left_as_they_are() -> None:
     response = await Server().post({"model": "tiny", "control": FIRST, "fail": True})
     assert (response.status_code, response.json()) == (500, {"error": {"message": "no"}})
@@ -170,6 +205,128 @@ async def test_an_endpoint_without_controls_refuses_them() -> None:
         assert response.status_code == 400
         assert response.json()["error"]["param"] == param
     assert (await server.post({"model": "tiny"}, path="/v1/messages")).status_code == 200
+
+
+CONTENT_TYPES = [
+    "application/json",
+    "Application/JSON",
+    "APPLICATION/JSON; Charset=UTF-8",
+    "application/json;charset=utf-8",
+    "application/json ;x=y",
+    " application/json",
+    "application/problem+json",
+    "text/plain",
+    "application/octet-stream",
+    "",
+    None,
+]
+
+
+@pytest.mark.parametrize("content_type", CONTENT_TYPES)
+@pytest.mark.parametrize("header", ["content-type", "Content-Type", "CONTENT-TYPE"])
+async def test_no_content_type_hides_a_control(header: str, content_type: str | None) -> None:
+    headers = {} if content_type is None else {header: content_type}
+    server = Server()
+    for path in (CHAT, "/v1/completions", "/v1/messages"):
+        for body in (b'{"control":{"nonsense":1}}', b'{"model":"tiny:slow"}'):
+            assert (await bare_post(server, path, body, headers)) == 400, path
+    assert await server.metric("steersman_refused_total") == 6
+
+
+async def bare_post(server: Server, path: str, body: bytes, headers: dict[str, str]) -> int:
+    """Post with no header but these; the status."""
+    transport = httpx.ASGITransport(app=server.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        request = client.build_request("POST", path, content=body)
+        for name in ("content-type", *headers):
+            request.headers.pop(name, None)
+        request.headers.update(headers)
+        return (await client.send(request)).status_code
+
+
+async def test_forms_are_not_read() -> None:
+    sent: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        sent.append(await receive())
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b'{"control": 1}', "more_body": True}
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    middleware = ControlMiddleware(app, planner=planner(), metrics=Metrics(CollectorRegistry()))
+    headers = [(b"content-type", b"Multipart/form-data; boundary=x")]
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
+    await middleware(scope, receive, send)
+    assert sent == [{"type": "http.request", "body": b'{"control": 1}', "more_body": True}]
+
+
+async def test_a_path_below_a_root_path() -> None:
+    server = Server()
+    transport = httpx.ASGITransport(app=server.app, root_path="/v1")
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        # Not the path that the routes see: nothing is taken off a name that only begins like it.
+        mounted = await client.post("/v1" + CHAT, json={"control": FIRST})
+        assert mounted.json()["control"]["applied"]["search"]["launched"] == 2
+        other = await client.post("/v1" + CHAT[3:], json={"control": FIRST})
+    assert other.json()["error"]["param"] == "control"
+
+
+async def test_a_trailing_slash_is_the_applications_to_answer() -> None:
+    server = Server()
+    for path in (f"{CHAT}/", f"{CHAT}//", "/v1/messages/"):
+        for body in ({}, {"control": FIRST}, {"control": {"nonsense": 1}}, {"model": "tiny:fast"}):
+            response = await server.post(body, path=path)
+            assert (response.status_code, response.headers["location"]) == (
+                307,
+                f"http://test{path.rstrip('/')}",
+            )
+
+
+@pytest.mark.parametrize("field", [{"n": 2.5}, {"stream": "maybe"}, {"temperature": "hot"}])
+async def test_a_body_that_cannot_be_read_is_the_applications_to_refuse(
+    field: dict[str, Any],
+) -> None:
+    server = Server()
+    body = {"model": "tiny:fast", "control": FIRST, **field}
+    response = await server.post(body)
+    assert response.status_code == 400
+    assert response.json()["got"] == {"model": "tiny", **field}
+    assert not REFUSED.get()
+    assert (await server.post({"model": "tiny"})).status_code == 200
+
+
+async def test_a_body_nested_too_deeply_is_the_applications_to_refuse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def written(_: Controlled) -> bytes:
+        raise RecursionError
+
+    body = {"model": "tiny", "control": {}, "x": [[[]]]}
+    assert (await Server().post(body)).json()["got"] == {"model": "tiny", "x": [[[]]]}
+    # How deep is too deep depends on the interpreter.
+    monkeypatch.setattr(Controlled, "written", written)
+    response = await Server().post(body)
+    assert (response.status_code, response.json()["got"]) == (400, body)
+
+
+@pytest.mark.parametrize(
+    "control",
+    [{"\ud800": 1}, {"profile": "\ud800"}, {"steer": [{"vector": "\ud800"}]}, "\ud800"],
+)
+async def test_a_refusal_can_quote_what_cannot_be_encoded(control: object) -> None:
+    content = json.dumps({"model": "tiny", "control": control}).encode()
+    response = await Server().post(content)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"].startswith("control")
+
+
+async def test_a_lone_surrogate_passes_as_it_came() -> None:
+    for control in (b"", b', "control": {}'):
+        response = await Server().post(rb'{"model": "tiny", "user": "\ud800"' + control + b"}")
+        assert response.json()["got"] == {"model": "tiny", "user": "\ud800"}
 
 
 async def test_a_body_over_the_limit_is_refused() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steersman.api.stream import ReceiptStream
-from steersman_client import Compute, Receipt
+from steersman_client import Compute, Entropy, PhaseEntropy, Receipt
 
 RECEIPT = Receipt(compute=Compute(sampled_tokens=5))
 
@@ -105,3 +105,37 @@ def test_only_an_answer_counts_as_one() -> None:
 def test_a_stream_without_an_end_loses_nothing() -> None:
     stream = choice(None) + choice("stop") + b"data: {"
     assert through(stream) == stream
+
+
+def test_a_later_chunk_says_the_same_of_the_beginning() -> None:
+    receipts = ReceiptStream(lambda: RECEIPT)
+    first = chunk(created=8, choices=[{"finish_reason": None}])
+    assert receipts.feed(first) == first
+    receipts.created = 7
+    stream = first + chunk(error={"message": "no"}) + b": a comment\n\n"
+    stream += chunk(created=9, choices=[{"finish_reason": "stop"}]) + DONE
+    sent = receipts.feed(stream).split(b"\n\n")
+    assert json.loads(sent[0][6:])["created"] == 7
+    assert sent[1:3] == [b'data: {"error":{"message":"no"}}', b": a comment"]
+    assert json.loads(sent[3][6:])["created"] == 7
+
+
+def test_what_vllm_wrote_is_kept_though_it_be_no_json() -> None:
+    text = b'data: {"a":NaN,"b":"\\ud800","c":"\xc3\xa9","finish_reason":"stop"}\n\n'
+    sent = through(text + DONE).split(b"\n\n")[0]
+    assert sent.startswith(text.rstrip().removesuffix(b"}"))
+
+
+@given(
+    st.builds(PhaseEntropy, mean=st.floats(), p95=st.floats(), max=st.floats(), tokens=st.just(1))
+)
+def test_a_receipt_is_json_whatever_was_measured(phase: PhaseEntropy) -> None:
+    receipt = Receipt(
+        entropy=Entropy(thinking=phase, pear=phase.mean, tokens=((1, phase.max, 0.5),))
+    )
+    receipts = ReceiptStream(lambda: receipt)
+    last = receipts.feed(choice("stop") + DONE).split(b"\n\n")[0]
+    in_stream = json.loads(last.removeprefix(b"data: "), parse_constant=pytest.fail)["control"]
+    whole = json.loads(receipt.model_dump_json(exclude_none=True), parse_constant=pytest.fail)
+    assert in_stream == whole
+    assert Receipt.model_validate(whole) == receipt

@@ -1,34 +1,45 @@
 """The wrapped engine against a scripted engine client."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from vllm.exceptions import VLLMValidationError
 from vllm.outputs import CompletionOutput, RequestOutput
-from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
+from steersman.engine.arrival import check_arrival
 from steersman.engine.client import ControlledEngine
 from steersman.engine.reports import Reports
 from steersman.plan import Plan
-from steersman.scope import CONTROL, ControlScope
-from steersman_client import FirstFinish
+from steersman.request import Endpoint, Request
+from steersman.scope import CONTROL, REFUSED, ControlScope
+from steersman.thinking.governing import Governing
+from steersman_client import FirstFinish, Monitor
 
 pytestmark = pytest.mark.anyio
 
 NO_PHASE: Any = SimpleNamespace(markers=None, stops=(), opens=lambda *_: False)
 """The reasoning of a model without a thinking phase."""
+WHOLE = RequestOutputKind.FINAL_ONLY
 PROMPT = {"type": "token", "prompt_token_ids": [4, 5, 6]}
 
 
 class ScriptedClient:
     """Each request yields a token a tick, as many as its seed says, until it is aborted."""
 
-    model_config = SimpleNamespace(max_model_len=100)
+    model_config = SimpleNamespace(max_model_len=100, get_vocab_size=lambda: 50)
+    vllm_config = SimpleNamespace(
+        structured_outputs_config=SimpleNamespace(enable_in_reasoning=False)
+    )
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, length: int | None = None) -> None:
         self.error = error
+        self.length = length
         self.requests: list[tuple[str, SamplingParams, dict[str, Any]]] = []
         self.admitted: list[int] = []
         self.aborted: set[str] = set()
@@ -43,7 +54,7 @@ class ScriptedClient:
         self, prompt: Any, params: SamplingParams, request_id: str, **options: Any
     ) -> AsyncGenerator[RequestOutput, None]:
         self.requests.append((request_id, params, options))
-        length = params.seed or 1
+        length = self.length or params.seed or 1
         for i in range(length):
             await asyncio.sleep(0)
             if self.error is not None:
@@ -67,8 +78,19 @@ class ScriptedClient:
                 return
 
 
-def plan(search: FirstFinish | None, *, prompts: int = 1, max_tokens: int = 100) -> Plan:
-    return Plan(profile=None, steering=None, search=search, prompts=prompts, max_tokens=max_tokens)
+STREAM = Request(Endpoint.CHAT, stream=True)
+
+
+def plan(search: FirstFinish | None, request: Request = STREAM, **fields: Any) -> Plan:
+    return Plan(
+        profile=None,
+        steering=None,
+        search=search,
+        prompts=request.prompts,
+        max_tokens=100,
+        request=request,
+        **fields,
+    )
 
 
 @pytest.fixture
@@ -77,6 +99,15 @@ def race() -> Iterator[ControlScope]:
     token = CONTROL.set(control)
     yield control
     CONTROL.reset(token)
+
+
+@contextlib.contextmanager
+def scope(control: ControlScope) -> Iterator[None]:
+    token = CONTROL.set(control)
+    try:
+        yield
+    finally:
+        CONTROL.reset(token)
 
 
 def params(**fields: Any) -> SamplingParams:
@@ -115,6 +146,7 @@ async def test_a_search_is_one_request_to_the_caller(race: ControlScope) -> None
     assert client.aborted == {own_id}
     assert (sampling.seed, sampling.max_tokens) == (5, 50)
     receipt = race.receipt()
+    assert (receipt.applied.max_tokens, receipt.applied.seeds) == (33, (5,))
     assert receipt.applied.search is not None
     assert receipt.applied.search.cancelled == 2
     assert receipt.compute.returned_tokens == 5
@@ -129,6 +161,8 @@ async def test_admission_counts_the_branches(race: ControlScope) -> None:
 
 async def test_the_calls_of_a_tool_loop_have_one_receipt(race: ControlScope) -> None:
     engine = ControlledEngine(ScriptedClient(), NO_PHASE, Reports())
+    race = ControlScope(replace(race.plan, request=Request(Endpoint.RESPONSES, stream=True)))
+    CONTROL.set(race)
     await collect(engine, params(max_tokens=20))
     spent = race.ledger.sampled_tokens
     await collect(engine, params(max_tokens=None))
@@ -147,13 +181,91 @@ async def test_an_engine_error_keeps_its_type(race: ControlScope) -> None:
 
 async def test_a_plain_control_counts_what_passes() -> None:
     control = ControlScope(plan(None))
-    token = CONTROL.set(control)
-    try:
+    with scope(control):
         outputs = await collect(
             ControlledEngine(ScriptedClient(), NO_PHASE, Reports()), params(max_tokens=9)
         )
-    finally:
-        CONTROL.reset(token)
     assert len(outputs) == 5
     compute = control.receipt().compute
     assert (compute.sampled_tokens, compute.returned_tokens, compute.prefill_tokens) == (5, 5, 2)
+    assert control.receipt().applied.max_tokens == 9
+
+
+async def test_every_choice_counts_what_it_computed_of_the_prompt() -> None:
+    request = Request(Endpoint.CHAT, choices=3)
+    control = ControlScope(plan(None, request))
+    sampling = SamplingParams(n=3, seed=2**63 - 2, output_kind=RequestOutputKind.FINAL_ONLY)
+    client = ScriptedClient(length=2)
+    with scope(control):
+        (output,) = await collect(ControlledEngine(client, NO_PHASE, Reports()), sampling)
+    assert [choice.index for choice in output.outputs] == [0, 1, 2]
+    assert [choice.token_ids for choice in output.outputs] == [[7, 7]] * 3
+    receipt = control.receipt()
+    assert receipt.compute.prefill_tokens == 6
+    seeds = [passed.seed for _, passed, _ in client.requests]
+    assert receipt.applied.seeds == tuple(seeds) == (2**63 - 2, 2**63 - 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("planned", "arrives", "field"),
+    [
+        (Request(Endpoint.CHAT), SamplingParams(n=2, output_kind=WHOLE), "n"),
+        (Request(Endpoint.CHAT, choices=2), SamplingParams(output_kind=WHOLE), "n"),
+        (Request(Endpoint.CHAT), SamplingParams(output_kind=RequestOutputKind.DELTA), "stream"),
+        (Request(Endpoint.CHAT, stream=True), SamplingParams(output_kind=WHOLE), "stream"),
+        # As vLLM's beam search calls the engine.
+        (Request(Endpoint.CHAT), SamplingParams(logprobs=2, max_tokens=1), "stream"),
+    ],
+)
+def test_what_was_not_planned_is_refused(
+    planned: Request, arrives: SamplingParams, field: str
+) -> None:
+    refused(plan(None, planned), arrives, field)
+
+
+def test_what_the_body_alone_does_not_tell_is_refused_on_arrival() -> None:
+    race = plan(FirstFinish(method="first_finish", n=3), Request(Endpoint.CHAT))
+    refused(race, SamplingParams(temperature=0, output_kind=WHOLE), "temperature")
+    governed = plan(None, Request(Endpoint.CHAT), governing=Governing())
+    own = SamplingParams(thinking_token_budget=3, output_kind=WHOLE)
+    refused(governed, own, "thinking_token_budget")
+    monitored = plan(None, Request(Endpoint.CHAT), monitor=Monitor())
+    mixed = {"type": "embeds", "prompt_embeds": object(), "prompt_token_ids": [1]}
+    refused(monitored, SamplingParams(output_kind=WHOLE), "prompt_embeds", prompt=mixed)
+    grammar = SamplingParams(
+        structured_outputs=StructuredOutputsParams(choice=["yes"]), output_kind=WHOLE
+    )
+    refused(governed, grammar, "control.thinking", grammar_in_thinking=True)
+    check_arrival(ControlScope(governed), PROMPT, grammar, grammar_in_thinking=False)
+
+
+def test_more_prompts_than_planned_are_refused() -> None:
+    two = ControlScope(plan(None, Request(Endpoint.COMPLETIONS, prompts=2)))
+    engine = ControlledEngine(ScriptedClient(), NO_PHASE, Reports())
+    sampling = SamplingParams(output_kind=WHOLE)
+    with scope(two):
+        engine.generate(PROMPT, sampling, "r-0")
+        engine.generate(PROMPT, sampling, "r-1")
+        with pytest.raises(VLLMValidationError) as caught:
+            engine.generate(PROMPT, sampling, "r-2")
+    assert caught.value.parameter == "prompt"
+
+
+def test_nothing_runs_for_a_request_that_could_not_be_planned() -> None:
+    client = ScriptedClient()
+    token = REFUSED.set(True)
+    try:
+        with pytest.raises(VLLMValidationError, match="could not be planned"):
+            ControlledEngine(client, NO_PHASE, Reports()).generate(PROMPT, params(), "r")
+    finally:
+        REFUSED.reset(token)
+    assert client.requests == []
+
+
+def refused(planned: Plan, arrives: SamplingParams, field: str, **options: Any) -> None:
+    """Check that a call is refused with the name of a field."""
+    prompt = options.pop("prompt", PROMPT)
+    options = {"grammar_in_thinking": False, **options}
+    with pytest.raises(VLLMValidationError, match="cannot be applied") as caught:
+        check_arrival(ControlScope(planned), prompt, arrives, **options)
+    assert caught.value.parameter == field

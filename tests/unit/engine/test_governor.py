@@ -1,6 +1,7 @@
 """The governor between a runner's logits and its sampler, on made-up steps."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -204,6 +205,8 @@ def test_a_requests_own_stop_ends_no_thought() -> None:
     wire = carrier.wire("a", SamplingParams(stop_token_ids=[3]))
     engine.governor.arrive(Arrival("a", wire, engine.known["a"], 0))
     assert budget(engine, "a", [1, 3, 4]) == [1, END, 4]
+    odd = SamplingParams(stop_token_ids=[SIZE, 10**9, -1, 3])
+    assert replace(carrier, vocabulary=SIZE).wire("b", odd)["governing"]["stops"] == [3, STOP]
     ignoring = carrier.wire("b", SamplingParams(ignore_eos=True))
     assert ignoring["governing"]["stops"] == []
 

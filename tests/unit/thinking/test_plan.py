@@ -269,6 +269,7 @@ def test_another_law_shares_no_steered_block(other: dict[str, Any]) -> None:
             "prompt_embeds",
         ),
         ({"monitor": {}}, Request(Endpoint.COMPLETIONS, embeddings=True), "prompt_embeds"),
+        ({"thinking": {}}, Request(Endpoint.CHAT, stop_token_ids=49), "stop_token_ids"),
         (
             {
                 "thinking": {"budget": 3, "grace": 1},
@@ -283,6 +284,25 @@ def test_a_conflict_with_the_rest_of_the_request(
     control: dict[str, Any], request_: Request, param: str
 ) -> None:
     assert refusal(control, request_).param == param
+
+
+@pytest.mark.parametrize(
+    ("thinking", "param"),
+    [({"budget": 3}, "control.thinking.budget"), ({"on_loop": "close"}, "control.thinking")],
+)
+def test_a_grammar_that_binds_the_thinking_leaves_nothing_to_govern(
+    thinking: dict[str, Any], param: str
+) -> None:
+    bare = governing()
+    capabilities = bare.capabilities.model_copy(update={"grammar_in_thinking": True})
+    bound = replace(bare, capabilities=capabilities)
+    request = replace(CHAT, grammar="response_format")
+    with pytest.raises(ControlError, match="response_format is a grammar") as caught:
+        bound.plan({"thinking": thinking}, request)
+    assert caught.value.param == param
+    assert bound.plan({"thinking": thinking}, CHAT).governing is not None
+    assert bound.plan({"monitor": {}}, request).monitor is not None
+    assert bare.plan({"thinking": thinking}, request).governing is not None
 
 
 def test_vllms_own_budget_goes_with_every_other_control() -> None:

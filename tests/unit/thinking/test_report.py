@@ -217,3 +217,23 @@ def test_the_last_live_value_is_the_receipts(
     phases = report.phase_entropies(watched, markers, opened=opened)
     entropies = phases[last.phase]
     assert last.entropy == pytest.approx(np.mean(entropies) if len(entropies) else 0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_numbers_that_json_has_not_are_null(odd: float) -> None:
+    def strict(text: str) -> object:
+        return json.loads(text, parse_constant=pytest.fail)
+
+    odd_values = [value(odd, logprob=odd), value(0.5)]
+    closed = Track([7, 8, 2], [*odd_values, value(0.5)])
+    seen = report.entropy(closed, ONE, opened=True, tokens=True)
+    assert seen.thinking is not None
+    assert (seen.thinking.mean, seen.pear) == (None, None)
+    assert seen.tokens is not None
+    assert seen.tokens[0] == (7, -9999.0 if odd == -math.inf else None, None)
+    live = LiveTrack(ONE, opened=True, listed=True).advance([7, 8], odd_values)
+    assert live.entropy is None
+    for part in (seen, live):
+        # Alike in a stream, which writes a dump, and in an answer, which is written at once.
+        dumped = json.dumps(part.model_dump(mode="json", exclude_none=True))
+        assert strict(dumped) == strict(part.model_dump_json(exclude_none=True))

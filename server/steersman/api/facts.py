@@ -1,0 +1,125 @@
+"""Reading the facts of a request body with the fields of vLLM's own request models.
+
+These are lax: `"n": "2"` is two choices, `"stream": 1` is a stream. Read by the same fields, a plan
+and the engine can never see two different requests.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+from vllm.exceptions import VLLMClientError
+from vllm.renderers.inputs.preprocess import prompt_to_seq
+
+from steersman.request import Endpoint, Request
+
+MODELS: Mapping[Endpoint, type[BaseModel]] = {
+    Endpoint.CHAT: ChatCompletionRequest,
+    Endpoint.COMPLETIONS: CompletionRequest,
+    Endpoint.RESPONSES: ResponsesRequest,
+}
+"""vLLM's model of the body of each endpoint."""
+
+_SHARED = ("stream", "temperature")
+_SAMPLED = (*_SHARED, "n", "max_tokens", "use_beam_search", "thinking_token_budget")
+FIELDS: Mapping[Endpoint, tuple[str, ...]] = {
+    Endpoint.CHAT: (*_SAMPLED, "max_completion_tokens", "stop_token_ids"),
+    Endpoint.COMPLETIONS: (*_SAMPLED, "prompt", "prompt_embeds", "stop_token_ids"),
+    Endpoint.RESPONSES: (*_SHARED, "max_output_tokens", "background"),
+}
+"""The fields of each that are read here; no endpoint reads those of another."""
+
+_LIMITS: Mapping[Endpoint, tuple[str, ...]] = {
+    Endpoint.CHAT: ("max_completion_tokens", "max_tokens"),
+    Endpoint.COMPLETIONS: ("max_tokens",),
+    Endpoint.RESPONSES: ("max_output_tokens",),
+}
+"""The fields that limit a response; the first that is given counts."""
+
+
+class _Field(NamedTuple):
+    adapter: TypeAdapter[Any]
+    default: Any
+
+
+def _field(model: type[BaseModel], name: str) -> _Field:
+    field = model.model_fields[name]
+    kind: Any = field.annotation
+    for rule in field.metadata:
+        kind = Annotated[kind, rule]
+    return _Field(TypeAdapter(kind), field.get_default(call_default_factory=True))
+
+
+_READERS = {
+    endpoint: {name: _field(model, name) for name in FIELDS[endpoint]}
+    for endpoint, model in MODELS.items()
+}
+
+
+def values(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that vLLM's model of a body has for the endpoint's `FIELDS`.
+
+    Raises:
+        ValidationError, VLLMClientError: It refuses the body.
+
+    """
+    read = {
+        name: field.adapter.validate_python(body[name]) if name in body else field.default
+        for name, field in _READERS[endpoint].items()
+    }
+    if endpoint is Endpoint.COMPLETIONS and read["max_tokens"] is None:
+        read["max_tokens"] = _READERS[endpoint]["max_tokens"].default
+    return read
+
+
+def read(endpoint: Endpoint, body: Mapping[str, Any]) -> Request | None:
+    """The facts of a body; None if vLLM refuses one of them, and so the body."""
+    try:
+        facts = values(endpoint, body)
+    except (ValidationError, VLLMClientError):
+        return None
+    limits = _LIMITS[endpoint]
+    limit = next((name for name in limits if facts[name] is not None), limits[-1])
+    choices = facts.get("n")
+    return Request(
+        endpoint=endpoint,
+        stream=bool(facts["stream"]),
+        prompts=_prompts(facts) if endpoint is Endpoint.COMPLETIONS else 1,
+        choices=1 if choices is None else choices,
+        max_tokens=facts[limit],
+        max_tokens_field=limit,
+        temperature=facts["temperature"],
+        beam_search=bool(facts.get("use_beam_search")),
+        background=bool(facts.get("background")),
+        embeddings=facts.get("prompt_embeds") is not None,
+        thinking_token_budget=facts.get("thinking_token_budget") is not None,
+        grammar=_grammar(endpoint, body),
+        stop_token_ids=len({*(facts.get("stop_token_ids") or ())}),
+    )
+
+
+def _prompts(facts: Mapping[str, Any]) -> int:
+    """Prompts of a completion: texts (or token ids) and embeddings, each one or a list of them."""
+    given = (facts["prompt_embeds"], facts["prompt"])
+    return max(1, sum(len(prompt_to_seq(prompts)) for prompts in given if prompts is not None))
+
+
+def _grammar(endpoint: Endpoint, body: Mapping[str, Any]) -> str | None:
+    """The field that binds the output to a grammar, as far as the body alone can tell."""
+    if body.get("structured_outputs") is not None:
+        return "structured_outputs"
+    if endpoint is Endpoint.RESPONSES:
+        text = body.get("text")
+        name, layout = "text.format", text.get("format") if isinstance(text, dict) else None
+    else:
+        name, layout = "response_format", body.get("response_format")
+    if isinstance(layout, dict) and layout.get("type") != "text":
+        return name
+    choice = body.get("tool_choice")
+    named = isinstance(choice, dict) and choice.get("type", "function") in ("function", "custom")
+    if endpoint is not Endpoint.COMPLETIONS and (choice == "required" or named):
+        return "tool_choice"
+    return None

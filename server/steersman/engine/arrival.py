@@ -1,0 +1,59 @@
+"""What arrives at the engine, against what was planned."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vllm.exceptions import VLLMValidationError
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+from steersman.plan import Plan
+from steersman.request import Endpoint
+from steersman.scope import ControlScope
+
+
+def check_arrival(
+    control: ControlScope, prompt: Any, params: SamplingParams, *, grammar_in_thinking: bool
+) -> None:
+    """Refuse a call that is not the one planned, before anything of it runs.
+
+    Args:
+        control: The request.
+        prompt: The rendered prompt.
+        params: Its sampling parameters.
+        grammar_in_thinking: Whether a grammar binds the thinking too.
+
+    Raises:
+        VLLMValidationError: It is another one.
+
+    """
+    plan, calls = control.plan, len(control.ledger.runs)
+    if plan.request.endpoint is not Endpoint.RESPONSES and calls >= plan.prompts:
+        raise _refusal("prompt", f"it was planned for prompts: {plan.prompts}, and there are more")
+    for field, reason in _differences(plan, prompt, params):
+        raise _refusal(field, reason)
+    if plan.governing and params.structured_outputs is not None and grammar_in_thinking:
+        raise _refusal("control.thinking", "a grammar binds the thinking too on this server")
+
+
+def _differences(plan: Plan, prompt: Any, params: SamplingParams) -> Iterator[tuple[str, str]]:
+    """The field and the reason of each difference."""
+    request = plan.request
+    if params.n != request.choices:
+        yield "n", f"it was planned for n = {request.choices}, not {params.n}"
+    # Beam search asks for what its steps have gathered so far, as no endpoint does otherwise.
+    if params.output_kind is not _KINDS[request.stream]:
+        yield "stream", f"it was planned for another kind of output than {params.output_kind.name}"
+    if plan.search is not None and plan.search.n > 1 and params.temperature == 0:
+        yield "temperature", "at temperature 0 all siblings are the same"
+    if plan.governing and params.thinking_token_budget is not None:
+        yield "thinking_token_budget", "it is vLLM's own budget, beside control.thinking"
+    embeddings = isinstance(prompt, Mapping) and prompt.get("prompt_embeds") is not None
+    if embeddings and (plan.steering or plan.governing or plan.monitor):
+        yield "prompt_embeds", "it needs prompts of tokens, not of embeddings"
+
+
+_KINDS = {True: RequestOutputKind.DELTA, False: RequestOutputKind.FINAL_ONLY}
+
+
+def _refusal(field: str, reason: str) -> VLLMValidationError:
+    return VLLMValidationError(f"the control cannot be applied: {reason}", parameter=field)
