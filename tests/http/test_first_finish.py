@@ -121,8 +121,8 @@ def test_lines_at_the_token_limit_are_the_fallback(client: Steersman) -> None:
 
 
 def test_a_plain_request_says_what_it_ran_under(client: Steersman) -> None:
-    answer = client.chat.completions.create(
-        model=MODEL, messages=HELLO, n=3, seed=5, max_tokens=4, control=ControlSpec()
+    answer = client.completions.create(
+        model=MODEL, prompt="The capital of", n=3, seed=5, max_tokens=4, control=ControlSpec()
     )
     receipt, usage = receipt_of(answer), answer.usage
     assert usage is not None
