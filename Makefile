@@ -55,6 +55,7 @@ bench: setup ## Measure what Steersman costs and gains
 	$(BIN)/python benchmarks/monitor.py
 	$(BIN)/python benchmarks/monitor_steps.py
 	$(BIN)/python benchmarks/extraction.py
+	$(BIN)/python -m benchmarks.registers
 
 evidence: dev ## Run the evaluations behind docs/evidence.md again
 	for run in evals/evidence/*.yaml; do \

@@ -9,10 +9,12 @@ import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from steersman_kernels.governed import ENTROPY, LSE, STATISTICS, TOP, TRACK
+from steersman_kernels.lanes import LANES
 from steersman_kernels.loops import loops
 
 _BLOCK = 1024
-_WARPS = 4
+_THREADS = 128
+"""8 columns a thread: one load of 16 bytes in half precision."""
 _PROGRAMS = 1024
 """Programs that keep a large GPU busy: few rows are split into as many parts."""
 
@@ -172,7 +174,14 @@ def entropy_triton(logits: Tensor, rows: Tensor) -> Tensor:
     count = triton.cdiv(size, width)
     parts = torch.empty(len(rows), count, 3, dtype=torch.float32, device=logits.device)
     _parts_kernel[(len(rows), count)](
-        logits, logits.stride(0), rows, parts, size, width, BLOCK=_BLOCK, num_warps=_WARPS
+        logits,
+        logits.stride(0),
+        rows,
+        parts,
+        size,
+        width,
+        BLOCK=_BLOCK,
+        num_warps=_THREADS // LANES,
     )
     _whole_kernel[(len(rows),)](parts, out, count, BLOCK=triton.next_power_of_2(count), num_warps=1)
     return out

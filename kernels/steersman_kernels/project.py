@@ -4,10 +4,12 @@ import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
+from steersman_kernels.lanes import LANES
 from steersman_kernels.loops import loops
 
 _BLOCK = 1024
-_WARPS = 4
+_THREADS = 128
+"""8 columns a thread: one load of 16 bytes in half precision."""
 
 
 @triton.jit
@@ -101,5 +103,5 @@ def project_triton(
         inputs.shape[1],
         size,
         BLOCK=_BLOCK,
-        num_warps=_WARPS,
+        num_warps=_THREADS // LANES,
     )

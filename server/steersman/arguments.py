@@ -13,6 +13,7 @@ from vllm.platforms import current_platform
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from steersman import models
+from steersman.engine.compat import connectors
 from steersman.engine.settings import Settings
 from steersman.models.catalog import CONTROLS
 
@@ -99,6 +100,9 @@ def _refuse(args: Namespace) -> None:
         "--grpc": args.grpc and "controls travel over HTTP",
         "--data-parallel-multi-port-external-lb": args.data_parallel_multi_port_external_lb
         and "it starts several API server processes; run one steersman for each rank",
+        "--enable-chunked-prefill": current_platform.is_cpu()
+        and args.enable_chunked_prefill
+        and "on a CPU, a seeded request whose prompt is split ends vLLM's engine",
         "VLLM_USE_RUST_FRONTEND": os.environ.get("VLLM_USE_RUST_FRONTEND", "0") != "0"
         and "controls live in the Python front end",
     }
@@ -116,6 +120,12 @@ def _refuse_with_steering(args: Namespace) -> None:
         "--ubatch-size": args.ubatch_size > 1 and "its part batches number their tokens anew",
         "--prefill-context-parallel-size": args.prefill_context_parallel_size > 1
         and "each rank has other tokens of a prompt",
+        # Not in earlier versions of vLLM.
+        "--enable-hc-sp": getattr(args, "enable_hc_sp", False)
+        and "each rank has other tokens of a batch",
+        "--kv-sharing-fast-prefill": args.kv_sharing_fast_prefill
+        and "its last layers leave out tokens of a prompt",
+        "--kv-transfer-config": connectors.refusal(args.kv_transfer_config),
     }
     for argument, reason in reasons.items():
         if reason:

@@ -6,6 +6,8 @@ from vllm.platforms import current_platform
 from steersman.arguments import ArgumentError, parse
 from steersman.engine.settings import Settings
 
+LMCACHE = {"kv_connector": "LMCacheMPConnector", "kv_role": "kv_both"}
+
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
@@ -45,6 +47,14 @@ def test_the_model_may_be_named_by_vllms_option_too() -> None:
     assert parse(["--model", "some/model"]).model == "some/model"
 
 
+@pytest.mark.skipif(not current_platform.is_cpu(), reason="a GPU's generators can be rewound")
+@pytest.mark.parametrize("engine", [None, Settings(rows=4)], ids=["plain", "steered"])
+def test_prompts_are_not_split_on_a_cpu(engine: Settings | None) -> None:
+    with pytest.raises(ArgumentError, match=r"--enable-chunked-prefill .* on a CPU, a seeded"):
+        parse(["some/model", "--enable-chunked-prefill"], engine)
+    assert not parse(["some/model", "--no-enable-chunked-prefill"], engine).enable_chunked_prefill
+
+
 @pytest.mark.skipif(not current_platform.is_cpu(), reason="the defaults of CPUs")
 def test_defaults_on_a_cpu_give_way_to_arguments() -> None:
     args = parse(["some/model"])
@@ -61,6 +71,15 @@ def test_defaults_on_a_cpu_give_way_to_arguments() -> None:
         (["--enable-dbo"], "half batches"),
         (["--ubatch-size", "2"], "part batches"),
         (["--prefill-context-parallel-size", "2"], "other tokens of a prompt"),
+        (["--enable-hc-sp"], "other tokens of a batch"),
+        (["--kv-sharing-fast-prefill"], "leave out tokens of a prompt"),
+        (
+            [
+                "--kv-transfer-config",
+                '{"kv_connector": "LMCacheMPConnector", "kv_role": "kv_both"}',
+            ],
+            "LMCacheMPConnector: it finds blocks by their tokens",
+        ),
     ],
 )
 def test_what_would_steer_the_wrong_token(arguments: list[str], reason: str) -> None:

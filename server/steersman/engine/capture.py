@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from steersman.engine.batch import Arrival, Batch
+from steersman.engine.op import check_whole
 from steersman_kernels.accumulate import accumulate
 
 SIDES = 2
@@ -184,6 +185,7 @@ class Capture:
 
     def _add(self, site: int, place: int, hidden: Tensor, residual: Tensor | None) -> None:
         if self._chosen is not None:
+            check_whole(hidden, self._sums.shape[-1])
             rows, weights = self._chosen.rows, self._chosen.weights
             moments = (self._norms[site, place], self._squares[site, place])
             accumulate(hidden, residual, rows, weights, self._sums[site, place], moments)

@@ -19,7 +19,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from steersman.engine.arrival import check_arrival
 from steersman.engine.carrier import Carrier
-from steersman.engine.lines import Call, EngineLines, prefill_tokens, replay
+from steersman.engine.lines import Call, EngineLines, prefill_tokens, replay, transfer_of
 from steersman.engine.probes import Probes
 from steersman.engine.reasoning import Reasoning, closing_tokens
 from steersman.engine.reports import Reports
@@ -183,9 +183,10 @@ class ControlledEngine:
         )
         with _one_error():
             run.outcome = await first_finish(source, run.lines, rules)
-        for output in replay(run.outcome.winners, call.params.output_kind, call.request_id):
+        winners, kind = run.outcome.winners, call.params.output_kind
+        for output in replay(winners, kind, call.request_id, transfer_of(run.lines)):
             for completion in output.outputs:
-                run.outcome.winners[completion.index].delivered += len(completion.token_ids)
+                winners[completion.index].delivered += len(completion.token_ids)
             yield output
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from steersman.edits.edit import Edit, EditMetadata
 from steersman.engine.bank import BankError
 from steersman.engine.batch import Batch
-from steersman.engine.op import Rows
+from steersman.engine.op import Rows, check_whole
 from steersman_kernels import project as kernel
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _LIBRARY.define(
 def _project(
     output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
 ) -> None:
+    check_whole(output, write.shape[1])
     kernel.project(output, inputs, read, write, slot, coef)
 
 
@@ -69,9 +70,7 @@ class _EditedMethod:
                 layer.steersman_edit_coef,
             )
         elif rows.busy:
-            kernel.project(
-                output, x, layer.steersman_read, layer.steersman_write, rows.slot, rows.coef
-            )
+            _project(output, x, layer.steersman_read, layer.steersman_write, rows.slot, rows.coef)
         return output
 
 

@@ -15,6 +15,8 @@ from steersman.trajectory.line import Line, Piece
 from steersman.trajectory.probe import Prober
 
 _NOTHING = Carrier()
+_TRANSFER = "kv_transfer_params"
+"""Where a request says, in `SamplingParams.extra_args`, which blocks another engine hands over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,19 @@ class EngineLines:
         self._carrier = carrier
 
     async def follow(self, line: Line[RequestOutput]) -> AsyncGenerator[Piece[RequestOutput]]:
-        """Run a branch. Its seed is the request's plus the branch, as with vLLM's own `n`."""
+        """Run a branch. Its seed is the request's plus the branch, as with vLLM's own `n`.
+
+        Blocks of another engine can be fetched, or left for it, once: that is for branch 0.
+        """
         params = self._call.params.clone()
         params.n = 1
         params.output_kind = RequestOutputKind.DELTA
         if params.seed is not None:
             params.seed = line.seed = branch_seed(params.seed, line.branch)
+        if line.branch:
+            own = dict(params.extra_args or {})
+            own.pop(_TRANSFER, None)
+            params.extra_args = own or None
         prober = self._prober(line) if self._prober is not None else None
         with self._carrier.lines([line], params) as carrying:
             outputs = self._call.start(self._engine, carrying)
@@ -112,13 +121,31 @@ def prefill_tokens(output: RequestOutput) -> int:
     return len(output.prompt_token_ids or ()) - (output.num_cached_tokens or 0)
 
 
+def transfer_of(lines: Sequence[Line[RequestOutput]]) -> dict[str, Any] | None:
+    """Where another engine finds the blocks of the prompt; None if it was not asked for."""
+    pieces = lines[0].pieces
+    return pieces[-1].output.kv_transfer_params if pieces else None
+
+
 def replay(
-    winners: Sequence[Line[RequestOutput]], kind: RequestOutputKind, request_id: str
+    winners: Sequence[Line[RequestOutput]],
+    kind: RequestOutputKind,
+    request_id: str,
+    transfer: dict[str, Any] | None = None,
 ) -> Iterator[RequestOutput]:
     """The winners as the outputs of one vLLM request, in the kind that its caller asked for.
 
     Takes over the winners' outputs: they are changed in place.
+
+    Args:
+        winners: The lines to answer with.
+        kind: Whole, or piece by piece.
+        request_id: That of the caller's request.
+        transfer: Where another engine finds the blocks of the prompt.
+
     """
+    last = winners[-1 if kind is RequestOutputKind.DELTA else 0].pieces[-1].output
+    last.kv_transfer_params = last.kv_transfer_params or transfer
     if kind is RequestOutputKind.DELTA:
         yield from _deltas(winners, request_id)
     else:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from vllm.forward_context import get_forward_context, is_forward_context_available
 
 from steersman_kernels import steer as kernel
 from steersman_kernels.loops import loops
@@ -19,7 +20,41 @@ _LIBRARY: Any = torch.library.Library("steersman", "DEF")  # type: ignore[no-unt
 _LIBRARY.define("steer(Tensor(a!) hidden, Tensor bank, Tensor slot, Tensor coef) -> ()")
 
 
+class PartOfBatchError(RuntimeError):
+    """A layer computes other rows than those of the batch."""
+
+
+def check_whole(hidden: Tensor, size: int) -> None:
+    """Check that a layer's output has the rows of the batch: `slot` is indexed by them.
+
+    A part of the batch, as a rank has it under sequence parallelism, would be steered as if it were
+    the batch's beginning. Where a graph is replayed, nothing is checked; but each engine runs its
+    model without one first, on the largest batch, before it takes requests.
+
+    Args:
+        hidden: [tokens, size], in vLLM's forward pass or outside of one.
+        size: Width that it must have.
+
+    Raises:
+        PartOfBatchError: It is not of that width, or has fewer rows than the batch has tokens.
+
+    """
+    if hidden.dim() != 2 or hidden.shape[1] != size:
+        raise PartOfBatchError(
+            f"a layer's output is {list(hidden.shape)}; steering needs [tokens, {size}]"
+        )
+    if not is_forward_context_available():
+        return
+    batch = get_forward_context().batch_descriptor
+    if batch is not None and len(hidden) < batch.num_tokens:
+        raise PartOfBatchError(
+            f"a layer computes {len(hidden)} of the batch's {batch.num_tokens} tokens, as under "
+            "sequence parallelism: vectors would be added to the wrong ones"
+        )
+
+
 def _steer(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
+    check_whole(hidden, bank.shape[1])
     kernel.steer(hidden, bank, slot, coef)
 
 
@@ -96,6 +131,7 @@ def _steered(cls: type[nn.Module]) -> type[nn.Module]:
                 hidden, self.steersman_bank, self.steersman_slot, self.steersman_coef
             )
         elif rows.busy:
+            check_whole(hidden, self.steersman_bank.shape[1])
             self.steersman_steer(hidden)
         return output
 

@@ -1,7 +1,8 @@
 """What a worker answers to the front end: its part of loading vectors, arming and the self-test."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any, NoReturn
 
 import torch
@@ -15,8 +16,14 @@ from steersman.engine.live import LiveEdits
 from steersman.steering.configuration import Configuration, EditTerm, Term
 from steersman_kernels.steered import MARKER_TOKENS, Markers
 
-_PROBE_REQUESTS = 8
 _PROBE = "self-test"
+_PROBE_REQUESTS = 8
+_CHANGED = (0, 3, 5, 6)
+"""The probes that the self-test changes, each in its own way. Nothing in these places repeats
+itself: rows that are shifted, or a rank's part of them, never look like the whole."""
+_PLAIN_RUNS = 3
+_NOISE = 2.0
+"""How far a row may move that must not change, in multiples of the widest gap of plain runs."""
 
 
 class SelfTestError(RuntimeError):
@@ -81,6 +88,7 @@ class Ring:
         self._decode = decode
         self._live = live
         self._probes = [f"{_PROBE}-{i}" for i in range(min(_PROBE_REQUESTS, max_requests))]
+        self._changed = [place for place in _CHANGED if place < len(self._probes)]
 
     def arm(
         self,
@@ -154,38 +162,50 @@ class Ring:
         self._live.commit()
 
     def self_test(self) -> None:
-        """Steer every other request of a decode batch, in the mode that serves; then edit it.
+        """Steer some requests of a decode batch, in the mode that serves; then edit them.
 
         A pipeline stage whose output is not to be had passes.
 
         Raises:
-            SelfTestError: A steered or an edited row did not change, or another one did.
+            SelfTestError: A steered or an edited row did not change, or as another one did, or a
+                row changed that had to stay: by a single bit where plain runs are all alike.
 
         """
-        plain = self._decode(len(self._probes))
+        plain = _Plain.of([self._decode(len(self._probes)) for _ in range(_PLAIN_RUNS)])
         if plain is None:
             return
         bank, edits = self._steering.bank, self._steering.edits
         generator = torch.Generator().manual_seed(0)
         size = bank.storage.shape[2]
-        bank.load(_PROBE, {layer: torch.randn(size, generator=generator) for layer in bank.layers})
+        steered = {place: f"{_PROBE}-{place}" for place in self._changed}
+        for digest in steered.values():
+            noise = {layer: torch.randn(size, generator=generator) for layer in bank.layers}
+            bank.load(digest, noise)
         try:
-            self._try(plain, Configuration.of((Term(_PROBE, 1.0),)), "steered")
+            terms = {place: Term(digest, 1.0) for place, digest in steered.items()}
+            asked = {place: Configuration.of((term,)) for place, term in terms.items()}
+            self._try(plain, asked, "steered")
         finally:
-            bank.unload(_PROBE)
+            for digest in steered.values():
+                bank.unload(digest)
         if edits is None:
             return
         probe = edits.probe()
         edits.load(probe)
+        edited = {
+            place: Configuration.of((), EditTerm(probe.digest, 1.0 + number))
+            for number, place in enumerate(self._changed)
+        }
         try:
-            self._try(plain, Configuration.of((), EditTerm(probe.digest, 1.0)), "edited")
+            self._try(plain, edited, "edited")
         finally:
             edits.unload(probe.digest)
 
-    def _try(self, plain: Tensor, configuration: Configuration, changed: str) -> None:
-        """Compare a decode batch, every other request of it under a configuration, with `plain`."""
-        control = {"origin": 1, "opened": False, "steering": configuration.wire(1)}
-        for request_id in self._probes[::2]:
+    def _try(self, plain: "_Plain", asked: Mapping[int, Configuration], changed: str) -> None:
+        """Compare a decode batch, some requests of which have configurations, with plain ones."""
+        for place, configuration in asked.items():
+            control = {"origin": 1, "opened": False, "steering": configuration.wire(1)}
+            request_id = self._probes[place]
             self._steering.arrive(Arrival(request_id, control, token_ids=(), computed=0))
         try:
             self._steering.begin(self._batch())
@@ -193,11 +213,14 @@ class Ring:
         finally:
             self._leave()
         assert found is not None
-        same = (plain == found) | (plain.isnan() & found.isnan())
-        if bool(same[::2].all(dim=1).any()):
+        same = plain.same(plain.run, found)
+        if any(same[place] for place in asked):
             raise SelfTestError(f"a row that is {changed} did not change")
-        if not bool(same[1::2].all()):
+        if not all(same[place] for place in range(len(self._probes)) if place not in asked):
             raise SelfTestError(f"a row that is not {changed} changed")
+        for one, other in combinations(asked, 2):
+            if plain.same(found[one : one + 1], found[other : other + 1])[0]:
+                raise SelfTestError(f"a row was {changed} as another one should be")
 
     def _batch(self) -> Batch:
         """A step in which each probe reads its first generated token."""
@@ -212,6 +235,37 @@ class Ring:
 
     def _leave(self) -> None:
         self._steering.counted()  # or the next step would report it
-        for request_id in self._probes[::2]:
-            self._steering.finish(request_id)
+        for place in self._changed:
+            self._steering.finish(self._probes[place])
         self._steering.rest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """The self-test's batch as it is without any change.
+
+    Attributes:
+        run: [tokens, hidden_size], one run of it.
+        noise: How far two runs of it may be apart: sums on a GPU, and the experts of a mixture, may
+            add up in another order each time.
+
+    """
+
+    run: Tensor
+    noise: float
+
+    @classmethod
+    def of(cls, runs: Sequence[Tensor | None]) -> "_Plain | None":
+        """From several runs; None if their outputs are not to be had."""
+        known = [run for run in runs if run is not None]
+        if not known:
+            return None
+        gaps = [(one.float() - other.float()).abs() for one, other in combinations(known, 2)]
+        widest = max(float(gap.nan_to_num(nan=0.0, posinf=0.0).max()) for gap in gaps)
+        return cls(known[0], _NOISE * widest)
+
+    def same(self, one: Tensor, other: Tensor) -> list[bool]:
+        """Of each row of two runs: whether they differ by no more than the noise."""
+        near = (one.float() - other.float()).abs() <= self.noise
+        alike = (one == other) | (one.isnan() & other.isnan()) | near
+        return [bool(row) for row in alike.all(dim=1).tolist()]

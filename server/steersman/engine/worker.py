@@ -75,7 +75,9 @@ class WorkerSteering:
         self._markers = self._host_markers = Markers.of((), ())
         self._boundary = self._host_boundary = torch.zeros(0, dtype=torch.bool)
         self._seated: Seated | None = None
-        self._running: Seated | None = None  # of the running step
+        # Of the running step: its steered requests, and what they have come to with it.
+        self._running: Seated | None = None
+        self._counts: NDArray[np.int32] | None = None
         self._idle = True
         self._moved = False
 
@@ -146,7 +148,7 @@ class WorkerSteering:
             coefficients: Moves the strength of some of its requests; None if of no one.
 
         """
-        self._running = None
+        self._running = self._counts = None
         if not self._live:
             self.rest()
             return
@@ -179,6 +181,8 @@ class WorkerSteering:
         if self.edits is not None:
             self.edits.begin(batch)
             self._count_edited(batch, self.edits.edited(batch.request_ids))
+        # Before the model runs: whoever waits for the step's output has waited for this copy too.
+        self._counts = self._seats.counts(seated.seats)
 
     def _find(self, batch: list[str]) -> Seated:
         places = {
@@ -207,6 +211,5 @@ class WorkerSteering:
         """What the steered requests of this step have come to, once: their rows, and
         [steered, classes + 1] int32, as `Seats.counts` has it."""
         seated, self._running = self._running, None
-        if seated is None:
-            return NOBODY, None
-        return seated.places, self._seats.counts(seated.seats)
+        counts, self._counts = self._counts, None
+        return (NOBODY, None) if seated is None else (seated.places, counts)

@@ -4,9 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
+from vllm.forward_context import BatchDescriptor, ForwardContext, override_forward_context
 
 from steersman.engine.batch import Arrival, Batch
 from steersman.engine.capture import SIDES, SITES, Capture
+from steersman.engine.op import PartOfBatchError
 
 SIZE, TOKENS = 8, 5
 
@@ -57,6 +59,15 @@ def test_the_last_mlp_runs_for_the_chosen_tokens_alone(layer: Layer) -> None:
     torch.testing.assert_close(found, (weights @ exact).double(), rtol=1e-5, atol=1e-5)
     made, _ = layer(hidden)  # still in the same step
     assert made.abs().sum(dim=1).bool().tolist() == [False, True, False, True, False]
+
+
+def test_a_layer_with_a_part_of_the_batch_is_refused(layer: Layer) -> None:
+    forward_pass = ForwardContext({}, {}, {}, batch_descriptor=BatchDescriptor(TOKENS + 1))
+    with (
+        override_forward_context(forward_pass),
+        pytest.raises(PartOfBatchError, match="5 of the batch's 6 tokens"),
+    ):
+        stepped(layer, torch.ones(SIDES, TOKENS), torch.randn(TOKENS, SIZE), None)
 
 
 def test_without_chosen_tokens_it_runs_for_all(layer: Layer) -> None:

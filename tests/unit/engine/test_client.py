@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from vllm.exceptions import VLLMValidationError
@@ -151,6 +151,55 @@ async def test_a_search_is_one_request_to_the_caller(race: ControlScope) -> None
     assert receipt.applied.search.cancelled == 2
     assert receipt.compute.returned_tokens == 5
     assert receipt.compute.prefill_tokens == 6
+
+
+class Handing(ScriptedClient):
+    """An engine of a pair: one that leaves its blocks for the other, or fetches the other's."""
+
+    LEFT: ClassVar = {"do_remote_prefill": True, "remote_block_ids": [1, 2]}
+
+    async def generate(
+        self, prompt: Any, params: SamplingParams, request_id: str, **options: Any
+    ) -> AsyncGenerator[RequestOutput, None]:
+        asked = (params.extra_args or {}).get("kv_transfer_params")
+        async for output in super().generate(prompt, params, request_id, **options):
+            if output.finished and asked and asked.get("do_remote_decode"):
+                output.kv_transfer_params = self.LEFT
+            yield output
+
+    @property
+    def carriers(self) -> list[int | None]:
+        """The seeds of the requests that fetch blocks, or leave them."""
+        asked = [params for _, params, _ in self.requests]
+        return [p.seed for p in asked if "kv_transfer_params" in (p.extra_args or {})]
+
+
+async def test_one_sibling_fetches_the_blocks_of_another_engine(race: ControlScope) -> None:
+    client = Handing()
+    transfer = {"kv_transfer_params": Handing.LEFT, "mine": 1}
+    sampling = params(max_tokens=50, extra_args=transfer)
+
+    await collect(ControlledEngine(client, None, Reports()), sampling)
+
+    assert client.carriers == [5]
+    assert [(p.extra_args or {}).get("mine") for _, p, _ in client.requests] == [1, 1, 1]
+    assert sampling.extra_args == transfer
+
+
+@pytest.mark.parametrize("kind", [RequestOutputKind.DELTA, RequestOutputKind.FINAL_ONLY])
+async def test_the_answer_says_where_its_sibling_left_the_blocks(
+    race: ControlScope, kind: RequestOutputKind
+) -> None:
+    client = Handing()
+    # All are as long, so whichever wins, the one that left its blocks has finished too.
+    sampling = SamplingParams(
+        output_kind=kind, extra_args={"kv_transfer_params": {"do_remote_decode": True}}
+    )
+
+    outputs = await collect(ControlledEngine(client, None, Reports()), sampling)
+
+    assert len(client.carriers) == 1
+    assert outputs[-1].kv_transfer_params == Handing.LEFT
 
 
 async def test_admission_counts_the_branches(race: ControlScope) -> None:

@@ -7,7 +7,7 @@ from vllm.logprobs import FlatLogprobs, Logprob
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind
 
-from steersman.engine.lines import branch_seed, piece, prefill_tokens, replay
+from steersman.engine.lines import branch_seed, piece, prefill_tokens, replay, transfer_of
 from steersman.trajectory.line import Line
 
 
@@ -90,6 +90,21 @@ def test_a_single_step_is_its_own_final_output() -> None:
     output = step(1, "a", "stop", logprobs=[entry(1)])
     (answer,) = replay([line(0, output)], RequestOutputKind.FINAL_ONLY, "r")
     assert answer.outputs[0].logprobs == [entry(1)]
+
+
+@pytest.mark.parametrize("kind", [RequestOutputKind.DELTA, RequestOutputKind.FINAL_ONLY])
+def test_where_the_blocks_were_left_is_said_once_at_the_end(kind: RequestOutputKind) -> None:
+    left = {"remote_block_ids": [1]}
+    outputs = list(replay(two(), kind, "theirs", left))
+    assert [output.kv_transfer_params for output in outputs] == [None] * (len(outputs) - 1) + [left]
+
+
+def test_the_first_branch_knows_where_the_blocks_were_left() -> None:
+    lines = [line(0, step(1, "a"), step(2, "b", "length")), line(1, step(5, "c"))]
+    assert transfer_of(lines) is None
+    lines[0].pieces[-1].output.kv_transfer_params = {"remote_block_ids": [1]}
+    assert transfer_of(lines) == {"remote_block_ids": [1]}
+    assert transfer_of([line(0)]) is None
 
 
 def test_prefill_leaves_out_what_the_cache_had() -> None:

@@ -29,7 +29,7 @@ class Model:
         self.layers: dict[int, nn.Module] = {0: Layer(), 1: Layer()}
         self.steering = WorkerSteering(
             self.layers,
-            rows=2,
+            rows=4,
             hidden_size=HIDDEN,
             dtype=torch.float32,
             device=torch.device("cpu"),
@@ -39,15 +39,17 @@ class Model:
         self.steering.arm(Markers.of((), ()), bytes(10))
 
     def decode(self, requests: int) -> Tensor:
-        hidden = torch.full((requests, HIDDEN), -0.0)
+        return self.run(torch.full((requests, HIDDEN), -0.0))
+
+    def run(self, hidden: Tensor) -> Tensor:
         for layer in self.layers.values():
             hidden = layer(hidden)[0]
         return hidden
 
 
-def ring(model: Model, decode: Callable[[int], Tensor | None]) -> Ring:
+def ring(model: Model, decode: Callable[[int], Tensor | None], *, max_requests: int = 8) -> Ring:
     controlled = Controlled(model.steering, Governor(8, torch.device("cpu"), torch.float32))
-    return Ring(controlled, "V1", decode, max_requests=8, live="nothing to edit")
+    return Ring(controlled, "V1", decode, max_requests, live="nothing to edit")
 
 
 def test_steering_that_works_passes_and_leaves_nothing_behind() -> None:
@@ -85,6 +87,84 @@ def test_one_bit_in_another_row_is_enough_to_fail() -> None:
         hidden = model.decode(requests) + 1.0
         if model.steering.rows.slot[0] >= 0:
             hidden[1, 3] = torch.nextafter(hidden[1, 3], torch.tensor(9.0))
+        return hidden
+
+    with pytest.raises(SelfTestError, match="a row that is not steered changed"):
+        ring(model, nudge).self_test()
+
+
+def in_chunks(size: int) -> Callable[[Model, Tensor], Tensor]:
+    """Each rank has so many rows of the batch, and takes them for its beginning."""
+    return lambda model, hidden: torch.cat([model.run(part) for part in hidden.split(size)])
+
+
+def shifted(by: int) -> Callable[[Model, Tensor], Tensor]:
+    """The rows stand elsewhere in the batch than the steering thinks."""
+    return lambda model, hidden: model.run(hidden.roll(by, dims=0)).roll(-by, dims=0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(pytest.param(in_chunks(size), id=f"chunks of {size}") for size in (1, 2, 3, 4, 6)),
+        *(pytest.param(shifted(by), id=f"shifted by {by}") for by in range(1, 8)),
+    ],
+)
+def test_rows_that_are_not_where_they_should_be_fail(
+    wrong: Callable[[Model, Tensor], Tensor],
+) -> None:
+    model = Model()
+
+    with pytest.raises(SelfTestError):
+        ring(model, lambda requests: wrong(model, torch.zeros(requests, HIDDEN))).self_test()
+
+
+@pytest.mark.parametrize("wrong", [in_chunks(2), in_chunks(4)])
+def test_in_a_regular_pattern_the_right_rows_would_change(
+    wrong: Callable[[Model, Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("steersman.engine.ring._CHANGED", (0, 2, 4, 6))
+    model = Model()
+
+    with pytest.raises(SelfTestError, match="as another one should be"):
+        ring(model, lambda requests: wrong(model, torch.zeros(requests, HIDDEN))).self_test()
+
+
+@pytest.mark.parametrize("probes", range(1, 9))
+def test_fewer_requests_are_enough(probes: int) -> None:
+    model = Model()
+
+    ring(model, model.decode, max_requests=probes).self_test()
+
+    with pytest.raises(SelfTestError, match="did not change"):
+        ring(model, lambda n: torch.zeros(n, HIDDEN), max_requests=probes).self_test()
+
+
+class Noisy:
+    """A model whose sums come out a little different in each run, as on a GPU."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._generator = torch.Generator().manual_seed(0)
+
+    def __call__(self, requests: int) -> Tensor:
+        hidden = self._model.decode(requests)
+        return hidden + 1e-3 * torch.rand(hidden.shape, generator=self._generator)
+
+
+def test_the_noise_of_plain_runs_is_no_failure() -> None:
+    model = Model()
+
+    ring(model, Noisy(model)).self_test()
+
+
+def test_more_than_the_noise_is_a_failure() -> None:
+    model = Model()
+    noisy = Noisy(model)
+
+    def nudge(requests: int) -> Tensor:
+        hidden = noisy(requests)
+        hidden[1, 3] += 0.01 * (model.steering.rows.slot[0] >= 0)
         return hidden
 
     with pytest.raises(SelfTestError, match="a row that is not steered changed"):

@@ -9,7 +9,15 @@ from vllm.config import CompilationMode, VllmConfig
 from vllm.platforms import current_platform
 
 from steersman.engine.capture import Capture, CaptureRing, Columns
-from steersman.engine.compat import core, eager, layers, projections, runner_v1, runner_v2
+from steersman.engine.compat import (
+    connectors,
+    core,
+    eager,
+    layers,
+    projections,
+    runner_v1,
+    runner_v2,
+)
 from steersman.engine.compat.weights import LiveWeight
 from steersman.engine.controlled import Controlled
 from steersman.engine.edited import ChosenEdits
@@ -171,7 +179,7 @@ def _null_block(cache: Tensor) -> Tensor:
 
 def unsupported(config: VllmConfig) -> str | None:
     """Why an engine cannot be steered rightly, as configured; None if it can."""
-    parallel, passes = config.parallel_config, config.compilation_config.pass_config
+    parallel = config.parallel_config
     reasons = {
         "speculative decoding": config.speculative_config is not None
         and "a rejected draft token would be counted, and could close the thinking phase",
@@ -181,11 +189,33 @@ def unsupported(config: VllmConfig) -> str | None:
         # Not in earlier versions of vLLM.
         "batch-sharded sampling": getattr(parallel, "enable_batch_sharded_sampling", False)
         and "each rank draws for other requests",
-        # Gone from later versions of vLLM.
-        "sequence parallelism": getattr(passes, "enable_sp", False)
-        and "each rank has other tokens of a batch",
+        "sequence parallelism": _in_parts(config)
+        and f"each rank has other tokens of a batch ({_in_parts(config)})",
+        "fast prefill": config.cache_config.kv_sharing_fast_prefill
+        and "its last layers leave out tokens of a prompt (--kv-sharing-fast-prefill)",
+        "KV connector": connectors.refusal(config.kv_transfer_config),
     }
     return next((f"{name}: {reason}" for name, reason in reasons.items() if reason), None)
+
+
+def _in_parts(config: VllmConfig) -> str | None:
+    """The setting by which a rank's decoder layers have a part of the batch; None without one.
+
+    A model can decide so by itself, too: see `layers.decoder_layers` and `op.check_whole`.
+    """
+    parallel, passes = config.parallel_config, config.compilation_config.pass_config
+    settings = {
+        # A property that earlier versions of vLLM lack.
+        "expert, tensor and data parallelism together": getattr(
+            parallel, "use_sequence_parallel_moe", False
+        ),
+        # Not in earlier versions of vLLM.
+        "--enable-hc-sp": getattr(parallel, "enable_hc_sp", False)
+        and parallel.tensor_parallel_size > 1,
+        # Not in every version of vLLM.
+        "enable_sp": getattr(passes, "enable_sp", False),
+    }
+    return next((name for name, on in settings.items() if on), None)
 
 
 def uses_v2_runner(config: VllmConfig) -> bool:

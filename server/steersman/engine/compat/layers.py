@@ -5,6 +5,15 @@ from typing import Any
 from torch import nn
 from vllm.model_executor.models.utils import PPMissingLayer
 
+_IN_PARTS = (
+    "use_sequence_parallel",
+    "use_sequence_parallel_moe",
+    "use_hc_sequence_parallel",
+    "use_attn_reduce_scatter_for_moe",
+    "is_sequence_parallel",
+)
+"""How decoder layers of vLLM's models say that each rank has its own part of the batch."""
+
 
 class UnsupportedModelError(ValueError):
     """A model whose residual stream cannot be steered; the message says why."""
@@ -14,7 +23,8 @@ def decoder_layers(model: Any, model_config: Any) -> dict[int, nn.Module]:
     """The decoder layers that this rank holds, by their index in the whole model.
 
     Raises:
-        UnsupportedModelError: There is no list of decoder layers, or more than one.
+        UnsupportedModelError: There is no list of decoder layers, or more than one; or a layer
+            hands on a part of the batch.
 
     """
     total = model_config.get_total_num_hidden_layers()
@@ -30,11 +40,18 @@ def decoder_layers(model: Any, model_config: Any) -> dict[int, nn.Module]:
             f"steering needs one list of {total} decoder layers; {type(model).__name__} has "
             f"{', '.join(outermost) or 'none'}"
         )
-    return {
+    own = {
         index: layer
         for index, layer in enumerate(lists[outermost[0]])
         if not isinstance(layer, PPMissingLayer)
     }
+    for index, layer in own.items():
+        if said := [name for name in _IN_PARTS if getattr(layer, name, False) is True]:
+            raise UnsupportedModelError(
+                f"sequence parallelism: each rank has other tokens of a batch in layer {index} of "
+                f"{type(model).__name__} ({said[0]})"
+            )
+    return own
 
 
 def gated_mlp(layer: nn.Module) -> nn.Module | None:

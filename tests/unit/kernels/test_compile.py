@@ -1,0 +1,52 @@
+"""What only a GPU runs compiles for each kind of GPU, and fits into it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.kernels import targets
+from tests.unit.kernels.targets import Case, Usage
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Case, Usage]]:
+    """Every kernel with every combination of types, for every target."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TRITON_INTERPRET", raising=False)
+        yield targets.all_compiled(targets.cases(), tmp_path_factory.mktemp("triton"))
+
+
+def test_every_kernel_was_compiled_for_every_target(found: dict[Case, Usage]) -> None:
+    assert {case.kernel for case in found} == set(targets.VARIANTS)
+    assert {case.target for case in found} == set(targets.TARGETS)
+    assert all(usage.registers > 0 for usage in found.values())
+
+
+def test_nothing_spills_or_needs_a_stack(found: dict[Case, Usage]) -> None:
+    assert {case: usage for case, usage in found.items() if usage.spills or usage.stack} == {}
+
+
+def test_aligned_rows_are_read_16_bytes_at_a_time(found: dict[Case, Usage]) -> None:
+    streaming = {case: usage.loads for case, usage in found.items() if case.streams}
+    assert {case.kernel for case in streaming} == {
+        "_steer_kernel",
+        "_project_kernel",
+        "_parts_kernel",
+    }
+    assert {case: loads for case, loads in streaming.items() if loads != {16}} == {}
+
+
+def test_other_rows_are_not(found: dict[Case, Usage]) -> None:
+    """Or the test above could not fail."""
+    unaligned = [usage.loads for case, usage in found.items() if not case.aligned]
+    assert unaligned
+    assert not any(16 in loads for loads in unaligned if loads)
+
+
+def test_spills_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+    case = next(c for c in targets.cases() if (c.kernel, c.target) == ("_govern_kernel", "sm_90"))
+    usage = targets.compiled(case, maxnreg=24)
+    assert usage.spills or usage.stack
