@@ -184,7 +184,7 @@ def gate_triton(
     markers: Markers,
     slot: Tensor,
     *,
-    block: int = 1024,
+    block: int = 512,
 ) -> None:
     """`gate` by the kernel, whatever the device of its tensors; `block` token rows at a time."""
     slot.fill_(-1)
@@ -206,4 +206,5 @@ def gate_triton(
         len(markers.implicit),
         slot,
         BLOCK=block,
+        num_warps=8,
     )

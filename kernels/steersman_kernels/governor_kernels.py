@@ -399,7 +399,7 @@ def forbid_stops_triton(logits: Tensor, state: State, seats: Tensor, rows: Tenso
         state.stops,
         seats,
         rows,
-        BLOCK=4096,
+        BLOCK=2048,
         LAYOUT=_LAYOUT,
     )
 

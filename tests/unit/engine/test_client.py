@@ -179,7 +179,7 @@ async def test_one_sibling_fetches_the_blocks_of_another_engine(race: ControlSco
     transfer = {"kv_transfer_params": Handing.LEFT, "mine": 1}
     sampling = params(max_tokens=50, extra_args=transfer)
 
-    await collect(ControlledEngine(client, None, Reports()), sampling)
+    await collect(ControlledEngine(client, NO_PHASE, Reports()), sampling)
 
     assert client.carriers == [5]
     assert [(p.extra_args or {}).get("mine") for _, p, _ in client.requests] == [1, 1, 1]
@@ -196,7 +196,7 @@ async def test_the_answer_says_where_its_sibling_left_the_blocks(
         output_kind=kind, extra_args={"kv_transfer_params": {"do_remote_decode": True}}
     )
 
-    outputs = await collect(ControlledEngine(client, None, Reports()), sampling)
+    outputs = await collect(ControlledEngine(client, NO_PHASE, Reports()), sampling)
 
     assert len(client.carriers) == 1
     assert outputs[-1].kv_transfer_params == Handing.LEFT

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from steersman.engine.batch import Arrival, Batch
 from steersman.engine.worker import WorkerSteering
 from steersman.steering.configuration import Configuration, Term
+from steersman_kernels.steered import Markers
 
 SIZE = 4
 
@@ -29,7 +30,7 @@ def steering() -> WorkerSteering:
         max_requests=4,
         max_tokens=8,
     )
-    made.arm(-1, -1, bytes(10))
+    made.arm(Markers.of((), ()), bytes(10))
     made.load("v", save({"layer.0": torch.ones(SIZE)}))
     control = {
         "origin": 1,

@@ -33,6 +33,7 @@ def test_aligned_rows_are_read_16_bytes_at_a_time(found: dict[Case, Usage]) -> N
         "_steer_kernel",
         "_project_kernel",
         "_parts_kernel",
+        "_forbid_stops_kernel",
     }
     assert {case: loads for case, loads in streaming.items() if loads != {16}} == {}
 

@@ -297,4 +297,4 @@ def test_the_kernel_compiles_for_a_gpu(
         "implicit_count": "i32",
         "slot_ptr": "*i32",
     }
-    assert "ptx" in compiled(module._gate_kernel, types, {"BLOCK": 1024})
+    assert "ptx" in compiled(module._gate_kernel, types, {"BLOCK": 512})
