@@ -69,7 +69,8 @@ def _parts_kernel(  # type: ignore[no-untyped-def]
     tl.store(target + 2, u)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+# Of the number of parts, which goes with the batch, only BLOCK makes another kernel.
+@triton.jit(do_not_specialize=["parts"])  # type: ignore[untyped-decorator]
 def _whole_kernel(  # type: ignore[no-untyped-def]
     parts_ptr,
     out_ptr,
@@ -169,9 +170,7 @@ def entropy_triton(logits: Tensor, rows: Tensor) -> Tensor:
     if not len(rows):
         return out
     size = logits.shape[1]
-    blocks = triton.cdiv(size, _BLOCK)
-    width = triton.cdiv(blocks, min(blocks, triton.cdiv(_PROGRAMS, len(rows)))) * _BLOCK
-    count = triton.cdiv(size, width)
+    width, count = _split(size, len(rows))
     parts = torch.empty(len(rows), count, 3, dtype=torch.float32, device=logits.device)
     _parts_kernel[(len(rows), count)](
         logits,
@@ -185,3 +184,19 @@ def entropy_triton(logits: Tensor, rows: Tensor) -> Tensor:
     )
     _whole_kernel[(len(rows),)](parts, out, count, BLOCK=triton.next_power_of_2(count), num_warps=1)
     return out
+
+
+def _split(size: int, rows: int) -> tuple[int, int]:
+    """The width of a part of so many rows of this size, and how many parts make a row."""
+    blocks = triton.cdiv(size, _BLOCK)
+    width = triton.cdiv(blocks, min(blocks, triton.cdiv(_PROGRAMS, rows))) * _BLOCK
+    return width, triton.cdiv(size, width)
+
+
+def kinds(size: int, most: int) -> list[int]:
+    """Numbers of rows, up to `most`, with which `entropy_triton` meets all that it compiles for
+    rows of this size."""
+    found: dict[int, int] = {}
+    for rows in range(1, most + 1):
+        found.setdefault(triton.next_power_of_2(_split(size, rows)[1]), rows)
+    return list(found.values())

@@ -81,7 +81,8 @@ def _confidence(floats, mean):  # type: ignore[no-untyped-def]
 
 
 # One warp a program, so that a number that it reads and later replaces needs no barrier between.
-@triton.jit  # type: ignore[untyped-decorator]
+# It reads one logit a row, so how rows are aligned makes no other kernel.
+@triton.jit(do_not_specialize=["logits_stride", "logits_size"])  # type: ignore[untyped-decorator]
 def _govern_kernel(  # type: ignore[no-untyped-def]
     ints_ptr,
     floats_ptr,

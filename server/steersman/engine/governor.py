@@ -35,6 +35,7 @@ from steersman_kernels.governed import (
     State,
     Vocabulary,
 )
+from steersman_kernels.warm_up import warm_up
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 """Of logits, and of the tokens that were drawn from them: [watched, TRACK] float32."""
@@ -145,7 +146,7 @@ class Governor:
         self._vocabulary = Vocabulary(
             **{each.name: getattr(host, each.name).to(self._device) for each in fields(Vocabulary)}
         )
-        _warm_up(self._vocabulary, self._dtype)
+        _warm_up(self._vocabulary, self._dtype, len(self._state.ints))
 
     def arrive(self, arrival: Arrival) -> None:
         """Take a request in, after the tokens that it has; one that was preempted comes back."""
@@ -354,9 +355,11 @@ def _law(governing: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return law
 
 
-def _warm_up(vocabulary: Vocabulary, dtype: torch.dtype) -> None:
-    """Compile what measures and governs now, so that no request waits for it."""
+def _warm_up(vocabulary: Vocabulary, dtype: torch.dtype, most: int) -> None:
+    """Compile what measures and governs batches of up to `most` requests, so that none waits."""
     device = vocabulary.boundary.device
+    if device.type != "cpu":
+        warm_up(vocabulary, dtype, most)
     state, coef = State.empty(1, device), torch.empty(1, device=device)
     logits = torch.zeros(1, len(vocabulary.boundary), dtype=dtype, device=device)
     row, track = torch.zeros(1, dtype=torch.int64, device=device), coef.new_empty(1, TRACK)

@@ -67,8 +67,20 @@ class Seats:
         return request_id in self._places
 
     def warm_up(self, markers: Markers, boundary: Tensor) -> None:
-        """Compile what reads cached tokens now, so that no request waits for it."""
+        """Compile what reads cached tokens, and a step's, now: so that no request waits for it."""
         _row(Request(1, False, (-1,) * CLASSES, (0,), computed=1), markers, boundary)
+        if self._device.type != "cpu":
+            nobody = upload(torch.full((1,), -1, dtype=torch.int32), self._device)
+            gate(
+                self.table,
+                seats=nobody,
+                query_start=torch.arange(2, dtype=torch.int32, device=self._device),
+                positions=nobody.long(),
+                token_ids=nobody,
+                boundary=boundary.to(self._device),
+                markers=markers,
+                slot=torch.empty_like(nobody),
+            )
 
     def add(self, request_id: str, request: Request, markers: Markers, boundary: Tensor) -> None:
         """Give a request a seat, or write its seat anew.

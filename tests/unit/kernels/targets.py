@@ -182,6 +182,7 @@ def compiled(case: Case, **options: int) -> Usage:
         place
         for place, (name, type_) in enumerate(signature.items())
         if type_ != "constexpr"
+        and not kernel.params[place].do_not_specialize
         and (type_.startswith("*") or (case.aligned and name.endswith(_ROW)))
     ]
     attributes = {(place,): [["tt.divisibility", 16]] for place in wide}
