@@ -164,6 +164,9 @@ class Governor:
         if request_id in self._places:
             self._write()
             self._state.ints[self._places[request_id], SETTLED] = 1
+        elif parked := self._parked.get(request_id):
+            ints, *_ = parked
+            ints[SETTLED] = 1
 
     def begin(self, batch: Batch) -> None:
         """Find the watched requests of a step."""
