@@ -18,7 +18,6 @@ from steersman.trajectory.phases import Markers
 from steersman.vectors import file as vector_file
 from steersman.vectors.vector import Vector
 
-
 logger = logging.getLogger(__name__)
 
 

@@ -10,7 +10,6 @@ from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 from steersman.edits.edit import EditError
 from steersman.engine.compat.projections import OutputProjection
 
-
 _SPARE_ROWS = 128
 """Rows of a weight that are exchanged at a time: 2 MiB of 16-bit numbers at 8,192 columns."""
 
