@@ -24,7 +24,7 @@ A watched request has a row, its "seat", in every tensor of `State`. The columns
 | `ENDED` | 1: the last token's text ended a line or a sentence |
 | `SEEN` | drawn tokens so far |
 | `SEGMENT` | tokens of the running segment, without the one that ends it |
-| `SEGMENTS` | segment ends recorded |
+| `SEGMENTS` | segment ends recorded; at `SEGMENT_ENDS` the strength stands still |
 | `SETTLED` | 1: the answer is known, and thinking may close at the end of a line or sentence |
 | `STOPS` | tokens that end the response, 0 to `STOP_TOKENS` |
 
@@ -135,7 +135,7 @@ HISTORY = 128
 WINDOW_TOKENS = 256
 NUDGE_TOKENS = 16
 STOP_TOKENS = 64
-SEGMENT_ENDS = 1024
+SEGMENT_ENDS = 4096
 
 # A loop is a block that stands there so often, over more tokens than these.
 LOOP_REPEATS = 3

@@ -47,7 +47,8 @@ def govern(
     e joins ERROR unless it pushes further over a bound. With the mean top probability c and its
     variance over two segments `v = (c - CONFIDENCE)^2 / 4`, CONFIDENCE_LAW: HIGH where c is low and
     v high, LOW where c is high and v low, between them the curve of `steepness`
-    ([ReBalance](https://arxiv.org/abs/2603.12372), dynamic control).
+    ([ReBalance](https://arxiv.org/abs/2603.12372), dynamic control). After SEGMENT_ENDS segments it
+    stands still, so that `coefficients` knows the strength of every position.
 
     A step that draws no token (see KNOWN) leaves all as it is. On a GPU this is one launch over
     `seats.shape[0]` programs, with no transfer.

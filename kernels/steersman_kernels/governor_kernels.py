@@ -224,7 +224,8 @@ def _govern_kernel(  # type: ignore[no-untyped-def]
     # The law.
     strength = tl.load(floats + at.STRENGTH)
     law = tl.load(ints + at.LAW)
-    if counted & (law != 0):
+    segments = tl.load(ints + at.SEGMENTS)
+    if counted & (law != 0) & (segments < at.SEGMENT_ENDS):
         tokens = tl.load(ints + at.SEGMENT)
         nats, certainty = tl.load(floats + at.ENTROPY_SUM), tl.load(floats + at.CONFIDENCE_SUM)
         if not ends_here:
@@ -238,7 +239,6 @@ def _govern_kernel(  # type: ignore[no-untyped-def]
                 tl.store(floats + at.ERROR, error)
             else:
                 strength = _confidence(floats, mean)
-            segments = tl.minimum(tl.load(ints + at.SEGMENTS), at.SEGMENT_ENDS - 1)
             end = seat * at.SEGMENT_ENDS + segments
             tl.store(ends_ptr + end, position.to(tl.int32))
             tl.store(strengths_ptr + end, strength)

@@ -153,7 +153,8 @@ class EditRows:
     def __init__(self, ranks: RowHost, rows: int) -> None:
         self._ranks = ranks
         self._rows = rows
-        self._taken = 0
+        self._taken: set[str] = set()
+        self._stuck: set[str] = set()  # the engine did not say that they are off
 
     async def load(self, edit: Edit) -> None:
         """Put an edit on every rank.
@@ -162,16 +163,25 @@ class EditRows:
             EditError: Requests still use what was replaced or deleted, and no row is free.
 
         """
-        if self._taken == self._rows:
+        if self._full_for(edit.digest):
+            for digest in self._stuck - {edit.digest}:
+                await self.unload(digest)
+        if self._full_for(edit.digest):
             raise EditError(
                 "edits that were replaced or deleted are still used by requests: try again when "
                 "these have ended",
                 field="name",
             )
         await self._ranks.load_edit(edit)
-        self._taken += 1
+        self._taken.add(edit.digest)
+        self._stuck.discard(edit.digest)
+
+    def _full_for(self, digest: str) -> bool:
+        return len(self._taken | {digest}) > self._rows
 
     async def unload(self, digest: str) -> None:
-        """Remove an edit from every rank."""
+        """Remove an edit from every rank; where that fails, its row stays taken for now."""
+        self._stuck.add(digest)
         await self._ranks.unload_edit(digest)
-        self._taken -= 1
+        self._stuck.discard(digest)
+        self._taken.discard(digest)

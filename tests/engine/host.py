@@ -141,6 +141,11 @@ class EngineProcess:
         contents = [edit_file.write(edit) for edit in edits]
         assert not any(self.rpc("prepare_edits", contents))
         self.rpc("commit_edits")
+        self.rpc("keep_edits")
+        self.forget()
+
+    def forget(self) -> None:
+        """Empty the prefix cache."""
         self._call("forget", None)
 
     def encode(self, text: str) -> list[int]:

@@ -154,6 +154,27 @@ def test_requests_share_no_cache_with_those_that_are_edited_otherwise(
     assert third.edited == first.edited
 
 
+def test_prompts_of_any_length_share_what_they_begin_with(engine: EngineProcess) -> None:
+    common = [*range(20, 90)]
+    begun = Job([*common, 7], options={**OPTIONS, "max_tokens": 60})
+    longer = Job([*common, *range(200, 240)], options=OPTIONS)
+    edit = EditTerm(EDIT.digest, 1.0)
+    (alone,) = engine.run(replace(longer, edit=edit))
+    engine.forget()
+
+    (first,) = engine.run(replace(begun, edit=edit))
+    (second,) = engine.run(replace(longer, edit=edit))
+    whole = [*begun.prompt, *first.tokens]
+    (turn,) = engine.run(Job(whole, options=OPTIONS, edit=edit))
+    (fork,) = engine.run(Job(whole, options=OPTIONS, edit=edit, origin=len(begun.prompt)))
+
+    assert (first.cached, second.cached) == (0, 64)
+    assert_close([second], [alone])
+    # What was a response is a prompt now, and might be steered otherwise.
+    assert turn.cached == 64
+    assert fork.cached == 128
+
+
 def test_an_edit_of_other_weights_is_refused_and_nothing_changes(engine: EngineProcess) -> None:
     plain = engine.run(*jobs(engine))
     engine.apply(EDIT)

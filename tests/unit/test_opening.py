@@ -25,12 +25,13 @@ class Ranks:
     Attributes:
         edits: Digests of those that they hold.
         refuses: Whether the next ones are refused.
+        stuck: Whether none can be taken off.
 
     """
 
     def __init__(self) -> None:
         self.edits: set[str] = set()
-        self.refuses = False
+        self.refuses = self.stuck = False
 
     async def load_edit(self, edit: Edit) -> None:
         if self.refuses:
@@ -38,6 +39,8 @@ class Ranks:
         self.edits.add(edit.digest)
 
     async def unload_edit(self, digest: str) -> None:
+        if self.stuck:
+            raise RuntimeError("stuck")
         self.edits.remove(digest)
 
 
@@ -72,3 +75,26 @@ async def test_rows_that_requests_still_use_are_not_given_away(tmp_path: Path) -
     await rows.unload(first.digest)
     await rows.load(third)
     assert ranks.edits == {second.digest, third.digest}
+
+
+async def test_a_row_that_was_not_given_back_is_asked_for_again(tmp_path: Path) -> None:
+    checkpoint = made_up.checkpoint(made_up.directory(tmp_path / "model"))
+    first, second, third = (made_up.edit(checkpoint, seed=seed) for seed in range(3))
+    ranks = Ranks()
+    rows = EditRows(ranks, 2)
+    await rows.load(first)
+    await rows.load(second)
+    ranks.stuck = True
+    for digest in (first.digest, second.digest):
+        with pytest.raises(RuntimeError, match="stuck"):
+            await rows.unload(digest)
+    with pytest.raises(RuntimeError, match="stuck"):
+        await rows.load(third)
+    await rows.load(first)  # it has the row that it had
+    ranks.stuck = False
+
+    await rows.load(third)
+
+    assert ranks.edits == {first.digest, third.digest}
+    with pytest.raises(EditError, match="still used by requests"):
+        await rows.load(second)

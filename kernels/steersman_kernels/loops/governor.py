@@ -193,6 +193,9 @@ def _steer(
     ints: Ints, floats: Floats, ends: Ints, strengths: Floats, measured: Floats, position: int
 ) -> None:
     """Take a thinking token up into its segment, or end the segment with it."""
+    place = ints[SEGMENTS]
+    if place == SEGMENT_ENDS:
+        return  # a further strength could not be found again for what is read anew
     tokens = ints[SEGMENT]
     if ints[ENDED] == 0:
         ints[SEGMENT] = tokens + 1
@@ -206,7 +209,6 @@ def _steer(
         strength = _proportional(floats, floats[ENTROPY_SUM] / tokens)
     else:
         strength = _confidence(floats, confidence)
-    place = min(ints[SEGMENTS], SEGMENT_ENDS - 1)
     ends[place], strengths[place] = position, strength
     ints[SEGMENTS], ints[SEGMENT] = place + 1, 0
     floats[STRENGTH], floats[CONFIDENCE] = strength, confidence

@@ -12,6 +12,7 @@ from typing import Generic
 from steersman.artifacts.artifact import A, ArtifactError, Host, Kind, UnknownArtifactError
 from steersman.artifacts.directory import Directory
 from steersman.artifacts.loaded import Loaded
+from steersman.completion import completed
 
 MAX_BYTES = 64 * 2**20
 
@@ -148,7 +149,8 @@ class Store(Generic[A]):
     async def put(self, name: str, data: bytes) -> Entry[A]:
         """Put an artifact under a name, in place of what is there.
 
-        Whatever is raised, all is as it was before.
+        Whatever is raised, all is as it was before. Of a cancellation either that is true, or the
+        artifact is there whole.
 
         Args:
             name: The name.
@@ -163,19 +165,7 @@ class Store(Generic[A]):
         check_name(name, self.noun)
         entry = await asyncio.to_thread(self._read, name, data)
         async with self._changing:
-            there = self._entries.get(name)
-            if there is not None and there.artifact == entry.artifact:
-                return dataclasses.replace(there, new=False)
-            if there is None and len(self._entries) >= self.max_entries:
-                raise ArtifactError(
-                    f"this server keeps {self.max_entries} {self.noun}s at most: delete one first",
-                    field="name",
-                )
-            await self._exchange(entry)
-            if there is not None:
-                self._loaded.drop(there.artifact.digest)
-            await self.settle()
-            return dataclasses.replace(entry, new=there is None)
+            return await completed(self._put(entry))
 
     async def delete(self, name: str) -> None:
         """Delete a name and its file.
@@ -186,12 +176,30 @@ class Store(Generic[A]):
 
         """
         async with self._changing:
-            entry = self.entry(name)
-            if self._directory is not None:
-                self._directory.remove(name)
-            del self._entries[name]
-            self._loaded.drop(entry.artifact.digest)
-            await self.settle()
+            await completed(self._delete(name))
+
+    async def _put(self, entry: Entry[A]) -> Entry[A]:
+        there = self._entries.get(entry.name)
+        if there is not None and there.artifact == entry.artifact:
+            return dataclasses.replace(there, new=False)
+        if there is None and len(self._entries) >= self.max_entries:
+            raise ArtifactError(
+                f"this server keeps {self.max_entries} {self.noun}s at most: delete one first",
+                field="name",
+            )
+        await self._exchange(entry)
+        if there is not None:
+            self._loaded.drop(there.artifact.digest)
+        await self.settle()
+        return dataclasses.replace(entry, new=there is None)
+
+    async def _delete(self, name: str) -> None:
+        entry = self.entry(name)
+        if self._directory is not None:
+            self._directory.remove(name)
+        del self._entries[name]
+        self._loaded.drop(entry.artifact.digest)
+        await self.settle()
 
     async def _exchange(self, entry: Entry[A]) -> None:
         """Point a name to an artifact, once the directory has room for it and the engine has it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from steersman.artifacts.artifact import ArtifactError, Host, Kind, UnknownArtifactError
 from steersman.artifacts.store import MAX_BYTES, Entry, Store, check_name
 from steersman.capabilities import Model
+from steersman.completion import completed
 from steersman.edits import file
 from steersman.edits.edit import Edit, EditError, check
 
@@ -119,6 +120,10 @@ class LiveEdits:
                 raise EditError(f"{path}: {error.message}", field=error.field) from error
 
     async def _change(self, entries: dict[str, Entry[Edit]]) -> None:
+        # Cancelled in the middle, the weights would have what is not known to be live.
+        await completed(self._changed(entries))
+
+    async def _changed(self, entries: dict[str, Entry[Edit]]) -> None:
         # With other words about the same edits, no request need be computed anew.
         if _digests(entries) != _digests(self._entries):
             await self._apply([entry.artifact for entry in entries.values()])

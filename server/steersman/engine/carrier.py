@@ -65,8 +65,9 @@ class Carrier:
             return
         report = self.reports.open(len(lines))
         if self.watched:
-            for choice, line in enumerate(lines):
-                line.track = Track(values=report.values[choice], key=report.key, choice=choice)
+            for index, line in enumerate(lines):
+                choice = index if len(lines) > 1 else None
+                line.track = Track(values=report.values[index], key=report.key, choice=choice)
         carrying = params.clone()
         carrying.extra_args = {**(params.extra_args or {}), KEY: self.wire(report.key, params)}
         try:

@@ -48,18 +48,17 @@ class Controlled:
         self.steering.finish(request_id)
         self.governor.finish(request_id)
 
-    def settle(self, key: str, choice: int) -> None:
+    def settle(self, key: str, choice: int | None) -> None:
         """The answer of a request is known: its thinking may close.
 
         Args:
             key: That under which the request reports.
-            choice: Which of its choices; vLLM names the request of each `{choice}_...` if there
-                are several.
+            choice: Which of its choices; None if it has but one. vLLM names the request of each of
+                several `{choice}_...`.
 
         """
-        known = [id_ for id_, own in self._keys.items() if own == key]
-        for request_id in known:
-            if len(known) == 1 or request_id.startswith(f"{choice}_"):
+        for request_id, own in self._keys.items():
+            if own == key and (choice is None or request_id.startswith(f"{choice}_")):
                 self.governor.settle(request_id)
 
     def begin(self, batch: Batch) -> None:

@@ -153,35 +153,43 @@ class ChosenEdits:
         )
 
     def load(self, edit: Edit) -> None:
-        """Put an edit on offer.
+        """Put an edit on offer; what is raised leaves all as it was.
 
         Raises:
             BankError: All rows are taken.
 
         """
-        if not self._free:
+        if edit.digest not in self._places and not self._free:
             raise BankError(f"all {self._read.shape[1]} rows for edits are taken")
-        row = self._places[edit.digest] = self._free.pop()
+        read, write = self._vectors(edit)
+        row = self._places.get(edit.digest, self._free[-1] if self._free else -1)
+        self._read[:, row].copy_(read)
+        self._write[:, row].copy_(write)
+        if edit.digest not in self._places:
+            self._places[edit.digest] = self._free.pop()
         self._weights[edit.digest] = edit.metadata.weight
+
+    def _vectors(self, edit: Edit) -> tuple[Tensor, Tensor]:
+        """An edit's rows on the device: [layers, columns] and [layers, hidden_size]."""
         size = edit.metadata.head_dim
+        read = torch.zeros(len(self._outputs), self._read.shape[2])
+        write = torch.zeros(len(self._outputs), self._hidden_size)
         for place, (layer, output) in enumerate(self._outputs.items()):
-            self._read[place, row] = 0
-            self._write[place, row] = 0
             if layer not in edit.layers:
                 continue
             whole = torch.zeros(output.module.input_size)
             chosen = zip(edit.metadata.heads[layer], edit.projections[layer], strict=True)
             for head, values in chosen:
                 whole[head * size : (head + 1) * size] = torch.from_numpy(values.copy())
-            own = whole[output.start : output.start + self._read.shape[2]]
-            self._read[place, row] = own.to(self._read.device)
-            direction = torch.from_numpy(edit.directions[layer].copy())
-            self._write[place, row] = direction.to(self._write.device)
+            read[place] = whole[output.start : output.start + self._read.shape[2]]
+            write[place] = torch.from_numpy(edit.directions[layer].copy())
+        return read.to(self._read.device), write.to(self._write.device)
 
     def unload(self, digest: str) -> None:
-        """Take an edit off; nobody may be using it."""
-        self._weights.pop(digest)
-        self._free.append(self._places.pop(digest))
+        """Take an edit off, if it is there; nobody may be using it."""
+        if digest in self._places:
+            self._weights.pop(digest)
+            self._free.append(self._places.pop(digest))
 
     def arrive(self, request_id: str, digest: str, strength: float) -> None:
         """A request that chose an edit has come into the batch.

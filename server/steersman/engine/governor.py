@@ -182,6 +182,8 @@ class Governor:
         if request_id in self._places:
             self._write()
             self._state.ints[self._places[request_id], SETTLED] = 1
+        elif parked := self._parked.get(request_id):
+            parked.ints[SETTLED] = 1
 
     def begin(self, batch: Batch) -> None:
         """Find the watched requests of a step."""

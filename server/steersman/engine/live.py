@@ -38,12 +38,28 @@ class Editable(Protocol):
         """
         ...
 
-    def put(self, weight: Tensor) -> None:
-        """Compute with this weight from now on."""
+    def prepare(self, weight: Tensor | None) -> None:
+        """Get all ready that `swap` needs.
+
+        Args:
+            weight: To compute with, of the original's shape; None for the original, bit for bit.
+
+        """
         ...
 
-    def revert(self) -> None:
-        """Compute with the weight as it was loaded, bit for bit."""
+    def swap(self) -> None:
+        """Exchange what is computed with for what is ready; a second call exchanges it back.
+
+        It takes no memory, so that it cannot fail.
+        """
+        ...
+
+    def keep(self) -> None:
+        """Stay with what is computed with since `swap`."""
+        ...
+
+    def discard(self) -> None:
+        """Let go of what is ready."""
         ...
 
 
@@ -60,32 +76,57 @@ class LiveEdits:
         self._weights = weights
         self._layers = layers
         self._edited: set[int] = set()
-        self._prepared: dict[int, Tensor] = {}
+        self._prepared: list[int] = []
+        self._swapped: list[int] = []
+        self._after: set[int] = set()  # edited once what is prepared is kept
+        self._committed = False
 
     def prepare(self, edits: Sequence[Edit]) -> None:
         """Compute the weights with exactly these edits; nothing is changed yet.
 
         Raises:
             EditError: An edit was not made from these weights, or two edit one head.
+            Exception: There is no room for the weights. Then nothing is prepared.
 
         """
+        if self._committed:
+            self.keep()
+        else:
+            self.undo()
         for edit in edits:
             self._check(edit)
         _refuse_overlaps(edits)
-        self._prepared = {
-            layer: self._with(edits, layer)
-            for layer in sorted({layer for edit in edits for layer in edit.layers})
-            if layer in self._weights
-        }
+        self._after = {layer for edit in edits for layer in edit.layers if layer in self._weights}
+        try:
+            for layer in sorted(self._after | self._edited):
+                weight = self._with(edits, layer) if layer in self._after else None
+                self._weights[layer].prepare(weight)
+                self._prepared.append(layer)
+        except BaseException:
+            self.undo()
+            raise
 
     def commit(self) -> None:
         """Let the weights be those that were prepared last."""
-        for layer in self._edited - self._prepared.keys():
-            self._weights[layer].revert()
-        for layer, weight in self._prepared.items():
-            self._weights[layer].put(weight)
-        self._edited = set(self._prepared)
-        self._prepared = {}
+        for layer in self._prepared:
+            self._weights[layer].swap()
+            self._swapped.append(layer)
+        self._committed = True
+
+    def undo(self) -> None:
+        """Let the weights be those before the last `commit`, and nothing be prepared."""
+        while self._swapped:
+            self._weights[self._swapped.pop()].swap()
+        while self._prepared:
+            self._weights[self._prepared.pop()].discard()
+        self._committed = False
+
+    def keep(self) -> None:
+        """Forget what the weights were before the last `commit`."""
+        for layer in self._swapped:
+            self._weights[layer].keep()
+        self._edited = self._after
+        self._swapped, self._prepared, self._committed = [], [], False
 
     def _check(self, edit: Edit) -> None:
         """Refuse heads that the model does not have."""

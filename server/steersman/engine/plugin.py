@@ -4,6 +4,7 @@ Without a configuration of ours in `VllmConfig.additional_config` it changes not
 a stock `vllm serve` in the same environment stays as it is.
 """
 
+import logging
 from typing import Any
 
 from vllm.v1.worker.gpu_worker import Worker
@@ -13,6 +14,10 @@ from steersman.engine.settings import Settings
 
 RPC = "steersman"
 """The worker's method that `collective_rpc` calls: the name of a call, then its arguments."""
+ASK = "steersman_ask"
+"""The same for a server, which goes on when a call fails: see `ask`."""
+
+logger = logging.getLogger(__name__)
 
 
 def register() -> None:
@@ -27,8 +32,24 @@ def register() -> None:
         if settings := Settings.of(self.vllm_config):
             self.steersman_ring = compat.attach(self, settings)
 
-    def call(self: Any, name: str, *args: Any) -> Any:
-        return getattr(self.steersman_ring, name)(*args)
-
     Worker.load_model = steered_load_model
     setattr(Worker, RPC, call)
+    setattr(Worker, ASK, ask)
+
+
+def call(worker: Any, name: str, *args: Any) -> Any:
+    """What a call of the worker's ring returns."""
+    return getattr(worker.steersman_ring, name)(*args)
+
+
+def ask(worker: Any, name: str, *args: Any) -> dict[str, Any]:
+    """What a call returns, or why it failed: {"value": ...} or {"error": text}.
+
+    No call may raise in one of several workers: vLLM reads no further than the first failure, and
+    takes what the other workers answered for their answers to the next step.
+    """
+    try:
+        return {"value": call(worker, name, *args)}
+    except Exception as error:
+        logger.exception("%s failed on this rank", name)
+        return {"error": str(error) or type(error).__name__}

@@ -9,8 +9,9 @@ from vllm.engine.protocol import EngineClient
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from steersman.engine.carrier import Carrier
+from steersman.engine.compat.client import collective_rpc
 from steersman.engine.lines import Call, piece, prefill_tokens
-from steersman.engine.plugin import RPC
+from steersman.engine.plugin import ASK
 from steersman.thinking.governing import Probing
 from steersman.trajectory.line import Line
 from steersman.trajectory.phases import Markers
@@ -47,7 +48,7 @@ class Probes:
         async def settle() -> None:
             assert line.track is not None
             args = ("settle", line.track.key, line.track.choice)
-            await self.engine.collective_rpc(RPC, args=args)
+            await collective_rpc(self.engine, ASK, args)
 
         return Prober(self.probing, self.markers, ask, settle, opened=self.carrier.opened)
 
@@ -69,6 +70,15 @@ class Probes:
             prompt={**rendered, "prompt_token_ids": prompt},
             request_id=f"{self.call.request_id}-{uuid.uuid4().hex}",
         )
+        try:
+            await self._run(fork, request, params)
+        except Exception:
+            if not fork.pieces:  # the engine took no such request, or did nothing for it
+                line.probes.remove(fork)
+            raise
+        return fork.text
+
+    async def _run(self, fork: Line[Any], request: Call, params: SamplingParams) -> None:
         with replace(self.carrier, governing=None, monitored=False).lines([fork], params) as asked:
             outputs = request.start(self.engine, asked)
             try:
@@ -78,4 +88,3 @@ class Probes:
                     fork.add(piece(output))
             finally:
                 await outputs.aclose()
-        return fork.text

@@ -1,5 +1,7 @@
-"""All ranks of the engine, as the front end speaks to them."""
+"""All ranks of all engines, as the front end speaks to them."""
 
+import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +9,8 @@ from vllm.engine.protocol import EngineClient
 
 from steersman.edits import file as edit_file
 from steersman.edits.edit import Edit, EditError
-from steersman.engine.plugin import RPC
+from steersman.engine.compat.client import collective_rpc
+from steersman.engine.plugin import ASK
 from steersman.engine.reasoning import closing_tokens
 from steersman.engine.ring import RankFacts
 from steersman.trajectory.boundaries import boundary_table
@@ -15,9 +18,15 @@ from steersman.trajectory.phases import Markers
 from steersman.vectors import file as vector_file
 from steersman.vectors.vector import Vector
 
+logger = logging.getLogger(__name__)
+
 
 class SteeringError(Exception):
     """Steering cannot work on this engine; the server must not start."""
+
+
+class RankError(RuntimeError):
+    """A rank could not do what was asked of all."""
 
 
 class Ranks:
@@ -25,11 +34,13 @@ class Ranks:
 
     Args:
         engine: vLLM's engine client.
+        retry_seconds: Between two attempts to let a paused engine go on.
 
     """
 
-    def __init__(self, engine: EngineClient) -> None:
+    def __init__(self, engine: EngineClient, *, retry_seconds: float = 0.5) -> None:
         self._engine = engine
+        self._retry_seconds = retry_seconds
 
     async def arm(self, markers: Markers | None) -> list[RankFacts]:
         """Tell the ranks the vocabulary, and prove that steering works as the engine serves.
@@ -45,8 +56,8 @@ class Ranks:
         closing = closing_tokens(self._engine.vllm_config) if markers else ()
         boundary = boundary_table(self._vocabulary())
         try:
-            answers = await self._call("arm", *map(list, (*ends, closing)), boundary)
-            await self._call("self_test")
+            answers = await self._ask("arm", *map(list, (*ends, closing)), boundary)
+            await self._ask("self_test")
         except Exception as error:
             raise SteeringError(
                 f"steering does not work on this engine: {error} (start it with --no-steering to "
@@ -55,44 +66,103 @@ class Ranks:
         return [RankFacts(**answer) for answer in answers]
 
     async def load(self, vector: Vector) -> None:
-        """Put a vector on every rank."""
-        await self._call("load", vector.digest, vector_file.write(vector))
+        """Put a vector on every rank, or on none.
+
+        Raises:
+            RankError: A rank has no room for it.
+
+        """
+        content = vector_file.write(vector)
+        await self._ask_or("load", vector.digest, content, undo=("unload", vector.digest))
 
     async def unload(self, digest: str) -> None:
         """Remove a vector from every rank."""
-        await self._call("unload", digest)
+        await self._ask("unload", digest)
 
     async def load_edit(self, edit: Edit) -> None:
-        """Put an edit on offer to requests, on every rank."""
-        await self._call("load_edit", edit_file.write(edit))
+        """Put an edit on offer to requests, on every rank or on none.
+
+        Raises:
+            RankError: A rank has no room for it.
+
+        """
+        content = edit_file.write(edit)
+        await self._ask_or("load_edit", content, undo=("unload_edit", edit.digest))
 
     async def unload_edit(self, digest: str) -> None:
         """Take an edit off on every rank."""
-        await self._call("unload_edit", digest)
+        await self._ask("unload_edit", digest)
 
     async def apply_edits(self, edits: Sequence[Edit]) -> None:
         """Let the model's weights be the original ones with exactly these edits.
 
         Between two steps of the engine, on all ranks. Running requests stay, and are computed anew
-        from their first token on; nothing of the prefix cache is left.
+        from their first token on; nothing of the prefix cache is left. Whatever is raised, all
+        weights are as they were and the engine goes on.
 
         Raises:
-            EditError: An edit does not fit the weights, or two edit one head; all is as it was.
+            EditError: An edit does not fit the weights, or two edit one head.
+            RankError: A rank has no room for the new weights.
+            Exception: The engine could not be paused.
 
         """
         contents = [edit_file.write(edit) for edit in edits]
-        await self._engine.pause_generation(mode="keep", clear_cache=True)
         try:
-            for refusal in await self._call("prepare_edits", contents):
+            await self._engine.pause_generation(mode="keep", clear_cache=True)
+            await self._exchange_weights(contents)
+        finally:
+            await self._resume()
+
+    async def _exchange_weights(self, contents: Sequence[bytes]) -> None:
+        try:
+            for refusal in await self._ask("prepare_edits", contents):
                 if refusal is not None:
                     raise EditError(refusal["message"], field=refusal["field"])
-            await self._call("commit_edits")
-        finally:
-            await self._engine.resume_generation()
+            await self._ask("commit_edits")
+        except BaseException:
+            await self._clear_up("undo_edits")
+            raise
+        await self._clear_up("keep_edits")
 
-    async def _call(self, name: str, *args: Any) -> list[Any]:
-        answers: list[Any] = await self._engine.collective_rpc(RPC, args=(name, *args))
-        return answers
+    async def _resume(self) -> None:
+        """Let the engine go on, however often that must be tried; a dead one cannot."""
+        while True:
+            try:
+                await self._engine.resume_generation()
+                return
+            except Exception:
+                if self._engine.errored:
+                    return
+                logger.exception("The engine is paused and does not go on: trying again")
+            await asyncio.sleep(self._retry_seconds)
+
+    async def _ask_or(self, name: str, *args: Any, undo: tuple[str, str]) -> None:
+        """Ask for what all ranks do, or none: where one cannot, it is undone on all."""
+        try:
+            await self._ask(name, *args)
+        except BaseException:
+            await self._clear_up(*undo)
+            raise
+
+    async def _clear_up(self, name: str, *args: Any) -> None:
+        """Ask for what follows on something else, whose outcome it does not change."""
+        try:
+            await self._ask(name, *args)
+        except Exception:
+            logger.exception("%s failed", name)
+
+    async def _ask(self, name: str, *args: Any) -> list[Any]:
+        """The answers of all ranks, of each engine.
+
+        Raises:
+            RankError: One could not; by then all have answered.
+
+        """
+        answers = await collective_rpc(self._engine, ASK, (name, *args))
+        for rank, answer in enumerate(answers):
+            if "error" in answer:
+                raise RankError(f"rank {rank} of {len(answers)}: {answer['error']}")
+        return [answer["value"] for answer in answers]
 
     def _vocabulary(self) -> list[str]:
         """The text of every token, empty for special ones."""

@@ -120,7 +120,7 @@ class Ring:
         memory = bank.bytes + (edits.bytes if edits is not None else 0)
         return asdict(RankFacts(self._runner, bank.storage.shape[1], memory))
 
-    def settle(self, key: str, choice: int) -> None:
+    def settle(self, key: str, choice: int | None) -> None:
         """The answer of a request is known: its thinking may close."""
         self._controlled.settle(key, choice)
 
@@ -137,9 +137,9 @@ class Ring:
         self._steering.edits.load(file.read(content))
 
     def unload_edit(self, digest: str) -> None:
-        """Take an edit off; no request has it any more."""
-        assert self._steering.edits is not None
-        self._steering.edits.unload(digest)
+        """Take an edit off, if it is there; no request has it any more."""
+        if self._steering.edits is not None:
+            self._steering.edits.unload(digest)
 
     def prepare_edits(self, contents: Sequence[bytes]) -> dict[str, Any] | None:
         """Compute the weights that these edits, and no others, make; what is wrong, if anything.
@@ -160,6 +160,16 @@ class Ring:
         """Let the model compute with the weights that were prepared last, on every rank."""
         assert isinstance(self._live, LiveEdits)
         self._live.commit()
+
+    def undo_edits(self) -> None:
+        """Take back the last `commit_edits` and `prepare_edits`, whichever of them were done."""
+        if isinstance(self._live, LiveEdits):
+            self._live.undo()
+
+    def keep_edits(self) -> None:
+        """Keep what was committed on every rank: there is no way back."""
+        assert isinstance(self._live, LiveEdits)
+        self._live.keep()
 
     def self_test(self) -> None:
         """Steer some requests of a decode batch, in the mode that serves; then edit them.

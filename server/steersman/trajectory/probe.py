@@ -5,6 +5,7 @@ answers are the same, more thinking would hardly change them, and the line's own
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from steersman.search.vote import canonical
@@ -16,9 +17,14 @@ Ask = Callable[[Sequence[int]], Awaitable[str]]
 Settle = Callable[[], Awaitable[None]]
 """Lets the line's thinking close."""
 
+logger = logging.getLogger(__name__)
+
 
 class Prober:
     """Probes one line, one question at a time.
+
+    A question that fails is the last one: the line goes on without any. What ends the line as well
+    comes to it by itself.
 
     Args:
         probing: When to ask, and when to believe.
@@ -40,19 +46,13 @@ class Prober:
         self._answers: list[str] = []
         self._next = probing.every
         self._task: asyncio.Task[None] | None = None
-        self._settled = False
+        self._over = False
 
     def watch(self, token_ids: Sequence[int]) -> None:
-        """The line has come so far.
-
-        Raises:
-            Exception: What a question failed of.
-
-        """
-        if self._task is not None and self._task.done():
-            self._task.result()
-            self._task = None
-        if self._settled or self._task is not None or len(token_ids) < self._next:
+        """The line has come so far."""
+        if self._over or len(token_ids) < self._next:
+            return
+        if self._task is not None and not self._task.done():
             return
         self._next = len(token_ids) + self._probing.every
         span = thinking_span(token_ids, self._markers, opened=self._opened)
@@ -60,17 +60,18 @@ class Prober:
             self._task = asyncio.create_task(self._probe([*token_ids]))
 
     async def stop(self) -> None:
-        """Ask nothing more, and leave nothing running.
-
-        A question that has failed since the last look does not matter to a line that has ended.
-        """
+        """Ask nothing more, and leave nothing running."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _probe(self, token_ids: Sequence[int]) -> None:
-        self._answers.append(canonical(await self._ask(token_ids)))
-        last = self._answers[-self._probing.agree :]
-        if len(last) == self._probing.agree and last[0] and len({*last}) == 1:
-            self._settled = True
-            await self._settle()
+        try:
+            self._answers.append(canonical(await self._ask(token_ids)))
+            last = self._answers[-self._probing.agree :]
+            if len(last) == self._probing.agree and last[0] and len({*last}) == 1:
+                self._over = True
+                await self._settle()
+        except Exception as error:
+            self._over = True
+            logger.warning("A line is not asked for its answer any more: %r", error)

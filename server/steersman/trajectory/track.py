@@ -66,14 +66,14 @@ class Track:
         values: `values[k]`, a packed `Value`, belongs to `token_ids[k]`. While a line runs there
             may be more of them than tokens.
         key: The name under which the engine knows the line's request.
-        choice: Which of the request's choices the line is.
+        choice: Which of the request's choices the line is; None if there are no others.
 
     """
 
     token_ids: list[int] = field(default_factory=list)
     values: list[bytes] = field(default_factory=list)
     key: str = ""
-    choice: int = 0
+    choice: int | None = None
     _table: NDArray[np.float64] | None = field(default=None, init=False, repr=False)
 
     def add(self, token_ids: Sequence[int]) -> None:

@@ -43,3 +43,22 @@ def test_an_id_that_comes_again_reports_under_its_new_key() -> None:
         rank.arrive(arrival("a", key))
         assert keys(rank.counted()) == {"a": key}
         rank.finish("a")
+
+
+def settled(*request_ids: str, choice: int | None) -> list[str]:
+    """Whom of a request's choices an answer settles, if these are left."""
+    rank = controlled({})
+    found: list[str] = []
+    governor: Any = rank.governor
+    governor.settle = found.append
+    rank.arrive(arrival("1_other", "4"))
+    for request_id in request_ids:
+        rank.arrive(arrival(request_id, "3"))
+    rank.settle("3", choice)
+    return found
+
+
+def test_an_answer_settles_its_own_choice() -> None:
+    assert settled("0_r", "1_r", "12_r", choice=1) == ["1_r"]
+    assert settled("0_r", choice=1) == []  # it has ended, and another one is left
+    assert settled("0_r", choice=None) == ["0_r"]  # so its client called it

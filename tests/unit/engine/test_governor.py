@@ -11,8 +11,9 @@ from vllm import SamplingParams
 from steersman.engine.batch import Arrival, Batch
 from steersman.engine.carrier import Carrier
 from steersman.engine.governor import Governor
-from steersman.thinking.governing import Governing
+from steersman.thinking.governing import Governing, Probing
 from steersman.thinking.law import Law
+from steersman.trajectory.track import CLOSED_BY
 from steersman_kernels.governed import T_CLOSED_BY, T_ENTROPY, T_FORCED, T_LOGPROB, T_TOP
 
 SIZE = 13
@@ -225,6 +226,28 @@ def test_a_request_that_is_aborted_while_preempted_leaves_nothing() -> None:
     assert said["a"][T_FORCED] == 0
     said, _ = engine.step({"a": 2})
     assert (said["a"][T_FORCED], said["a"][T_CLOSED_BY]) == (1, 2)
+
+
+@pytest.mark.parametrize("when", ["staged", "running", "preempted", "back"])
+def test_an_answer_settles_a_request_wherever_it_is(when: str) -> None:
+    engine = Engine()
+    engine.arrive("a", Governing(probing=Probing(1, 1, 1)))
+    if when != "staged":
+        budget(engine, "a", [1, 2])
+    if when in ("preempted", "back"):
+        engine.governor.preempt("a")
+    if when == "back":
+        engine.arrive("a", Governing())
+    engine.governor.settle("a")
+    engine.governor.settle("gone")
+    if when == "preempted":
+        engine.arrive("b", Governing())  # in its place
+        engine.arrive("a", Governing())
+
+    said = [engine.step({"a": token})[0]["a"] for token in (3, NEWLINE, 4, 4)]
+
+    assert [one[T_FORCED] for one in said] == [0, 0, 1, 0]
+    assert CLOSED_BY[int(said[-1][T_CLOSED_BY])] == "certainty"
 
 
 def test_no_answer_ends_before_it_begins() -> None:

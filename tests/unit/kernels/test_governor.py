@@ -670,16 +670,44 @@ def test_confidence_moves_the_strength(function: Govern) -> None:
     assert state.strengths[0, :5].tolist() == pytest.approx(wanted, rel=1e-5)
 
 
-@BOTH
-def test_the_last_place_takes_all_further_segment_ends(function: Govern) -> None:
+@pytest.mark.parametrize(
+    ("function", "written"),
+    [(govern, coefficients), (INTERPRETED.govern_triton, INTERPRETED.coefficients_triton)],
+)
+@given(data=st.data())
+@settings(max_examples=5)
+def test_what_is_read_anew_is_steered_as_it_was(
+    function: Govern, written: Callable[..., None], data: st.DataObject
+) -> None:
+    """Also where a request has more segments than there are places for them."""
     state, words = table(), Words()
-    Asked(law=at.PROPORTIONAL).take(state, 0)
-    state.ints[0, at.SEGMENTS] = at.SEGMENT_ENDS - 1
-    for place, token in enumerate([0, 3, 0, 3]):
-        step(function, state, words, [Draw(0, 10 + place, token)], Random(0))
+    law = data.draw(st.sampled_from([at.PROPORTIONAL, at.CONFIDENCE_LAW]))
+    Asked(law=law, gain=0.5, integral_gain=0.1).take(state, 0)
+    earlier = data.draw(st.sampled_from([0, at.SEGMENT_ENDS - 6, at.SEGMENT_ENDS]))
+    state.ints[0, at.SEGMENTS] = earlier
+    state.ends[0, :earlier] = torch.arange(earlier)
+    state.strengths[0, :earlier] = torch.rand(earlier, generator=torch.Generator().manual_seed(0))
+    if earlier:
+        state.floats[0, at.STRENGTH] = state.strengths[0, earlier - 1]
+    seats, first = torch.zeros(1, dtype=torch.int32), at.SEGMENT_ENDS
 
-    assert state.ints[0, at.SEGMENTS] == at.SEGMENT_ENDS
-    assert state.ends[0, -2:].tolist() == [2, 13]
+    def strengths(begin: int, end: int) -> list[float]:
+        coef, start = torch.zeros(end - begin), torch.tensor([0, end - begin], dtype=torch.int32)
+        written(coef, state, seats, start, torch.arange(begin, end))
+        found: list[float] = coef.tolist()
+        return found
+
+    used: list[float] = []
+    eighths = st.integers(0, 8).map(lambda number: number / 8)
+    draws = st.tuples(st.sampled_from([0, 11, *BOUNDARY]), eighths)
+    for place, (token, entropy) in enumerate(
+        data.draw(st.lists(draws, min_size=16, max_size=20)), first
+    ):
+        sure = Draw(0, place, token, entropy, top=1 - entropy)
+        step(function, state, words, [sure], Random(place))
+        used.append(float(state.floats[0, at.STRENGTH]))
+    assert strengths(first, first + len(used)) == used
+    assert strengths(0, earlier) == state.strengths[0, :earlier].tolist()
 
 
 @BOTH
@@ -761,7 +789,7 @@ def test_each_row_has_the_strength_of_its_position(
             continue
         Asked(law=law, base=-2.0).take(state, seat)
         count = random.choice([0, 1, 2, 30, at.SEGMENT_ENDS])
-        ends = sorted(random.sample(range(1200), count))
+        ends = sorted(random.sample(range(at.SEGMENT_ENDS + 200), count))
         state.ints[seat, at.SEGMENTS] = count
         state.ends[seat, :count] = torch.tensor(ends, dtype=torch.int32)
         state.strengths[seat, :count] = torch.arange(count).float()
@@ -843,7 +871,7 @@ def test_the_kernel_of_coefficients_compiles_for_a_gpu(
     types = {name: "*i32" for name in kernel.arg_names if name.endswith("_ptr")}
     types |= dict.fromkeys(["coef_ptr", "floats_ptr", "strengths_ptr"], "*fp32")
     types["positions_ptr"] = "*i64"
-    constants = {"BLOCK": 128, "BITS": 11, "LAYOUT": module._LAYOUT}
+    constants = {"BLOCK": 128, "BITS": at.SEGMENT_ENDS.bit_length(), "LAYOUT": module._LAYOUT}
     assert "ptx" in compiled(kernel, types, constants)
 
 

@@ -26,6 +26,7 @@ class Line:
     def __init__(self, *answers: str, agree: int = 2, opened: bool = True) -> None:
         self.answers = [*answers]
         self.asked: list[int] = []
+        self.refuses: Exception | None = None
         self.settled = 0
         self.goes_on = asyncio.Event()
         self.goes_on.set()
@@ -39,6 +40,8 @@ class Line:
 
     async def settle(self) -> None:
         self.settled += 1
+        if self.refuses is not None:
+            raise self.refuses
 
     async def think(self, tokens: list[int]) -> None:
         """Come by one token after another; each question is answered between two of them."""
@@ -94,10 +97,20 @@ async def test_a_question_ends_with_its_line() -> None:
     assert line.answers == ["7"]
 
 
-async def test_a_question_that_fails_is_the_lines_failure() -> None:
-    line = Line()
-    with pytest.raises(IndexError):
-        await line.think([9] * 6)
+async def test_a_question_that_fails_is_the_last_one(caplog: pytest.LogCaptureFixture) -> None:
+    line = Line("7")
+    await line.think([9] * 30)
+    await line.prober.stop()
+    assert (line.asked, line.settled) == ([4, 8], 0)
+    assert "not asked for its answer any more: IndexError" in caplog.text
+
+
+async def test_an_answer_that_cannot_be_made_known_ends_nothing() -> None:
+    line = Line("7", "7")
+    line.refuses = ConnectionError("lost")
+    await line.think([9] * 30)
+    await line.prober.stop()
+    assert (line.asked, line.settled) == ([4, 8], 1)
 
 
 async def test_a_question_that_fails_last_keeps_nothing_from_ending() -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import shutil
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -269,17 +271,44 @@ async def test_changes_wait_for_each_other(store: VectorStore, host: ScriptedHos
     assert host.digests == {entry.artifact.digest for entry in store}
 
 
-async def test_a_cancelled_put_changes_nothing(host: ScriptedHost, tmp_path: Path) -> None:
-    store = VectorStore(MODEL, host, tmp_path)
+async def cancelled(change: Coroutine[Any, Any, object], host: ScriptedHost) -> None:
+    """Cancel a change while the engine is at it, twice, and let the engine go on."""
+    host.calls.clear()
     host.goes_on.clear()
-    putting = asyncio.create_task(store.put("calm", FILE_A))
+    changing = asyncio.create_task(change)
     while not host.calls:
         await asyncio.sleep(0)
-    putting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await putting
-    assert (store.names, files(tmp_path)) == ((), [])
+    for _ in range(2):
+        changing.cancel()
+        await asyncio.sleep(0)
     host.goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await changing
+
+
+async def test_a_cancelled_change_is_done_whole(host: ScriptedHost, tmp_path: Path) -> None:
+    """The engine cannot be told to forget what it is at: it would have what no name needs."""
+    store = VectorStore(MODEL, host, tmp_path)
+
+    await cancelled(store.put("calm", FILE_A), host)
+    assert (store.names, files(tmp_path)) == (("calm",), ["calm.safetensors"])
+    assert host.digests == {A.digest}
+    await cancelled(store.put("calm", FILE_B), host)
+    assert store.get("calm") == B
+    assert host.digests == {B.digest}
+    await cancelled(store.delete("calm"), host)
+    assert (store.names, files(tmp_path)) == ((), [])
+    assert host.digests == set()
+
+
+async def test_a_cancelled_change_that_fails_changes_nothing(
+    host: ScriptedHost, tmp_path: Path
+) -> None:
+    store = VectorStore(MODEL, host, tmp_path)
+    host.refuses = True
+    await cancelled(store.put("calm", FILE_A), host)
+    assert (store.names, files(tmp_path), host.digests) == ((), [], set())
+    host.refuses = False
     await store.put("calm", FILE_A)
 
 

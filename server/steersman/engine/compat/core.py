@@ -1,5 +1,7 @@
 """What runs in the engine core's process, beside the scheduler."""
 
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 from vllm.v1.core import block_pool, kv_cache_utils
@@ -9,6 +11,8 @@ from steersman.steering.configuration import KEY
 
 REPORT = "steersman_report"
 """Attribute of a model runner's output that carries the worker's report."""
+_OFFLOADING = "vllm.v1.simple_kv_offload.manager"
+"""Where vLLM keys blocks too, if it is loaded; loaded later, it takes over what is installed."""
 
 
 def patch() -> None:
@@ -20,9 +24,7 @@ def patch() -> None:
 def _key_blocks() -> None:
     """Let a block of the prefix cache depend on how its tokens were steered.
 
-    The blocks before the first token that may be steered have their usual hash, so a clean prompt
-    is shared by all; from there on only requests of the same configuration and the same prompt
-    length meet. A next turn, for which the same tokens are a prompt, never does.
+    See `block_key`. What vLLM says of blocks in its events has the same keys.
     """
     extra_keys = kv_cache_utils.generate_block_hash_extra_keys
 
@@ -30,14 +32,37 @@ def _key_blocks() -> None:
         keys, index = extra_keys(request, start, end, index)
         params = request.sampling_params
         control = (params.extra_args.get(KEY) if params and params.extra_args else None) or {}
-        steering = control.get("steering")
-        if steering and end > steering["first"]:
-            keys = (*(keys or ()), (KEY, f"{steering['digest']}/{control['origin']}"))
+        if key := block_key(control, end):
+            keys = (*(keys or ()), (KEY, key))
         return keys, index
 
-    kv_cache_utils.generate_block_hash_extra_keys = with_configuration
-    # It publishes the same keys in its events.
-    block_pool.generate_block_hash_extra_keys = with_configuration
+    for module in (kv_cache_utils, block_pool, sys.modules.get(_OFFLOADING)):
+        if hasattr(module, extra_keys.__name__):  # the last is not in every version of vLLM
+            setattr(module, extra_keys.__name__, with_configuration)
+
+
+def block_key(control: Mapping[str, Any], end: int) -> str | None:
+    """What a block's hash says of the steering of its tokens, and of all before them.
+
+    Blocks before the first token that may be steered have their usual hash, so a clean prompt is
+    shared by all. Tokens of a prompt are steered, and edited, alike wherever the prompt ends: such
+    blocks are shared by all requests of the configuration. How a generated token is steered depends
+    on where the prompt ended, and on whether it left the thinking open, which the same tokens need
+    not do (a parser can be told that there is no thinking): these meet only where both are the
+    same. So a next turn, for which the same tokens are a prompt, never meets them.
+
+    Args:
+        control: What came with the request: `Carrier.wire`.
+        end: Tokens up to the end of the block.
+
+    """
+    steering = control.get("steering")
+    if not steering or end <= steering["first"]:
+        return None
+    digest: str = steering["digest"]
+    if end <= control["origin"]:
+        return digest
+    return f"{digest}/{control['origin']}{'/thinking' if control['opened'] else ''}"
 
 
 def _pass_reports_on() -> None:

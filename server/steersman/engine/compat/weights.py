@@ -3,12 +3,15 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
 from steersman.edits.edit import EditError
 from steersman.engine.compat.projections import OutputProjection
+
+_SPARE_ROWS = 128
+"""Rows of a weight that are exchanged at a time: 2 MiB of 16-bit numbers at 8,192 columns."""
 
 
 class LiveWeight:
@@ -29,8 +32,11 @@ class LiveWeight:
         self.total: int = output.module.input_size
         self._module = output.module
         self._fixed = fixed
-        self._original: Tensor | None = None
-        self._packed: tuple[Any, Any] | None = None
+        # Each is values, or a packed form and what it leaves of the weight.
+        self._loaded: Any = None  # None while the layer has it
+        self._ready: Any = None
+        self._spare: Tensor | None = None
+        self._reverts = False
 
     def original(self) -> Tensor:
         """The weight as it was loaded: [hidden_size, columns of this rank].
@@ -47,32 +53,56 @@ class LiveWeight:
                 "offer to requests instead, which leaves the weights alone",
                 field="edit",
             )
-        if self._original is not None:
-            return self._original
-        if (packed := getattr(self._module, "cpu_linear", None)) is None:
-            weight: Tensor = self._module.weight.data
-            return weight
-        return self._unpacked(packed)
+        loaded = self._loaded
+        if self._is_packed:
+            linear, weight = loaded or (self._module.cpu_linear, self._module.weight)
+            return self._unpacked(linear, weight)
+        values: Tensor = self._module.weight.data if loaded is None else loaded
+        return values
 
-    def put(self, weight: Tensor) -> None:
-        """Compute with this weight from now on."""
-        if self._original is None:
-            self._original = self.original().clone()
-        if not hasattr(self._module, "cpu_linear"):
-            self._module.weight.data.copy_(weight)
+    def prepare(self, weight: Tensor | None) -> None:
+        """Get all ready that `swap` needs.
+
+        Args:
+            weight: To compute with, of the original's shape; None for the original.
+
+        """
+        self._reverts = weight is None
+        if weight is None:
+            self._ready = self._loaded
+        elif self._is_packed:
+            self._ready = _packed(weight)
+        else:
+            self._ready = torch.empty_like(self._module.weight.data).copy_(weight)
+        if not self._is_packed:
+            self._spare = torch.empty_like(self._module.weight.data[:_SPARE_ROWS])
+
+    def swap(self) -> None:
+        """Exchange what the layer computes with for what is ready."""
+        module, ready = self._module, self._ready
+        if self._is_packed:
+            self._ready = (module.cpu_linear, module.weight)
+            module.cpu_linear, module.weight = ready
             return
-        if self._packed is None:
-            self._packed = (self._module.cpu_linear, self._module.weight)
-        self._module.weight = torch.nn.Parameter(weight, requires_grad=False)
-        dispatch_cpu_unquantized_gemm(self._module, remove_weight=True)
+        assert self._spare is not None
+        for own, other in zip(
+            module.weight.data.split(_SPARE_ROWS), ready.split(_SPARE_ROWS), strict=True
+        ):
+            held = self._spare[: len(own)].copy_(own)
+            own.copy_(other)
+            other.copy_(held)
 
-    def revert(self) -> None:
-        """Compute with the weight as it was loaded, bit for bit."""
-        if self._packed is not None:
-            self._module.cpu_linear, self._module.weight = self._packed
-        elif self._original is not None:
-            self._module.weight.data.copy_(self._original)
-        self._original = self._packed = None
+    def keep(self) -> None:
+        """Stay with what the layer computes with since `swap`."""
+        if self._reverts:
+            self._loaded = None
+        elif self._loaded is None:
+            self._loaded = self._ready  # what was exchanged
+        self.discard()
+
+    def discard(self) -> None:
+        """Let go of what is ready."""
+        self._ready = self._spare = None
 
     @property
     def _method(self) -> Any:
@@ -80,9 +110,21 @@ class LiveWeight:
         method = self._module.quant_method
         return getattr(method, "wrapped", method)
 
-    def _unpacked(self, packed: Any) -> Tensor:
+    @property
+    def _is_packed(self) -> bool:
+        return hasattr(self._module, "cpu_linear")
+
+    def _unpacked(self, linear: Any, weight: Any) -> Tensor:
         """The weight that was packed: what the layer makes of the unit vectors, which is exact."""
         columns = self._module.input_size_per_partition
         unit = torch.eye(columns, dtype=self._module.params_dtype)
-        product: Tensor = packed(unit, self._module.weight, None)
+        product: Tensor = linear(unit, weight, None)
         return product.t().contiguous()
+
+
+def _packed(weight: Tensor) -> tuple[Any, Any]:
+    """A weight in the form that vLLM multiplies with on a CPU, and what is left of it."""
+    layer: Any = nn.Module()
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    dispatch_cpu_unquantized_gemm(layer, remove_weight=True)
+    return layer.cpu_linear, layer.weight

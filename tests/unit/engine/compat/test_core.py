@@ -1,35 +1,90 @@
-"""The reports' way beside the scheduler."""
+"""Which blocks of the prefix cache requests share."""
 
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Sequence
 
-import pytest
-from vllm.v1.core.sched.scheduler import Scheduler
-from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from vllm import SamplingParams
 
-from steersman.engine.compat import core
-from steersman.engine.reports import Reports
+from steersman.engine.carrier import Carrier
+from steersman.engine.compat.core import block_key
+from steersman.steering.configuration import CLASSES, Configuration, EditTerm, Term
+from steersman_kernels.gate import gate
+from steersman_kernels.steered import CLOSED, NEVER, OPENED, ORIGIN, ROWS, WIDTH, Markers
 
-LEFT = {"do_remote_prefill": True, "remote_block_ids": [[1, 2]]}
-REPORT = (b"\x90", b"", b"\x90", b"")
+BLOCK, TOKENS = 4, 32
+EDIT = EditTerm("edit", 1.0)
 
 
-@pytest.mark.parametrize("own", [None, LEFT])
-def test_a_connectors_own_parameters_come_through(
-    own: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
+def keys(configuration: Configuration, origin: int) -> list[str | None]:
+    """What the hash of each block of a request has beside its tokens."""
+    wire = Carrier(configuration=configuration, origin=origin).wire("key", SamplingParams())
+    return [block_key(wire, end) for end in range(BLOCK, TOKENS + 1, BLOCK)]
+
+
+def slots(configuration: Configuration, origin: int, token_ids: Sequence[int]) -> list[int]:
+    """The bank row of each token."""
+    table = torch.zeros(1, WIDTH, dtype=torch.int32)
+    table[0, ORIGIN], table[0, OPENED], table[0, CLOSED] = origin, NEVER, NEVER
+    table[0, ROWS : ROWS + len(CLASSES)] = torch.tensor(configuration.rows)
+    slot = torch.empty(TOKENS, dtype=torch.int32)
+    gate(
+        table,
+        seats=torch.zeros(1, dtype=torch.int32),
+        query_start=torch.tensor([0, TOKENS], dtype=torch.int32),
+        positions=torch.arange(TOKENS),
+        token_ids=torch.tensor(token_ids, dtype=torch.int32),
+        boundary=torch.tensor([token == 3 for token in range(4)]),
+        markers=Markers.of([1], [2]),
+        slot=slot,
+    )
+    found: list[int] = slot.tolist()
+    return found
+
+
+TERMS = st.builds(
+    Term,
+    vector=st.sampled_from("ab"),
+    strength=st.just(1.0),
+    phase=st.sampled_from(["all", "thinking", "answer"]),
+    at=st.sampled_from(["all", "boundary"]),
+    prompt=st.booleans(),
+)
+
+
+@given(
+    terms=st.lists(TERMS, max_size=3),
+    edit=st.sampled_from([None, EDIT]),
+    origins=st.tuples(st.integers(1, TOKENS), st.integers(1, TOKENS)),
+    token_ids=st.lists(st.integers(0, 3), min_size=TOKENS, max_size=TOKENS),
+)
+def test_only_blocks_that_were_steered_alike_are_shared(
+    terms: list[Term], edit: EditTerm | None, origins: tuple[int, int], token_ids: list[int]
 ) -> None:
-    output = EngineCoreOutput(request_id="r", new_token_ids=[7], kv_transfer_params=own)
-    step = {0: EngineCoreOutputs(outputs=[output])}
-    monkeypatch.setattr(Scheduler, "update_from_output", lambda *_: step)
-    core._pass_reports_on()
-    update: Any = Scheduler.update_from_output
+    configuration = Configuration.of(tuple(terms), edit)
+    first, second = (keys(configuration, origin) for origin in origins)
+    shared = 0
+    while shared < len(first) and first[shared] == second[shared]:
+        shared += 1
+    one, other = (slots(configuration, origin, token_ids)[: shared * BLOCK] for origin in origins)
+    assert one == other
+    # And all that both have of a prompt is shared.
+    assert shared >= min(origins) // BLOCK
 
-    said = update(None, None, SimpleNamespace(**{core.REPORT: REPORT}))[0].outputs
 
-    assert said[0].kv_transfer_params == {**(own or {}), "steersman": REPORT}
-    seen: list[Any] = []
-    processor = SimpleNamespace(process_outputs=seen.extend)
-    Reports().listen(SimpleNamespace(output_processor=processor))
-    processor.process_outputs(said)
-    assert [one.kv_transfer_params for one in seen] == [own]
-    assert own in (None, {"do_remote_prefill": True, "remote_block_ids": [[1, 2]]})
+def test_what_a_prompt_shares_and_a_next_turn_does_not() -> None:
+    steered = Configuration.of((Term("a", 1.0),))
+    edited = Configuration.of((), EDIT)
+    assert keys(steered, 16)[:5] == [None] * 4 + [f"{steered.digest}/16"]
+    assert keys(edited, 16)[:5] == [edited.digest] * 4 + [f"{edited.digest}/16"]
+    assert keys(edited, 18)[4] == f"{edited.digest}/18"  # begun as a prompt, ended as a response
+    for configuration in (steered, edited):
+        turn, after = keys(configuration, 14), keys(configuration, 24)
+        assert turn[:3] == after[:3]
+        assert not set(turn[3:]) & set(after[3:])
+    opened = Carrier(configuration=steered, origin=16, opened=True).wire("key", SamplingParams())
+    assert block_key(opened, 16) is None
+    assert block_key(opened, 20) == f"{steered.digest}/16/thinking"
+    assert block_key({"steering": None, "origin": 3}, 8) is None
+    assert block_key({}, 8) is None
