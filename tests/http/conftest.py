@@ -26,6 +26,7 @@ REASONER = (
     f"--steering-rows={STEERING_ROWS}",
     "--steering-wait=0.2",
     f"--edit-rows={EDIT_ROWS}",
+    "--max-steering-norm=1000",
 )
 TWO_ENGINES = (*REASONER, "--data-parallel-size=2")
 

@@ -9,7 +9,15 @@ from vllm.config import CompilationMode, VllmConfig
 from vllm.platforms import current_platform
 
 from steersman.engine.capture import Capture, CaptureRing, Columns
-from steersman.engine.compat import core, eager, layers, projections, runner_v1, runner_v2
+from steersman.engine.compat import (
+    core,
+    eager,
+    layers,
+    projections,
+    residuals,
+    runner_v1,
+    runner_v2,
+)
 from steersman.engine.compat.weights import LiveWeight
 from steersman.engine.controlled import Controlled
 from steersman.engine.edited import ChosenEdits
@@ -73,6 +81,7 @@ def attach(worker: Any, settings: Settings) -> Ring | CaptureRing | Refused:
         decode,
         max_requests=config.scheduler_config.max_num_seqs,
         live=refusal or _live_edits(outputs, config),
+        residuals=residuals.Residuals(decoder_layers, runner.get_model()),
     )
 
 
