@@ -62,8 +62,8 @@ class Steering(_Value):
     dtype: str = "float32"
     """That of the residual stream."""
     residual_norms: dict[int, float] = {}
-    """Mean norm of the residual stream by layer, of a text that the model wrote itself, as measured at
-    the start; empty where that cannot be measured."""
+    """Mean norm of the residual stream by layer, in a text that the model wrote itself, as measured
+    at the start; empty where that cannot be measured."""
 
 
 class Capabilities(_Value):

@@ -37,7 +37,15 @@ def beginning(arrival: Arrival, closing: int) -> Beginning:
         arrival: The request; `control["governing"]` is what `Carrier` made of its plan.
         closing: Tokens of the sequence that closes the thinking phase.
 
+    Raises:
+        ArithmeticError: A number is beyond the table's int32 or float32.
+
     """
+    with np.errstate(over="raise", invalid="raise"):
+        return _beginning(arrival, closing)
+
+
+def _beginning(arrival: Arrival, closing: int) -> Beginning:
     governing = arrival.control["governing"]
     ints = np.zeros(columns.INTS, np.int32)
     floats = np.zeros(columns.FLOATS, np.float32)

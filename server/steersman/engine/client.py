@@ -18,7 +18,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from steersman.engine.carrier import Carrier
 from steersman.engine.describe import closing_tokens
-from steersman.engine.lines import Call, EngineLines, prefill_tokens, replay
+from steersman.engine.lines import Call, EngineLines, check, prefill_tokens, replay
 from steersman.engine.probes import Probes
 from steersman.engine.reports import Reports
 from steersman.ledger import Run
@@ -109,6 +109,7 @@ class ControlledEngine:
                 for prober in probers:
                     ending.push_async_callback(prober.stop)
                 async for output in outputs:
+                    check(output, run.lines)
                     first = run.lines[output.outputs[0].index]
                     if not first.tokens:
                         first.prefill_tokens = prefill_tokens(output)

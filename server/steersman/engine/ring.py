@@ -119,7 +119,7 @@ class Ring:
         """`RankFacts`, as a dict."""
         bank, edits = self._steering.bank, self._steering.edits
         memory = bank.bytes + (edits.bytes if edits is not None else 0)
-        return asdict(RankFacts(self._runner, bank.storage.shape[1], memory))
+        return asdict(RankFacts(self._runner, bank.rows, memory))
 
     def measure(self, tokens: int) -> None:
         """Look at the residual stream of the next prompt, which has so many tokens."""

@@ -20,6 +20,9 @@ from steersman.vectors.vector import Vector
 LARGEST = {"float32": 3.4028234e38, "bfloat16": 3.3895313e38, "float16": 65504.0}
 """The largest number of each dtype that a residual stream has."""
 
+_STRONGEST = LARGEST["float32"]
+"""The largest strength: sums are computed in float32."""
+
 Float64s = NDArray[np.float64]
 
 _ROOM = 0.5
@@ -75,6 +78,9 @@ class Bound:
         applied, layer = place
         sizes = [_size(item, layer) for item, _ in applied]
         finite, limit = LARGEST[self.dtype] * _ROOM, self._limit(applied, layer)
+        strongest = max(abs(item.term.strength) for item, _ in applied)
+        if strongest > _STRONGEST:
+            return math.inf, f"is not finite in this model's {self.dtype}"
         if not sum(sizes) <= finite:
             return sum(sizes) / finite, f"is not finite in this model's {self.dtype}"
         if sum(sizes) <= limit:
@@ -107,7 +113,7 @@ class Bound:
 
     def _allowed(self, item: Weighed, terms: "Applied") -> tuple[float, float]:
         """The strengths of a term that would pass beside the others."""
-        low, high = -math.inf, math.inf
+        low, high = -_STRONGEST, _STRONGEST
         for applied, layer in _sums(terms):
             if not any(one is item for one, _ in applied) or layer not in _layers(item):
                 continue
