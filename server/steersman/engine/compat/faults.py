@@ -102,8 +102,9 @@ def _tainting(freeing: Any) -> Any:
         control = (params.extra_args.get(KEY) if params and params.extra_args else None) or {}
         # Earlier versions of vLLM count these only where steps overlap.
         unseen = getattr(request, "num_in_flight_tokens", request.num_output_placeholders)
-        if control.get("steering") and unseen:
-            _taint(self, request, max(0, request.num_computed_tokens - unseen))
+        if (steering := control.get("steering")) and unseen:
+            seen = request.num_computed_tokens - unseen
+            _taint(self, request, max(steering["first"], seen))
         return freeing(self, request)
 
     return free
