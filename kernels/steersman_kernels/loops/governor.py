@@ -169,7 +169,7 @@ def _proportional(floats: Floats, entropy: float) -> float:
     wanted = floats[BASE] + floats[GAIN] * error + floats[INTEGRAL_GAIN] * (floats[ERROR] + error)
     if not (wanted > floats[HIGH] and push > 0) and not (wanted < floats[LOW] and push < 0):
         floats[ERROR] += error
-    return _within(floats, wanted)
+    return float(_within(floats, wanted))
 
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
@@ -192,7 +192,7 @@ def _confidence(floats: Floats, confidence: float) -> float:
         return float(floats[LOW])
     steep, middle, half = floats[STEEPNESS], (low + high) / 2, (high - low) / 2
     ratio = math.tanh(steep * (confidence - middle)) / math.tanh(steep * half)
-    return _within(floats, floats[BASE] * (1 - ratio) / 2)
+    return float(_within(floats, floats[BASE] * (1 - ratio) / 2))
 
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
