@@ -50,6 +50,14 @@ def _tanh(x):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def _within(floats, strength):  # type: ignore[no-untyped-def]
+    """A strength kept within the bounds; the base for one that is no number."""
+    low, high = tl.load(floats + at.LOW), tl.load(floats + at.HIGH)
+    bounded = tl.minimum(tl.maximum(strength, low), high)
+    return tl.where(strength == strength, bounded, tl.load(floats + at.BASE))
+
+
+@triton.jit
 def _proportional(floats, mean):  # type: ignore[no-untyped-def]
     """The strength after a segment of this mean entropy, and the sum of the errors."""
     low, high = tl.load(floats + at.LOW), tl.load(floats + at.HIGH)
@@ -60,8 +68,9 @@ def _proportional(floats, mean):  # type: ignore[no-untyped-def]
     wanted = tl.load(floats + at.BASE) + tl.load(floats + at.GAIN) * error
     wanted += integral_gain * (before + error)
     wound = ((wanted > high) & (push > 0)) | ((wanted < low) & (push < 0))
-    strength = tl.minimum(tl.maximum(wanted, low), high)
-    return strength, tl.where(wound, before, before + error)
+    finite = tl.abs(error) < float("inf")
+    strength = _within(floats, tl.where(finite, wanted, float("nan")))
+    return strength, tl.where(wound | ~finite, before, before + error)
 
 
 @triton.jit
@@ -73,8 +82,7 @@ def _confidence(floats, mean):  # type: ignore[no-untyped-def]
     step = mean - tl.load(floats + at.CONFIDENCE)
     variance = tl.where(step == step, step * step / 4, 0.0)
     ratio = _tanh(steep * (mean - (bottom + top) / 2)) / _tanh(steep * (top - bottom) / 2)
-    strength = tl.load(floats + at.BASE) * (1.0 - ratio) / 2
-    strength = tl.minimum(tl.maximum(strength, low), high)
+    strength = _within(floats, tl.load(floats + at.BASE) * (1.0 - ratio) / 2)
     underthinks = (mean > top) & (variance < tl.load(floats + at.VARIANCE_LOW))
     overthinks = (mean < bottom) & (variance > tl.load(floats + at.VARIANCE_HIGH))
     return tl.where(overthinks, high, tl.where(underthinks, low, strength))

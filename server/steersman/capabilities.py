@@ -20,6 +20,8 @@ class Limits(_Value):
     """Size of a request body."""
     max_steer_terms: int = 16
     """Steering terms of one request."""
+    max_steering_norm: float = 4.0
+    """Norm of what steering adds at a layer, in multiples of the residual stream's there."""
 
 
 class Model(_Value):
@@ -57,6 +59,11 @@ class Steering(_Value):
     """What a vector file that names its model's digest must name."""
     edit_rows: int = 0
     """Edits that can be on offer to requests at a time."""
+    dtype: str = "float32"
+    """That of the residual stream."""
+    residual_norms: dict[int, float] = {}
+    """Mean norm of the residual stream by layer, in a text that the model wrote itself, as measured
+    at the start; empty where that cannot be measured."""
 
 
 class Capabilities(_Value):

@@ -55,6 +55,13 @@ def serve(
     max_body_bytes: Annotated[
         int, typer.Option(min=1, help="Size of a request body.")
     ] = _DEFAULTS.max_body_bytes,
+    max_steering_norm: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Norm of what steering may add, in multiples of the residual stream's.",
+        ),
+    ] = _DEFAULTS.max_steering_norm,
     steering: Annotated[
         bool, typer.Option(help="Put the steering op into the model's layers.")
     ] = True,
@@ -132,6 +139,7 @@ def serve(
         max_branches=max_branches,
         max_control_tokens=max_control_tokens,
         max_body_bytes=max_body_bytes,
+        max_steering_norm=max_steering_norm,
     )
     if not steering and (vectors or edits or edit or edit_rows or admin_api_key):
         fail(

@@ -70,12 +70,21 @@ async def open_desk(
     """
     ranks = Ranks(engine)
     facts = await ranks.arm(capabilities.thinking_tokens)
+    norms = await ranks.residual_norms()
+    if len(norms) < capabilities.model.layers:
+        logger.warning(
+            "The residual stream cannot be measured on this engine: only vectors whose files say "
+            "its norms are bounded by --max-steering-norm"
+        )
+        norms = {}
     steering = Steering(
         rows=options.rows,
         bytes=max(rank.bytes for rank in facts),
         runner=facts[0].runner,
         model_digest=model_digest(capabilities.model),
         edit_rows=options.edit_rows,
+        dtype=str(engine.model_config.dtype).removeprefix("torch."),
+        residual_norms=norms,
     )
     logger.info(
         "Steering is proven: %d rows, %.1f MiB a rank, model runner %s",

@@ -70,6 +70,7 @@ class Result:
         counts: Tokens steered, by class; None if the request was not controlled.
         edited: Tokens that went through its edit.
         values: What was said of each generated token of the first choice.
+        ended: Why each choice ended: its finish reason, and its stop reason.
 
     """
 
@@ -79,6 +80,7 @@ class Result:
     counts: dict[tuple[str, bool], int] | None
     edited: int
     values: tuple[Value, ...] = ()
+    ended: tuple[tuple[str | None, int | str | None], ...] = ()
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -313,4 +315,5 @@ def _result(output: Any, report: Report) -> Result:
         counts=dict(zip(CLASSES, counts[:-1], strict=True)) if counts else None,
         edited=counts[-1] if counts else 0,
         values=tuple(map(Value.of, report.values[0])),
+        ended=tuple((choice.finish_reason, choice.stop_reason) for choice in output.outputs),
     )

@@ -26,6 +26,7 @@ REASONER = (
     f"--steering-rows={STEERING_ROWS}",
     "--steering-wait=0.2",
     f"--edit-rows={EDIT_ROWS}",
+    "--max-steering-norm=1e300",  # for what goes wrong where nothing is bounded but by the dtype
 )
 TWO_ENGINES = (*REASONER, "--data-parallel-size=2")
 

@@ -18,8 +18,19 @@ def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
+def _apart(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[1] - bounds[0] < _NEAREST:
+        raise ValueError(f"must be at least {_NEAREST:g} apart")
+    return bounds
+
+
+_NEAREST = 1e-4
+"""Between two confidences; the law has a curve from one to the other, in float32."""
+
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 _Bounds = Annotated[tuple[_Fraction, _Fraction], AfterValidator(_ascending)]
+_Confidences = Annotated[_Bounds, AfterValidator(_apart)]
+_Gain = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
 class _Part(BaseModel):
@@ -59,7 +70,7 @@ class ThinkEdit(_Part):
 class EntropyExit(_Part):
     """Leave the thinking phase once the mean entropy of a window stays low."""
 
-    entropy_below: Annotated[float, Field(gt=0, description="Threshold, in nats.")]
+    entropy_below: Annotated[float, Field(gt=0, le=100, description="Threshold, in nats.")]
     window: Annotated[int, Field(ge=1, le=256, description="Window length, in tokens.")] = 48
 
 
@@ -84,16 +95,17 @@ class Balance(_Part):
         "probability of its most likely tokens.",
     )
     target_entropy: Annotated[
-        float | None, Field(ge=0, description="Set point of the law `proportional`, in nats.")
+        float | None,
+        Field(ge=0, le=100, description="Set point of the law `proportional`, in nats."),
     ] = None
-    gain: float = Field(default=0.5, description="Law `proportional`: strength for a nat of error.")
-    integral_gain: float = Field(
+    gain: _Gain = Field(default=0.5, description="Law `proportional`: strength for a nat of error.")
+    integral_gain: _Gain = Field(
         default=0.0, description="Law `proportional`: strength for a nat of summed errors."
     )
     strength: float | None = Field(
         default=None, description="Base strength; the vector's own when null."
     )
-    confidence: Annotated[_Bounds, Field(strict=False)] = Field(
+    confidence: Annotated[_Confidences, Field(strict=False)] = Field(
         default=(0.65, 0.90),
         description="Law `confidence`: mean top probability, from hesitating to sure.",
     )

@@ -166,14 +166,24 @@ def _remember(ints: Ints, recent: Ints, runs: Ints, token: int, thought: int) ->
 def _proportional(floats: Floats, entropy: float) -> float:
     """Strength after a segment: a PI controller whose sum stands still at a bound."""
     error = entropy - floats[TARGET]
+    if not math.isfinite(error):
+        return float(floats[BASE])
     push = floats[INTEGRAL_GAIN] * error
     wanted = floats[BASE] + floats[GAIN] * error + floats[INTEGRAL_GAIN] * (floats[ERROR] + error)
     if not (wanted > floats[HIGH] and push > 0) and not (wanted < floats[LOW] and push < 0):
         floats[ERROR] += error
-    return float(min(max(wanted, floats[LOW]), floats[HIGH]))
+    return float(_within(floats, wanted))
 
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+def _within(floats: Floats, strength: float) -> float:
+    """A strength kept within the bounds; the base for one that is no number."""
+    if math.isnan(strength):
+        return float(floats[BASE])
+    return float(min(max(strength, floats[LOW]), floats[HIGH]))
+
+
+@numba.njit(nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _confidence(floats: Floats, confidence: float) -> float:
     """Strength after a segment, by its confidence and the variance over the last two."""
     low, high = floats[CONFIDENCE_LOW], floats[CONFIDENCE_HIGH]
@@ -185,7 +195,7 @@ def _confidence(floats: Floats, confidence: float) -> float:
         return float(floats[LOW])
     steep, middle, half = floats[STEEPNESS], (low + high) / 2, (high - low) / 2
     ratio = math.tanh(steep * (confidence - middle)) / math.tanh(steep * half)
-    return float(min(max(floats[BASE] * (1 - ratio) / 2, floats[LOW]), floats[HIGH]))
+    return float(_within(floats, floats[BASE] * (1 - ratio) / 2))
 
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]

@@ -33,14 +33,22 @@ class Bank:
         self, layers: range, rows: int, hidden_size: int, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.layers = layers
-        # [layers, rows, hidden_size]
-        self.storage = torch.zeros(len(layers), rows, hidden_size, dtype=dtype, device=device)
-        # By digest: [layers, hidden_size] float32
+        self.rows = rows
+        # [layers, rows + 1, hidden_size]; what is added to a spoiled request comes last
+        self.storage = torch.zeros(len(layers), rows + 1, hidden_size, dtype=dtype, device=device)
+        self.storage[:, rows] = torch.nan
+        # By digest: [layers, hidden_size] float32, and the largest number of each layer
         self._vectors: dict[str, Tensor] = {}
+        self._peaks: dict[str, list[float]] = {}
         self._rows: dict[str, int] = {}
         self._uses: dict[str, int] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
         self._free = list(range(rows - 1, -1, -1))
+
+    @property
+    def spoiled(self) -> int:
+        """The row of what ends a request, NaN: see `WorkerSteering.spoil`."""
+        return self.rows
 
     @property
     def rows_in_use(self) -> int:
@@ -59,22 +67,30 @@ class Bank:
             if layer in self.layers:
                 vector[self.layers.index(layer)] = values
         self._vectors[digest] = vector.to(self.storage.device)
+        self._peaks[digest] = vector.abs().amax(dim=1).tolist()
 
     def unload(self, digest: str) -> None:
         """Forget a vector. Rows that were made from it stay valid."""
         self._vectors.pop(digest, None)
+        self._peaks.pop(digest, None)
 
     def take(self, digest: str, addends: Sequence[Addend]) -> int:
         """The row of a sum, made if it is not there; counts one use.
 
         Raises:
-            BankError: All rows are in use, or a vector is not loaded.
+            BankError: All rows are in use, a vector is not loaded, or the sum is not finite in the
+                dtype of the model.
 
         """
         if digest not in self._rows:
             total = self._total(addends)
-            self._rows[digest] = self._place()
-            self.storage[:, self._rows[digest]].copy_(total)
+            row = self._place()
+            try:
+                self.storage[:, row].copy_(total)
+            except BaseException:
+                self._free.append(row)
+                raise
+            self._rows[digest] = row
         self._idle.pop(digest, None)
         self._uses[digest] = self._uses.get(digest, 0) + 1
         return self._rows[digest]
@@ -90,16 +106,15 @@ class Bank:
         if self._free:
             return self._free.pop()
         if not self._idle:
-            raise BankError(f"all {self.storage.shape[1]} steering rows are in use")
+            raise BankError(f"all {self.rows} steering rows are in use")
         digest, _ = self._idle.popitem(last=False)
         return self._rows.pop(digest)
 
     def _total(self, addends: Sequence[Addend]) -> Tensor:
         """The sum of scaled vectors: [layers, hidden_size] float32."""
+        self._check(addends)
         total = torch.zeros_like(self.storage[:, 0], dtype=torch.float32)
         for digest, strength, layers in addends:
-            if digest not in self._vectors:
-                raise BankError(f"steering vector {digest[:16]} is not loaded")
             vector = self._vectors[digest]
             if layers is None:
                 total.add_(vector, alpha=strength)
@@ -108,3 +123,17 @@ class Bank:
                     index = self.layers.index(layer)
                     total[index].add_(vector[index], alpha=strength)
         return total
+
+    def _check(self, addends: Sequence[Addend]) -> None:
+        """Refuse a sum that could overflow. Its size is known here, and the device not asked."""
+        sizes = [0.0] * len(self.layers)
+        for digest, strength, layers in addends:
+            if digest not in self._peaks:
+                raise BankError(f"steering vector {digest[:16]} is not loaded")
+            if not abs(strength) <= torch.finfo(torch.float32).max:
+                raise BankError(f"a strength of {strength:g} is not finite in float32")
+            for place, peak in enumerate(self._peaks[digest]):
+                if layers is None or self.layers[place] in layers:
+                    sizes[place] += abs(strength) * peak
+        if not max(sizes) <= torch.finfo(self.storage.dtype).max:
+            raise BankError(f"a sum of steering vectors is not finite in {self.storage.dtype}")

@@ -49,6 +49,27 @@ Coefficients = Callable[[Tensor, Batch], None]
 """Writes the factor of each token's steering: [tokens] float32, in place."""
 
 
+OVERFLOW = "its logits are no numbers (NaN): what the control added overflowed in the model"
+"""Why such a request ends."""
+
+
+class Looked(NamedTuple):
+    """What was seen of a step. From a GPU, the logits may only be read once its outputs are there.
+
+    Attributes:
+        request_ids: The engine's ids.
+        logits: [requests], one logit of each.
+
+    """
+
+    request_ids: Sequence[str]
+    logits: NDArray[np.floating]
+
+    def bad(self) -> list[str]:
+        """The requests whose logits are no numbers."""
+        return [self.request_ids[place] for place in np.flatnonzero(np.isnan(self.logits))]
+
+
 class Counted(NamedTuple):
     """What one step says of its controlled requests. From a GPU, the tables may only be read once
     the outputs of the step are there.
@@ -58,6 +79,8 @@ class Counted(NamedTuple):
         counts: [steered, classes + 1] int32, as `Seats.counts` has it.
         watched: The requests that the governor watches, packed alike: each one's row of the track.
         track: [watched, TRACK] float32, as `steersman_kernels.governor` has it.
+        refused: The requests that could not be taken in, each with a reason.
+        looked: What was seen of the logits; None if nothing was.
 
     """
 
@@ -65,6 +88,13 @@ class Counted(NamedTuple):
     counts: NDArray[np.int32] | None
     watched: bytes
     track: NDArray[np.float32] | None
+    refused: Mapping[str, str] = {}
+    looked: Looked | None = None
+
+    def failed(self) -> dict[str, str]:
+        """The requests that must end, each with the reason."""
+        bad = self.looked.bad() if self.looked is not None else ()
+        return {**dict.fromkeys(bad, OVERFLOW), **self.refused}
 
     def said(self) -> tuple[bytes, bytes, bytes, bytes]:
         """The form in which it travels: the same in this order, the tables as bytes."""

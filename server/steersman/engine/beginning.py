@@ -59,10 +59,15 @@ def beginning(arrival: Arrival, vocabulary: Vocabulary) -> Beginning:
         arrival: The request; `control["governing"]` is what `Carrier` made of its plan.
         vocabulary: The model's, on the host.
 
+    Raises:
+        ArithmeticError: A number is beyond the table's int32 or float32.
+
     """
-    begun = _untouched(arrival, len(vocabulary.closing))
-    generated = arrival.token_ids[arrival.control["origin"] :]
-    return _after(begun, generated, arrival.control["origin"], vocabulary) if generated else begun
+    origin = arrival.control["origin"]
+    with np.errstate(over="raise", invalid="raise"):
+        begun = _untouched(arrival, len(vocabulary.closing))
+    generated = arrival.token_ids[origin:]
+    return _after(begun, generated, origin, vocabulary) if generated else begun
 
 
 def _after(

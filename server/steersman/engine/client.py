@@ -19,7 +19,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from steersman.engine.arrival import check_arrival
 from steersman.engine.carrier import Carrier
-from steersman.engine.lines import Call, EngineLines, prefill_tokens, replay, transfer_of
+from steersman.engine.lines import Call, EngineLines, check, prefill_tokens, replay, transfer_of
 from steersman.engine.probes import Probes
 from steersman.engine.reasoning import Reasoning, closing_tokens
 from steersman.engine.reports import Reports
@@ -132,6 +132,7 @@ class ControlledEngine:
                 for prober in probers:
                     ending.push_async_callback(prober.stop)
                 async for output in outputs:
+                    check(output, run.lines)
                     first = run.lines[output.outputs[0].index]
                     if not first.tokens:
                         first.prefill_tokens = prefill_tokens(output)

@@ -1,27 +1,48 @@
 """All that a rank does beside a model runner's steps: steering, and governing."""
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from steersman.engine.batch import Arrival, Batch, Counted, listed
 from steersman.engine.governor import Governor
+from steersman.engine.health import Health
 from steersman.engine.worker import WorkerSteering
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+logger = logging.getLogger(__name__)
+
 
 class Controlled:
     """The controlled requests of one rank.
 
+    A request that cannot be taken in fails alone: it leaves nothing here, its tokens are computed
+    without a control, and the step says so, until the scheduler has ended it.
+
     Args:
         steering: Adds to the residual stream.
         governor: Watches what is drawn, and decides about it.
+        health: Looks at the logits.
+        heard: Whether this rank's word reaches the scheduler.
+        alone: Whether there is no other rank.
 
     """
 
-    def __init__(self, steering: WorkerSteering, governor: Governor) -> None:
+    def __init__(
+        self,
+        steering: WorkerSteering,
+        governor: Governor,
+        health: Health,
+        *,
+        heard: bool = True,
+        alone: bool = True,
+    ) -> None:
         self.steering = steering
         self.governor = governor
+        self.health = health
+        self._heard, self._alone = heard, alone
+        self._refused: dict[str, str] = {}
         self._keys: dict[str, str] = {}
         # Whom the last step said something of: by their places, and as that travels.
         self._places: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
@@ -29,9 +50,23 @@ class Controlled:
 
     def arrive(self, arrival: Arrival) -> None:
         """A request comes into the batch, or comes back to it."""
+        try:
+            self._take_in(arrival)
+        except Exception as error:  # whatever it is, no other request may feel it
+            logger.exception("Request %s cannot be controlled", arrival.request_id)
+            self.finish(arrival.request_id)
+            self._refused[arrival.request_id] = f"it cannot be controlled: {error}"
+            if not self._heard:
+                self.steering.spoil(arrival.request_id)
+
+    def _take_in(self, arrival: Arrival) -> None:
         control: Mapping[str, Any] = arrival.control
-        self._keys[arrival.request_id] = control["key"]
+        self._refused.pop(arrival.request_id, None)
         self._places = ({}, {})  # an id can come again, with another key
+        if control["steering"] is not None or not self._alone:
+            # Another rank that cannot take it in is heard through the logits.
+            self.health.arrive(arrival.request_id)
+        self._keys[arrival.request_id] = control["key"]
         if control["steering"] is not None:
             self.steering.arrive(arrival)
         if control["governing"] is not None:
@@ -45,6 +80,8 @@ class Controlled:
     def finish(self, request_id: str) -> None:
         """A request has left for good."""
         self._keys.pop(request_id, None)
+        self._refused.pop(request_id, None)
+        self.health.finish(request_id)
         self.steering.finish(request_id)
         self.governor.finish(request_id)
 
@@ -63,11 +100,13 @@ class Controlled:
 
     def begin(self, batch: Batch) -> None:
         """The token spans of a step are final."""
+        self.health.begin(batch)
         self.governor.begin(batch)
         self.steering.begin(batch, self.governor.moving)
 
     def rest(self) -> None:
         """Do nothing in the next forward pass."""
+        self.health.rest()
         self.governor.rest()
         self.steering.rest()
 
@@ -75,9 +114,11 @@ class Controlled:
         """What the step says of its controlled requests."""
         steered, counts = self.steering.counted()
         watched, track = self.governor.taken()
-        if not steered and not watched:
+        looked = self.health.taken()
+        if not steered and not watched and not self._refused and looked is None:
             return None
         if steered is not self._places[0] or watched is not self._places[1]:
             self._places = (steered, watched)
             self._listed = (listed(steered, self._keys), listed(watched, self._keys))
-        return Counted(self._listed[0], counts, self._listed[1], track)
+        listed_ = self._listed
+        return Counted(listed_[0], counts, listed_[1], track, dict(self._refused), looked)

@@ -195,12 +195,15 @@ class ChosenEdits:
         """A request that chose an edit has come into the batch.
 
         Raises:
-            BankError: The edit is not on offer.
+            BankError: The edit is not on offer, or its strength is not finite in float32.
 
         """
         if digest not in self._places:
             raise BankError(f"edit {digest[:16]} is not loaded")
-        self._live[request_id] = (self._places[digest], -self._weights[digest] * strength)
+        factor = -self._weights[digest] * strength
+        if not abs(factor) <= torch.finfo(torch.float32).max:
+            raise BankError(f"a strength of {factor:g} is not finite in float32")
+        self._live[request_id] = (self._places[digest], factor)
 
     def finish(self, request_id: str) -> None:
         """A request has left: for good, or to arrive again."""

@@ -171,6 +171,7 @@ class Governor:
         """Forget a request."""
         if self._governing.pop(request_id, None) is None:
             return
+        self._watched = None
         self._parked.pop(request_id, None)
         if request_id in self._places:
             place = self._places.take_back(request_id)

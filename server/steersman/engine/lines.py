@@ -7,11 +7,12 @@ from itertools import chain
 from typing import Any
 
 from vllm.engine.protocol import EngineClient
+from vllm.exceptions import GenerationError
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from steersman.engine.carrier import Carrier
-from steersman.trajectory.line import Line, Piece
+from steersman.trajectory.line import FAILED, Line, Piece
 from steersman.trajectory.probe import Prober
 
 _NOTHING = Carrier()
@@ -98,10 +99,29 @@ class EngineLines:
                         line.track.add(output.outputs[0].token_ids)
                         if prober is not None:
                             prober.watch(line.track.token_ids)
+                    check(output, [line])
                     yield piece(output)
 
     async def stop(self) -> None:
         await self._engine.abort(self._call.request_id)
+
+
+def check(output: RequestOutput, lines: Sequence[Line[Any]]) -> None:
+    """Refuse an output that ends a line because of a fault in the engine.
+
+    Args:
+        output: One step of a request.
+        lines: Its choices.
+
+    Raises:
+        GenerationError: It does; vLLM answers with it: HTTP 500, or an event of the stream.
+
+    """
+    for completion in output.outputs:
+        if completion.finish_reason == FAILED:
+            lines[completion.index].advance(0, FAILED)
+            reason = completion.stop_reason or "the engine gives no reason"
+            raise GenerationError(f"the engine ended this request: {reason}")
 
 
 def branch_seed(seed: int, branch: int) -> int:

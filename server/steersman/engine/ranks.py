@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from vllm.engine.protocol import EngineClient
+from vllm.inputs import tokens_input
+from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from steersman.edits import file as edit_file
 from steersman.edits.edit import Edit, EditError
@@ -19,6 +21,9 @@ from steersman.vectors import file as vector_file
 from steersman.vectors.vector import Vector
 
 logger = logging.getLogger(__name__)
+_TEXT = "Question: What is 17 * 24 - 9? Let us think step by step."
+_TOKENS = 64
+"""The model's own tokens, after the text, in which the residual stream is measured."""
 
 
 class SteeringError(Exception):
@@ -64,6 +69,39 @@ class Ranks:
                 "serve without it)"
             ) from error
         return [RankFacts(**answer) for answer in answers]
+
+    async def residual_norms(self) -> dict[int, float]:
+        """How large the residual stream is at each layer, in a text that the model goes on with.
+
+        Returns:
+            The mean norm of the tokens by layer; empty where it cannot be measured.
+
+        """
+        engine = self._engine
+        tokens = list(engine.renderer.get_tokenizer().encode(_TEXT))
+        longest = engine.model_config.max_model_len
+        tokens = tokens[: max(1, longest // 2)]
+        tokens += await self._continued(tokens, min(_TOKENS, longest - len(tokens) - 1))
+        # Its prompt is to be computed as a whole.
+        await engine.reset_prefix_cache()
+        await self._call("measure", len(tokens))
+        await self._continued(tokens, 1)
+        measured = await self._call("measured")
+        return {layer: norm for rank in measured for layer, norm in rank}
+
+    async def _continued(self, tokens: list[int], more: int) -> list[int]:
+        """What the model writes after some tokens, on the engine that answers our calls."""
+        params = SamplingParams(
+            max_tokens=more, seed=0, ignore_eos=True, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        parallel = self._engine.vllm_config.parallel_config
+        rank = parallel.data_parallel_rank if parallel.data_parallel_size > 1 else None
+        request_id = f"steersman-residual-norms-{more}"
+        async for output in self._engine.generate(
+            tokens_input(tokens), params, request_id, data_parallel_rank=rank
+        ):
+            written = output.outputs[0].token_ids
+        return list(written)
 
     async def load(self, vector: Vector) -> None:
         """Put a vector on every rank, or on none.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor
@@ -46,6 +46,14 @@ class RankFacts:
     bytes: int
 
 
+class Measuring(Protocol):
+    """Measures the residual stream in one forward pass, as `compat.residuals.Residuals` does."""
+
+    def start(self, tokens: int) -> None: ...
+
+    def take(self) -> dict[int, float]: ...
+
+
 class Refused:
     """Stands for a ring on a rank that cannot steer: every call says why.
 
@@ -71,6 +79,7 @@ class Ring:
             serves; the hidden states, [tokens, hidden_size], or None where they are not to be had.
         max_requests: Requests that a batch can have.
         live: The rank's weights, and the edits that they have; or why they cannot be edited.
+        residuals: Measures the residual stream of this pipeline stage; None to measure nothing.
 
     """
 
@@ -81,12 +90,14 @@ class Ring:
         decode: Callable[[int], Tensor | None],
         max_requests: int,
         live: LiveEdits | str,
+        residuals: Measuring | None = None,
     ) -> None:
         self._controlled = controlled
         self._steering, self._governor = controlled.steering, controlled.governor
         self._runner = runner
         self._decode = decode
         self._live = live
+        self._residuals = residuals
         self._probes = [f"{_PROBE}-{i}" for i in range(min(_PROBE_REQUESTS, max_requests))]
         self._changed = [place for place in _CHANGED if place < len(self._probes)]
 
@@ -118,7 +129,16 @@ class Ring:
         """`RankFacts`, as a dict."""
         bank, edits = self._steering.bank, self._steering.edits
         memory = bank.bytes + (edits.bytes if edits is not None else 0)
-        return asdict(RankFacts(self._runner, bank.storage.shape[1], memory))
+        return asdict(RankFacts(self._runner, bank.rows, memory))
+
+    def measure(self, tokens: int) -> None:
+        """Look at the residual stream of the next prompt, which has so many tokens."""
+        if self._residuals is not None:
+            self._residuals.start(tokens)
+
+    def measured(self) -> list[tuple[int, float]]:
+        """The norm of the residual stream at each layer of this stage; none if nothing was seen."""
+        return list(self._residuals.take().items()) if self._residuals is not None else []
 
     def settle(self, key: str, choice: int | None) -> None:
         """The answer of a request is known: its thinking may close."""

@@ -1,5 +1,6 @@
 """Steering on one rank: the vectors, the bank and the seats, driven by the model runner's steps."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,7 @@ class WorkerSteering:
             install(layer, self.bank.storage[stage.index(index)], self.rows)
         self._seats = Seats(max_requests, device)
         self._live: dict[str, Mapping[str, Any]] = {}
+        self._spoiled: set[str] = set()
         self._markers = self._host_markers = Markers.of((), ())
         self._boundary = self._host_boundary = torch.zeros(0, dtype=torch.bool)
         self._seated: Seated | None = None
@@ -106,30 +108,57 @@ class WorkerSteering:
 
     def finish(self, request_id: str) -> None:
         """A request has left: for good, or to arrive again."""
+        self._spoiled.discard(request_id)
         if steering := self._live.pop(request_id, None):
-            self._seated = None
-            self._seats.remove(request_id)
-            if self.edits is not None:
-                self.edits.finish(request_id)
+            self._unseat(request_id)
             for digest, _ in steering["sums"]:
                 self.bank.give(digest)
 
-    def arrive(self, arrival: Arrival) -> None:
-        """Seat a request, its rows in the bank built or shared."""
-        steering = arrival.control["steering"]
-        rows = [self.bank.take(digest, addends) for digest, addends in steering["sums"]]
-        self.finish(arrival.request_id)
-        self._live[arrival.request_id] = steering
+    def _unseat(self, request_id: str) -> None:
         self._seated = None
-        request = Request(
-            origin=arrival.control["origin"],
-            opened=arrival.control["opened"],
-            rows=[rows[index] if index >= 0 else -1 for index in steering["rows"]],
-            token_ids=arrival.token_ids,
-            computed=arrival.computed,
-            edited=self._arrive_edited(arrival.request_id, steering["edit"]),
-        )
-        self._seats.add(arrival.request_id, request, self._host_markers, self._host_boundary)
+        if request_id in self._seats:
+            self._seats.remove(request_id)
+        if self.edits is not None:
+            self.edits.finish(request_id)
+
+    def spoil(self, request_id: str) -> None:
+        """Let every token of a request become no number from here on.
+
+        So a rank that cannot take a request in, and whose word does not reach the scheduler, is
+        heard: the rank that has the logits sees it, and ends the request.
+        """
+        self._spoiled.add(request_id)
+
+    def arrive(self, arrival: Arrival) -> None:
+        """Seat a request, its rows in the bank built or shared: all of it, or nothing.
+
+        A request that fails here on one rank alone takes no row there. Rows are looked up by their
+        sums, so those of the others stay where they are, on every rank.
+
+        Raises:
+            BankError: There is no room, a vector or an edit is not loaded, or a number is beyond
+                what the model can hold.
+
+        """
+        steering, request_id = arrival.control["steering"], arrival.request_id
+        with contextlib.ExitStack() as undo:
+            rows = []
+            for digest, addends in steering["sums"]:
+                rows.append(self.bank.take(digest, addends))
+                undo.callback(self.bank.give, digest)
+            self.finish(request_id)
+            undo.callback(self._unseat, request_id)
+            request = Request(
+                origin=arrival.control["origin"],
+                opened=arrival.control["opened"],
+                rows=[rows[index] if index >= 0 else -1 for index in steering["rows"]],
+                token_ids=arrival.token_ids,
+                computed=arrival.computed,
+                edited=self._arrive_edited(request_id, steering["edit"]),
+            )
+            self._seats.add(request_id, request, self._host_markers, self._host_boundary)
+            self._live[request_id] = steering
+            undo.pop_all()
 
     def _arrive_edited(self, request_id: str, edit: Sequence[Any] | None) -> bool:
         if edit is None:
@@ -149,9 +178,14 @@ class WorkerSteering:
 
         """
         self._running = self._counts = None
-        if not self._live:
+        if self._live:
+            self._begin(batch, coefficients)
+        else:
             self.rest()
-            return
+        if self._spoiled:
+            self._spoil(batch)
+
+    def _begin(self, batch: Batch, coefficients: Coefficients | None) -> None:
         seated = self._seated
         if seated is None or seated.batch != batch.request_ids:
             seated = self._seated = self._find(list(batch.request_ids))
@@ -183,6 +217,14 @@ class WorkerSteering:
             self._count_edited(batch, self.edits.edited(batch.request_ids))
         # Before the model runs: whoever waits for the step's output has waited for this copy too.
         self._counts = self._seats.counts(seated.seats)
+
+    def _spoil(self, batch: Batch) -> None:
+        starts = batch.query_start.tolist()
+        for place, request_id in enumerate(batch.request_ids):
+            if request_id in self._spoiled:
+                self.rows.slot[starts[place] : starts[place + 1]] = self.bank.spoiled
+                self._idle = False
+        self.rows.written(batch.tokens)
 
     def _find(self, batch: list[str]) -> Seated:
         places = {

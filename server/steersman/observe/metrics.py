@@ -38,6 +38,13 @@ class Metrics:
         self._refused = Counter(
             "steersman_refused", "Requests refused before anything ran.", registry=registry
         )
+        self._faults = Counter(
+            "steersman_faults",
+            "Controlled requests that the engine ended because of a fault: they could not be taken "
+            "in on a rank, or their logits were no numbers.",
+            ["method"],
+            registry=registry,
+        )
         self._branches = Counter(
             "steersman_branches",
             "Branches by event: launched, finished (to their own end) or cancelled.",
@@ -136,6 +143,7 @@ class Metrics:
         self._child(self._requests, method, outcome).inc()
         self._child(self._seconds, method).observe(ledger.seconds)
         lines, compute = ledger.lines, ledger.compute()
+        self._child(self._faults, method).inc(any(line.failed for line in lines))
         # A request that broke off has lines that nobody aborted; they are cancelled as well.
         cancelled = [line.tokens for line in lines if not line.finished]
         self._add(self._branches, method, "launched", len(lines))

@@ -1,17 +1,23 @@
 """Checks the steering terms of a request and resolves what they leave to the vector files."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from steersman.artifacts.artifact import ArtifactError
 from steersman.capabilities import Capabilities
 from steersman.edits.edit import Edit
 from steersman.errors import ControlError
+from steersman.steering.bound import Bound
 from steersman.steering.configuration import Configuration, EditTerm, Term
 from steersman.trajectory.phases import Markers
 from steersman.vectors.vector import Vector, VectorError
 from steersman_client import AppliedSteer, AppliedThinkEdit, Steer, ThinkEdit
+
+MAX_EDIT_AMOUNT = 16.0
+"""Weight times strength of a request's edit. An edit takes that many times the heads' part along
+its direction away: 1 removes it, 2 turns it round. Published edits have 1; by 16 heads write
+fifteen times as much as ever, in the other direction."""
 
 
 class Vectors(Protocol):
@@ -168,6 +174,7 @@ def plan(
     )
     if balance is not None:
         _check_alone(planned)
+    _check_bound(planned, balance, capabilities)
     edit = _edit(thinkedit, edits) if thinkedit else None
     edit_term = EditTerm(edit.edit.digest, edit.strength) if edit else None
     balanced = () if balance is None else (balance,)
@@ -182,6 +189,21 @@ def plan(
             param="control.steer",
         )
     return Steering(planned, configuration, edit, balance)
+
+
+def _check_bound(
+    planned: Sequence[PlannedTerm], balance: PlannedTerm | None, capabilities: Capabilities
+) -> None:
+    """Refuse terms that add up to too much at a layer; a balanced one at its strongest."""
+    steering = capabilities.steering
+    assert steering is not None
+    terms = [(item, f"control.steer[{index}].strength") for index, item in enumerate(planned)]
+    if balance is not None:
+        strongest = max(map(abs, balance.vector.metadata.strength_range or (0.0,)))
+        term = replace(balance.term, strength=strongest)
+        terms.append((replace(balance, term=term), "control.thinking.balance.vector"))
+    limit = capabilities.limits.max_steering_norm
+    Bound(limit, steering.residual_norms, steering.dtype).check(terms)
 
 
 def _check_alone(planned: Sequence[PlannedTerm]) -> None:
@@ -204,6 +226,14 @@ def _edit(thinkedit: ThinkEdit, edits: Edits | None) -> PlannedEdit:
         edit = edits.get(thinkedit.edit)
     except ArtifactError as error:
         raise ControlError(error.message, param="control.thinkedit.edit") from error
+    weight = edit.metadata.weight
+    if not abs(weight * thinkedit.strength) <= MAX_EDIT_AMOUNT:
+        most = MAX_EDIT_AMOUNT / abs(weight)
+        raise ControlError(
+            f"strength {thinkedit.strength:g} times the edit's weight {weight:g} is beyond "
+            f"{MAX_EDIT_AMOUNT:g}: {-most:g} to {most:g} is allowed",
+            param="control.thinkedit.strength",
+        )
     return PlannedEdit(thinkedit.edit, edit, thinkedit.strength)
 
 

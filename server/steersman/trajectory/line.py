@@ -10,6 +10,7 @@ OutputT = TypeVar("OutputT")
 OutputT_co = TypeVar("OutputT_co", covariant=True)
 
 ABORTED = "abort"
+FAILED = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Piece(Generic[OutputT_co]):
     Attributes:
         token_ids: New tokens.
         text: Their text. It may lag behind the tokens while a character is incomplete.
-        finish_reason: Set on the last piece: `stop`, `length`, `abort`, ...
+        finish_reason: Set on the last piece: `stop`, `length`, `abort`, `error`, ...
         output: The engine's own object, kept so that a winner can be replayed as it came.
 
     """
@@ -64,7 +65,12 @@ class Line(Generic[OutputT]):
     @property
     def finished(self) -> bool:
         """Whether the line came to an end of its own."""
-        return self.finish_reason is not None and not self.aborted
+        return self.finish_reason is not None and not self.aborted and not self.failed
+
+    @property
+    def failed(self) -> bool:
+        """Whether the engine ended it because of a fault."""
+        return self.finish_reason == FAILED
 
     @property
     def aborted(self) -> bool:

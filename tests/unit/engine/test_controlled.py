@@ -1,10 +1,26 @@
+"""A rank's controlled requests: what can go wrong with one is that one's alone."""
+
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
 
-from steersman.engine.batch import NOBODY, Arrival, Counted, unlisted
+from steersman.engine.bank import Bank
+from steersman.engine.batch import NOBODY, OVERFLOW, Arrival, Batch, Counted, unlisted
+from steersman.engine.beginning import Beginning
 from steersman.engine.controlled import Controlled
+from steersman.engine.governor import Governor
+from steersman.engine.health import Health
+from steersman.engine.places import Places
+from steersman.engine.seats import Seats
+from steersman.engine.worker import WorkerSteering
+from steersman.steering.configuration import Configuration, Term
+from steersman.thinking.governing import Governing
+from steersman.thinking.law import Law
+from steersman_kernels.steered import Markers
 
 
 def controlled(counted: dict[str, int]) -> Controlled:
@@ -14,7 +30,7 @@ def controlled(counted: dict[str, int]) -> Controlled:
         finish=lambda _: None,
     )
     governor: Any = SimpleNamespace(taken=lambda: (NOBODY, None), finish=lambda _: None)
-    return Controlled(steering, governor)
+    return Controlled(steering, governor, Health(torch.device("cpu")))
 
 
 def arrival(request_id: str, key: str) -> Arrival:
@@ -62,3 +78,213 @@ def test_an_answer_settles_its_own_choice() -> None:
     assert settled("0_r", "1_r", "12_r", choice=1) == ["1_r"]
     assert settled("0_r", choice=1) == []  # it has ended, and another one is left
     assert settled("0_r", choice=None) == ["0_r"]  # so its client called it
+
+
+CPU = torch.device("cpu")
+HIDDEN = 4
+LAW = Law("proportional", 0.5, 0.5, 0.0, 0.5, 0.0, 1.0, (0.65, 0.9), (0.0005, 0.01))
+
+
+class Layer(nn.Module):
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden.clone()
+
+
+class Rank:
+    """One rank with a layer, a bank of two rows, and three seats."""
+
+    def __init__(self, **options: bool) -> None:
+        self.layer = Layer()
+        self.steering = WorkerSteering(
+            {0: self.layer},
+            rows=2,
+            hidden_size=HIDDEN,
+            dtype=torch.float32,
+            device=CPU,
+            max_requests=3,
+            max_tokens=16,
+        )
+        self.steering.arm(Markers.of([1], [2]), bytes(8))
+        self.steering.bank.load("v", {0: torch.ones(HIDDEN)})
+        self.steering.bank.load("w", {0: torch.full((HIDDEN,), 1e38)})
+        self.governor = Governor(3, CPU, torch.float32)
+        self.governor.arm([1], [2], [], [2], bytes(8))
+        self.controlled = Controlled(self.steering, self.governor, Health(CPU), **options)
+
+    def arrive(self, id_: str, *terms: Term, governed: bool = True, **changes: Any) -> None:
+        thinking = {**Governing(law=LAW, budget=4).wire(), **changes}
+        steering = Configuration.of(terms).wire(2) if terms else None
+        stops = thinking.pop("stops", [7])
+        governing = {"measured": True, "end": 9, "stops": stops, "thinking": thinking}
+        control = {
+            "key": id_,
+            "origin": 2,
+            "opened": True,
+            "steering": steering,
+            "governing": governing if governed else None,
+        }
+        self.controlled.arrive(Arrival(id_, control, [3, 4], 0))
+
+    def step(self, *ids: str) -> tuple[Tensor, Counted | None]:
+        """A token of each of some requests at position 2: what is added to it; and the report."""
+        count = len(ids)
+        batch = Batch(
+            list(ids),
+            query_start=torch.arange(count + 1, dtype=torch.int32),
+            positions=torch.full((count,), 2),
+            token_ids=torch.full((count,), 3, dtype=torch.int32),
+            tokens=count,
+        )
+        self.controlled.begin(batch)
+        hidden = self.layer(torch.zeros(count, HIDDEN))
+        self.controlled.health.look(hidden.expand(count, HIDDEN))
+        return hidden[:, 0], self.controlled.counted()
+
+
+def raising(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("no memory")
+
+
+STEPS: list[tuple[type, str]] = [
+    (Bank, "_total"),
+    (Bank, "_place"),
+    (Tensor, "copy_"),
+    (WorkerSteering, "_arrive_edited"),
+    (Seats, "add"),
+    (Places, "give"),
+    (Governor, "arrive"),
+    (Beginning, "__init__"),
+    (Health, "arrive"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name"), STEPS, ids=[f"{o.__name__}.{n}" for o, n in STEPS])
+@pytest.mark.parametrize("terms", [("v",), ("v", "w")])
+def test_an_arrival_takes_effect_as_a_whole_or_not_at_all(
+    owner: type, name: str, terms: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rank = Rank()
+    asked = [Term(vector, 0.5 + place) for place, vector in enumerate(terms)]
+    rank.arrive("before", Term("v", 3.0))
+    expected = rank.step("before")[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, raising)
+        rank.arrive("bad", *asked)
+
+    added, counted = rank.step("before", "bad")
+
+    assert counted is not None
+    assert counted.failed() == {"bad": "it cannot be controlled: no memory"}
+    assert keys(counted).keys() == {"before"}
+    assert added.tolist() == [*expected.tolist(), 0.0]
+    assert rank.steering.bank.rows_in_use == 1
+    assert "bad" not in rank.governor
+    rank.controlled.finish("bad")
+    # All that it could have taken is there for others.
+    rank.arrive("after", *asked)
+    rank.arrive("third", *asked)
+    added, counted = rank.step("before", "after", "third")
+    assert counted is not None
+    assert counted.failed() == {}
+    assert added[0] == expected[0]
+    assert added[1] == added[2] != 0
+    for id_ in ("before", "after", "third"):
+        rank.controlled.finish(id_)
+    assert rank.steering.bank.rows_in_use == 0
+
+
+@pytest.mark.parametrize(
+    ("terms", "changes"),
+    [
+        ((Term("v", 1e39),), {}),
+        ((Term("w", 1e38),), {}),
+        ((Term("v", float("nan")),), {}),
+        ((Term("w", 3.0), Term("w", -3.0), Term("w", 1.0)), {}),
+        ((Term("unknown", 1.0),), {}),
+        ((), {"budget": 2**31}),
+        ((), {"min_answer": -(2**40)}),
+        ((), {"entropy_below": 1e39}),
+        ((), {"law": {**LAW.wire(), "gain": -1e308}}),
+        ((), {"law": {**LAW.wire(), "confidence": [0.0, 5e-324]}}),
+        ((), {"law": {**LAW.wire(), "kind": "other"}}),
+        ((), {"nudge": [3] * 17}),
+        ((), {"nudge": [2**31]}),
+        ((), {"law": {}}),
+        ((), {"stops": [2**31]}),
+        ((), {"stops": list(range(65))}),
+    ],
+)
+def test_no_value_of_a_request_raises(terms: tuple[Term, ...], changes: dict[str, Any]) -> None:
+    rank = Rank()
+    rank.arrive("good", Term("v", 1.0))
+    rank.arrive("bad", *terms, **changes)
+
+    added, counted = rank.step("good", "bad")
+
+    assert counted is not None
+    assert counted.failed().keys() == {"bad"}
+    assert added.tolist() == [1.0 * LAW.base, 0.0]
+
+
+def test_a_rank_that_is_not_heard_lets_the_request_be_no_number() -> None:
+    """The logits, on the rank that has them, then say what it cannot."""
+    rank = Rank(heard=False, alone=False)
+    rank.arrive("good", Term("v", 1.0), governed=False)
+    rank.arrive("bad", Term("unknown", 1.0), governed=False)
+
+    added, _ = rank.step("good", "bad")
+    assert added[0] == 1.0
+    assert added[1].isnan()
+
+    rank.controlled.finish("bad")
+    assert rank.step("good", "bad")[0].tolist() == [1.0, 0.0]
+    rank.controlled.finish("good")
+    assert rank.step("bad")[0].tolist() == [0.0]
+
+
+def test_a_rank_that_is_heard_sees_what_others_spoiled() -> None:
+    rank = Rank(alone=False)
+    rank.arrive("good", governed=True)
+    rank.arrive("bad", governed=True)
+    rank.arrive("plain", governed=False)
+    rank.steering.spoil("bad")
+
+    _, counted = rank.step("good", "bad", "plain")
+
+    assert counted is not None
+    assert counted.failed() == {"bad": OVERFLOW}
+
+
+@pytest.mark.parametrize("odd", [float("nan")])
+def test_a_request_whose_logits_are_no_numbers_fails(odd: float) -> None:
+    rank = Rank()
+    for id_ in ("one", "two"):
+        rank.arrive(id_, Term("v", 1.0), governed=False)
+
+    def step(*logits: float) -> dict[str, str]:
+        batch = Batch(
+            ["one", "plain", "two"],
+            query_start=torch.arange(4, dtype=torch.int32),
+            positions=torch.full((3,), 2),
+            token_ids=torch.full((3,), 3, dtype=torch.int32),
+            tokens=3,
+        )
+        rank.controlled.begin(batch)
+        rank.controlled.health.look(torch.tensor(logits).unsqueeze(1).expand(3, 8))
+        rank.controlled.health.look(torch.full((9, 8), odd))  # of a prompt
+        counted = rank.controlled.counted()
+        return counted.failed() if counted else {}
+
+    assert step(0.0, odd, -1.0) == {}
+    assert step(0.0, odd, odd) == {"two": OVERFLOW}
+    assert step(float("inf"), 0.0, 0.0) == {}
+    rank.controlled.finish("two")
+    assert step(odd, odd, odd) == {"one": OVERFLOW}
+
+
+def test_a_step_without_steered_requests_looks_at_nothing() -> None:
+    rank = Rank()
+    rank.arrive("governed", governed=True)
+    rank.step("governed", "plain")
+
+    assert rank.controlled.health.taken() is None

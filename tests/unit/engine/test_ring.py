@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from steersman.engine.controlled import Controlled
 from steersman.engine.governor import Governor
+from steersman.engine.health import Health
 from steersman.engine.ring import Refused, Ring, SelfTestError
 from steersman.engine.worker import WorkerSteering
 from steersman_kernels.steered import Markers
@@ -48,7 +49,8 @@ class Model:
 
 
 def ring(model: Model, decode: Callable[[int], Tensor | None], *, max_requests: int = 8) -> Ring:
-    controlled = Controlled(model.steering, Governor(8, torch.device("cpu"), torch.float32))
+    cpu = torch.device("cpu")
+    controlled = Controlled(model.steering, Governor(8, cpu, torch.float32), Health(cpu))
     return Ring(controlled, "V1", decode, max_requests, live="nothing to edit")
 
 

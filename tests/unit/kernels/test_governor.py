@@ -670,6 +670,54 @@ def test_confidence_moves_the_strength(function: Govern) -> None:
     assert state.strengths[0, :5].tolist() == pytest.approx(wanted, rel=1e-5)
 
 
+@BOTH
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("law", [at.PROPORTIONAL, at.CONFIDENCE_LAW])
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_a_measurement_that_is_no_number_gives_a_strength_within_the_bounds(
+    function: Govern, law: int, odd: float
+) -> None:
+    asked = Asked(law=law, gain=0.5, integral_gain=0.25, base=0.25, confidence=(0.5, 0.75))
+    state, words = table(), Words()
+    asked.take(state, 0)
+    for place, token in enumerate([11, 3, 11, 8]):
+        draws = [Draw(0, place, token, entropy=0.625, top=0.625)]
+        step(function, state, words, draws, Random(place))
+        if place == 0:
+            state.floats[0, [at.ENTROPY_SUM, at.CONFIDENCE_SUM]] = odd
+
+    low, high = asked.bounds
+    first, second = state.strengths[0, :2].tolist()
+    assert low <= first <= high
+    expected = 0.25 + 0.75 * 0.125 if law == at.PROPORTIONAL else 0.125
+    assert second == pytest.approx(expected, rel=1e-5)  # one bad sentence spoils no other
+
+
+@BOTH
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter computes with NumPy
+@pytest.mark.parametrize("target", [3e38, 0.5])
+@pytest.mark.parametrize("gain", [3e38, -3e38, math.inf])
+@pytest.mark.parametrize("integral_gain", [3e38, -3e38, math.nan])
+def test_no_gain_takes_the_strength_out_of_its_bounds(
+    function: Govern, target: float, gain: float, integral_gain: float
+) -> None:
+    asked = Asked(law=at.PROPORTIONAL, target=target, gain=gain, integral_gain=integral_gain)
+    _, state = respond(function, asked, [11, 3, 11, 3, 11, 8], entropy=1.0)
+
+    low, high = asked.bounds
+    for strength in state.strengths[0, :3].tolist():
+        assert low - 1e-6 <= strength <= high + 1e-6
+
+
+@BOTH
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_confidences_that_float32_cannot_tell_apart_give_a_strength(function: Govern) -> None:
+    asked = Asked(law=at.CONFIDENCE_LAW, base=0.25, confidence=(0.625, 0.625 + 1e-12))
+    _, state = respond(function, asked, [11, 3], top=0.625)
+
+    assert asked.bounds[0] <= float(state.strengths[0, 0]) <= asked.bounds[1]
+
+
 @pytest.mark.parametrize(
     ("function", "written"),
     [(govern, coefficients), (INTERPRETED.govern_triton, INTERPRETED.coefficients_triton)],

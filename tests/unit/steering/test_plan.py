@@ -161,6 +161,34 @@ def test_an_edit_is_planned_beside_the_terms() -> None:
     assert other.configuration.digest != alone.configuration.digest
 
 
+@pytest.mark.parametrize("strength", [16.5, -16.5, 1e39, -1e308])
+def test_an_edit_is_bounded(strength: float) -> None:
+    with pytest.raises(ControlError, match=r"is beyond 16: -16 to 16 is allowed") as caught:
+        plan([], Shelf(), capabilities(), ThinkEdit(edit="known", strength=strength), Drawer())
+
+    assert caught.value.param == "control.thinkedit.strength"
+    assert plan([], Shelf(), capabilities(), ThinkEdit(edit="known", strength=-16.0), Drawer())
+
+
+def test_terms_are_bounded_by_the_residual_stream() -> None:
+    server = capabilities()
+    steering = Steering(
+        rows=8, bytes=0, runner="V1", model_digest="", dtype="bfloat16", residual_norms={5: 10.0}
+    )
+    server = server.model_copy(update={"steering": steering})
+
+    with pytest.raises(ControlError, match=r"adds 5\.657 times the norm .* at layer 5") as caught:
+        plan(
+            [Steer(vector="known", strength=0.5), Steer(vector="known", strength=3.5)],
+            Shelf(),
+            server,
+        )
+
+    assert caught.value.param == "control.steer[1].strength"
+    with pytest.raises(ControlError, match="not finite in this model's bfloat16"):
+        plan([Steer(vector="known", strength=1e39, layers=(1,))], Shelf(), server)
+
+
 def test_an_edit_that_cannot_be_chosen_is_refused() -> None:
     with pytest.raises(ControlError, match="unknown edit 'other'") as unknown:
         plan([], Shelf(), capabilities(), ThinkEdit(edit="other"), Drawer())

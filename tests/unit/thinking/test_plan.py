@@ -150,6 +150,11 @@ def test_a_minimum_has_the_default_nudge() -> None:
         ({"balance": {**CONFIDENCE, "gain": 1}}, "balance.gain", "no place in the law 'conf"),
         ({"balance": {**BALANCE, "variance": [0, 1]}}, "balance.variance", "no place"),
         ({"balance": {**BALANCE, "gain": math.inf}}, "balance.gain", "finite"),
+        ({"balance": {**BALANCE, "gain": -1e308}}, "balance.gain", "or equal to -1000000"),
+        ({"balance": {**BALANCE, "integral_gain": 1e7}}, "balance.integral_gain", "1000000"),
+        ({"balance": {**BALANCE, "target_entropy": 1e308}}, "balance.target_entropy", "to 100"),
+        ({"exit": {"entropy_below": 1e308}}, "exit.entropy_below", "or equal to 100"),
+        ({"balance": {**CONFIDENCE, "confidence": [0, 5e-324]}}, "balance.confidence", "0.0001 ap"),
         ({"balance": {**CONFIDENCE, "confidence": [0.9, 0.9]}}, "balance.confidence", "low, then"),
         (
             {"balance": {**CONFIDENCE, "confidence": [0.5, 1.1]}},

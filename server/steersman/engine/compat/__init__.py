@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from vllm.config import CompilationMode, VllmConfig
+from vllm.distributed.parallel_state import get_pp_group, get_tp_group
 from vllm.platforms import current_platform
 
 from steersman.engine.capture import Capture, CaptureRing, Columns
@@ -13,15 +14,19 @@ from steersman.engine.compat import (
     connectors,
     core,
     eager,
+    faults,
     layers,
     projections,
+    residuals,
     runner_v1,
     runner_v2,
+    steps,
 )
 from steersman.engine.compat.weights import LiveWeight
 from steersman.engine.controlled import Controlled
 from steersman.engine.edited import ChosenEdits
 from steersman.engine.governor import Governor
+from steersman.engine.health import Health
 from steersman.engine.live import LiveEdits
 from steersman.engine.ring import Refused, Ring
 from steersman.engine.settings import Settings
@@ -34,6 +39,7 @@ _SPARE_ROWS = 8
 def patch_engine_core() -> None:
     """Install what runs beside the scheduler: block hashes by configuration, and the reports."""
     core.patch()
+    faults.patch()
 
 
 def attach(worker: Any, settings: Settings) -> Ring | CaptureRing | Refused:
@@ -72,7 +78,17 @@ def attach(worker: Any, settings: Settings) -> Ring | CaptureRing | Refused:
     decode = _decoder(runner, runner._dummy_run)
     v2 = uses_v2_runner(config)
     compat_runner = runner_v2 if v2 else runner_v1
-    controlled = Controlled(steering, governor)
+    health = Health(worker.device)
+    stages, shards = get_pp_group(), get_tp_group()
+    controlled = Controlled(
+        steering,
+        governor,
+        health,
+        heard=stages.is_last_rank and shards.is_first_rank,
+        alone=stages.world_size == shards.world_size == 1,
+    )
+    if stages.is_last_rank:
+        steps.look(runner, health)
     compat_runner.attach(runner, controlled)
     compat_runner.attach_sampler(runner, governor)
     return Ring(
@@ -81,6 +97,7 @@ def attach(worker: Any, settings: Settings) -> Ring | CaptureRing | Refused:
         decode,
         max_requests=config.scheduler_config.max_num_seqs,
         live=refusal or _live_edits(outputs, config),
+        residuals=residuals.Residuals(decoder_layers, runner.get_model()),
     )
 
 

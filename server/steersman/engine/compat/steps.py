@@ -5,8 +5,11 @@ from typing import Any
 
 from vllm.distributed.parallel_state import get_pp_group
 
-from steersman.engine.batch import Arrival, Driven
+from steersman.engine.batch import Arrival, Counted, Driven
+from steersman.engine.compat import blocks
 from steersman.engine.compat.core import REPORT
+from steersman.engine.compat.faults import CLEAR, FAILED
+from steersman.engine.health import Health
 from steersman.steering.configuration import KEY
 
 Resumed = Callable[[str], tuple[Any, Sequence[int]]]
@@ -70,6 +73,8 @@ def drive(runner: Any, driven: Driven, resumed: Resumed) -> None:
     is_last = get_pp_group().is_last_rank
 
     def execute(scheduler_output: Any, *args: Any, **options: Any) -> Any:
+        if tainted := getattr(scheduler_output, CLEAR, None):
+            blocks.clear(runner, tainted)
         update(driven, scheduler_output, resumed)
         return execute_model(scheduler_output, *args, **options)
 
@@ -92,14 +97,34 @@ def reported(output: Any, driven: Driven) -> Any:
     if counted is None or output is None:
         return output
     if not hasattr(output, "get_output"):
-        setattr(output, REPORT, counted.said())
-        return output
+        return _put(output, counted)
     get_output = output.get_output
 
     def with_report() -> Any:
-        ready = get_output()
-        setattr(ready, REPORT, counted.said())
-        return ready
+        return _put(get_output(), counted)
 
     output.get_output = with_report
     return output
+
+
+def _put(output: Any, counted: Counted) -> Any:
+    if counted.steered or counted.watched:
+        setattr(output, REPORT, counted.said())
+    if failed := counted.failed():
+        setattr(output, FAILED, failed)
+    return output
+
+
+def look(runner: Any, health: Health) -> None:
+    """Let the logits be looked at as the model makes them, before a grammar masks any."""
+    model = runner.get_model()
+    if not hasattr(model, "compute_logits"):
+        return
+    compute_logits = model.compute_logits
+
+    def looked_at(*args: Any, **options: Any) -> Any:
+        logits = compute_logits(*args, **options)
+        health.look(logits)
+        return logits
+
+    model.compute_logits = looked_at
