@@ -1,0 +1,84 @@
+"""One value inside another replaced, taken away or added to: where sound requests turn odd."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from tests.fuzz import values
+
+Path = tuple[str | int, ...]
+
+
+def paths(value: Any, path: Path = ()) -> Iterator[Path]:
+    """The way to every value inside a value, outermost first, the value itself not among them."""
+    items: Any = ()
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    for key, inner in items:
+        yield (*path, key)
+        yield from paths(inner, (*path, key))
+
+
+def at(value: Any, path: Path) -> Any:
+    """What the path leads to."""
+    for key in path:
+        value = value[key]
+    return value
+
+
+def replaced(value: Any, path: Path, by: Any) -> Any:
+    """A copy with another value at the path."""
+    changed = copy.deepcopy(value)
+    at(changed, path[:-1])[path[-1]] = by
+    return changed
+
+
+def without(value: Any, path: Path) -> Any:
+    """A copy without what is at the path."""
+    changed = copy.deepcopy(value)
+    del at(changed, path[:-1])[path[-1]]
+    return changed
+
+
+@st.composite
+def mutated(draw: DrawFn, body: dict[str, Any], within: str | None = None) -> dict[str, Any]:
+    """A body with one change.
+
+    Args:
+        draw: Of hypothesis.
+        body: The body.
+        within: Field that the change is in; None for anywhere.
+
+    """
+    start: Path = () if within is None else (within,)
+    inner = at(body, start)
+    known = [(*start, *path) for path in paths(inner)] or [start]
+    path = draw(st.sampled_from(known))
+    if not path:
+        return body
+    kind = draw(st.sampled_from(("number", "number", "anything", "typed", "unknown", "none")))
+    if kind == "none":
+        return without(body, path)
+    if kind == "unknown":
+        owner = at(body, path[:-1])
+        if isinstance(owner, dict):
+            return replaced(body, (*path[:-1], draw(values.texts())), draw(values.anything()))
+    if kind == "typed":
+        return replaced(body, path, draw(st.sampled_from(_retyped(at(body, path)))))
+    by: SearchStrategy[Any] = values.numbers() if kind == "number" else values.anything()
+    return replaced(body, path, draw(by))
+
+
+def _retyped(value: Any) -> list[Any]:
+    """The same value in other types: what a lax schema takes for it."""
+    forms: list[Any] = [[value], {"value": value}, None, str(value), f" {value} "]
+    if isinstance(value, bool):
+        forms += [int(value), float(value), str(value).lower(), "yes" if value else "no"]
+    elif isinstance(value, int):
+        forms += [float(value) if abs(value) < 2**53 else str(value), bool(value), f"{value}.0"]
+    return forms
