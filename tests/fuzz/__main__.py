@@ -63,9 +63,8 @@ def summary(run: Run, target: Target) -> str:
         lines.append(f"{heading}: {len(findings) or 'none'}")
         for finding in findings:
             path = written(finding, DIRECTORY) if finding.cases else None
-            lines.append(
-                "  " + described(finding, target.server.url) + (f"\n    {path}" if path else "")
-            )
+            lines.append(f"  {described(finding, target.server.url)}")
+            lines += [f"    {path}"] if path else []
     return "\n".join(lines)
 
 
@@ -82,7 +81,7 @@ async def _replay(target: Target, file: Path) -> int:
             dead = await target.dies(1.0 if answer.broken or answer.status >= 500 else 0)
             found = [*verdict.violations, *([] if dead else await known.changed(http))]
             broken += len(found) + dead
-            print(case.curl(target.server.url)[:2000], answer.status, sep="\n")
+            print(case.curl(target.server.url)[:1500], answer.status, sep="\n")
             for line in ["the server is dead"] * dead + [f"{v.rule}: {v.detail}" for v in found]:
                 print("    " + line)
             if dead:
