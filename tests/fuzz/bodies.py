@@ -59,7 +59,9 @@ class Bodies:
 
         """
         asked = {CHAT: self._chat, COMPLETIONS: self._completions, RESPONSES: self._responses}
-        limit = mostly(st.integers(1, 24), st.sampled_from((1, 2, 40, 100, None)))
+        limit = mostly(
+            st.one_of(st.integers(1, 12), st.integers(12, 48)), st.sampled_from((1, 2, 100, None))
+        )
         model = mostly(st.just(self._surface.model), self._models())
         frame = st.fixed_dictionaries(
             {"model": model, MAX_TOKENS[endpoint]: limit, "stream": st.booleans()}

@@ -21,6 +21,7 @@ def contradictions(
         body: Of the request.
 
     """
+    yield from _ignored(receipt, body)
     yield from _compute(receipt)
     yield from _search(receipt)
     for thinking in _choices(receipt.applied.thinking, receipt.applied.thinking_by_choice):
@@ -32,6 +33,22 @@ def contradictions(
             yield f"{number} in the receipt"
     if answer is not None:
         yield from _usage(receipt, answer)
+
+
+def _ignored(receipt: Receipt, body: Mapping[str, Any]) -> Iterator[str]:
+    asked = body.get("control")
+    asked = asked if isinstance(asked, dict) else {}
+    applied = receipt.applied
+    done = {
+        "steer": applied.steer,
+        "thinkedit": applied.thinkedit,
+        "thinking": applied.thinking,
+        "search": applied.search,
+        "monitor": receipt.entropy,
+    }
+    for part, value in done.items():
+        if asked.get(part) not in (None, []) and not value:
+            yield f"{part} was asked for and is not in the receipt"
 
 
 def _compute(receipt: Receipt) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import math
 import random
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _BATCHES = 1_000_003
 """More than any run has: seeds of two runs never meet."""
 _KNOWN_BETWEEN = 3
 _DEATH_SECONDS = 2.0
+_RECURSION = 20_000
 _COMPARED = 1 / 6
 _IDLE_GROWTH = 64 * 2**20
 
@@ -50,7 +52,7 @@ class Options:
     requests: int = 20_000
     seconds: float = math.inf
     in_flight: int = 24
-    batch: int = 60
+    batch: int = 80
     hang_up: bool = False
     largest: float = math.inf
     shrink_seconds: float = 10.0
@@ -78,28 +80,47 @@ class Run:
 
     async def run(self) -> None:
         """Ask until enough was asked, or the server cannot be started anew any more."""
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(_RECURSION)  # bodies nest deeper than Python's own limit allows
+        try:
+            await self._run()
+        finally:
+            sys.setrecursionlimit(limit)
+
+    async def _run(self) -> None:
         generator = Generator(self._surface)
         started = time.monotonic()
         async with self._target.async_client() as http:
             judge = Judge(self._surface, http)
             known = await KnownAnswers.record(http, self._surface.model)
             culprit = Culprit(self._target, http, judge, known, self._options.shrink_seconds)
-            index = 0
+            index, cases = 0, await self._made(generator, 0)
             while self._goes_on(started):
-                seed = self._options.seed * _BATCHES + index
-                made = await anyio.to_thread.run_sync(generator.batch, seed, self._options.batch)
-                cases = [case for case in made if not self._too_large(case)]
-                self.tally.skipped += len(made) - len(cases)
-                alive = await self._batch(http, judge, culprit, cases)
-                alive = alive and await self._between(http, known, culprit, cases, index)
+                upcoming: list[Sequence[Case]] = []
+
+                async def make(index: int = index, made: list[Sequence[Case]] = upcoming) -> None:
+                    made.append(await self._made(generator, index + 1))
+
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(make)
+                    alive = await self._batch(http, judge, culprit, cases)
+                    alive = alive and await self._between(http, known, culprit, cases, index)
                 self.tally.seconds = time.monotonic() - started
                 if not alive:
                     self._log("the server is dead, or wrong, and may not be started anew again")
                     return
-                index += 1
+                index, cases = index + 1, upcoming[0]
                 self._weigh(started, index)
             await self._end(http, known)
         self.tally.seconds = time.monotonic() - started
+
+    async def _made(self, generator: Generator, index: int) -> Sequence[Case]:
+        """The requests of a batch."""
+        seed = self._options.seed * _BATCHES + index
+        made = await anyio.to_thread.run_sync(generator.batch, seed, self._options.batch)
+        cases = [case for case in made if not self._too_large(case)]
+        self.tally.skipped += len(made) - len(cases)
+        return cases
 
     def _goes_on(self, started: float) -> bool:
         seconds = time.monotonic() - started

@@ -10,7 +10,6 @@ from pathlib import Path
 from tests.fuzz.invariants import Violation
 from tests.fuzz.wire import Case
 
-
 _LONG = 1500
 """Letters of a command that are worth printing."""
 

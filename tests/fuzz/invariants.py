@@ -91,6 +91,9 @@ class Invariants:
         except ValidationError as error:
             yield Violation("receipt", str(error.errors(include_url=False)[0]))
             return
+        yield from self._beyond_limits(parsed, whole)
+        if answer.is_stream:
+            yield from _unreported(case, answer)
         for contradiction in contradictions(parsed, whole, case.body or {}):
             yield Violation("books", contradiction)
 
@@ -123,6 +126,15 @@ class Invariants:
         if not ended:
             yield Violation("no end", f"a stream of {len(events)} events without its end")
 
+    def _beyond_limits(self, receipt: Receipt, whole: Any) -> Iterator[Violation]:
+        limits, search = self._surface.limits, receipt.applied.search
+        choices = len(whole.get("choices") or ()) if whole else 0
+        branches = max(choices, search.launched if search else 0)
+        if branches > limits["max_branches"]:
+            yield Violation("limit", f"{branches} branches")
+        if receipt.compute.sampled_tokens > limits["max_control_tokens"]:
+            yield Violation("limit", f"{receipt.compute.sampled_tokens} tokens")
+
     def _refusal(self, answer: Answer) -> Iterator[Violation]:
         if not self.refused_by_us(answer):
             return
@@ -133,6 +145,22 @@ class Invariants:
         first = _FIRST.match(param or "")
         if first is None or first[0] not in {"control", *self._fields}:
             yield Violation("param", f"param {param!r}: {error.get('message')}")
+
+
+def _unreported(case: Case, answer: Answer) -> Iterator[Violation]:
+    """A stream of chunks with text of a monitored request, none of which says what was seen."""
+    control = (case.body or {}).get("control")
+    if not isinstance(control, dict) or control.get("monitor") is None:
+        return
+    values = [strict(event) for event in answer.events if event != DONE]
+    texts = [c for v in values for c in v.get("choices", ()) if _says(c)]
+    if texts and not any("live" in (value.get("control") or {}) for value in values):
+        yield Violation("ignored", "a monitored stream without live values")
+
+
+def _says(choice: Mapping[str, Any]) -> bool:
+    delta = choice.get("delta") or {}
+    return bool(choice.get("text") or delta.get("content") or delta.get("reasoning"))
 
 
 def _receipt_in_stream(answer: Answer) -> Any:

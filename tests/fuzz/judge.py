@@ -1,5 +1,6 @@
 """One request judged: its answer against the rules, and against the answer without its control."""
 
+import json
 from dataclasses import dataclass
 
 import httpx
@@ -8,6 +9,7 @@ from tests.fuzz.answer import Answer
 from tests.fuzz.ask import ask
 from tests.fuzz.bodies import SCHEMAS
 from tests.fuzz.invariants import Invariants, Violation
+from tests.fuzz.spelling import canonical
 from tests.fuzz.surface import Surface
 from tests.fuzz.wire import Case
 
@@ -37,6 +39,7 @@ class Judge:
 
     def __init__(self, surface: Surface, http: httpx.AsyncClient) -> None:
         self._invariants = Invariants(surface)
+        self._surface = surface
         self._http = http
         self._models = (surface.model,)
         self._profiles = surface.names.get("profile", ())
@@ -72,6 +75,7 @@ class Judge:
             found += self._invariants.of_controlled(case, answer)
         plain = case.without_control(self._models, self._profiles)
         compare &= controlled and answer.broken is None
+        found += await self._misread(case, answer)
         if not found and not compare:
             return Verdict()
         if plain == case:
@@ -84,6 +88,20 @@ class Judge:
             tuple(violation for violation in found if violation.rule not in own),
             tuple(violation for violation in found if violation.rule in own),
         )
+
+    async def _misread(self, case: Case, answer: Answer) -> list[Violation]:
+        """Whether the same values in the types of the schema would be answered in another way."""
+        body = case.body
+        if body is None or not self.controlled(case) or case.path not in SCHEMAS:
+            return []
+        proper = canonical(body, self._surface.properties(SCHEMAS[case.path]))
+        if json.dumps(proper) == json.dumps(body):
+            return []
+        same = await ask(self._http, case.with_body(proper))
+        if (same.status, same.is_stream) == (answer.status, answer.is_stream):
+            return []
+        shown = f"as it came {_shown(answer)}, in the schema's types {_shown(same)}"
+        return [Violation("misread", shown)]
 
     def suspicious(self, case: Case, answer: Answer) -> bool:
         """Whether an answer that looks right should be compared in any case."""

@@ -11,6 +11,9 @@ from tests.fuzz import values
 
 Path = tuple[str | int, ...]
 
+_DEEPEST = 12
+"""Deeper values are only changed as a whole."""
+
 
 def paths(value: Any, path: Path = ()) -> Iterator[Path]:
     """The way to every value inside a value, outermost first, the value itself not among them."""
@@ -21,7 +24,8 @@ def paths(value: Any, path: Path = ()) -> Iterator[Path]:
         items = enumerate(value)
     for key, inner in items:
         yield (*path, key)
-        yield from paths(inner, (*path, key))
+        if len(path) < _DEEPEST:
+            yield from paths(inner, (*path, key))
 
 
 def at(value: Any, path: Path) -> Any:
@@ -74,11 +78,20 @@ def mutated(draw: DrawFn, body: dict[str, Any], within: str | None = None) -> di
     return replaced(body, path, draw(by))
 
 
+@st.composite
+def respelled(draw: DrawFn, body: dict[str, Any]) -> dict[str, Any]:
+    """A body with some of its own fields in other types."""
+    names = sorted(name for name, value in body.items() if isinstance(value, bool | int | float))
+    chosen = draw(st.lists(st.sampled_from(names), min_size=1, unique=True)) if names else []
+    return body | {name: draw(st.sampled_from(_retyped(body[name]))) for name in chosen}
+
+
 def _retyped(value: Any) -> list[Any]:
     """The same value in other types: what a lax schema takes for it."""
-    forms: list[Any] = [[value], {"value": value}, None, str(value), f" {value} "]
+    forms: list[Any] = [str(value), f" {value} ", None, [value], {"value": value}]
     if isinstance(value, bool):
-        forms += [int(value), float(value), str(value).lower(), "yes" if value else "no"]
-    elif isinstance(value, int):
-        forms += [float(value) if abs(value) < 2**53 else str(value), bool(value), f"{value}.0"]
+        return [int(value), str(value).lower(), "yes" if value else "off", float(value), *forms]
+    if isinstance(value, int):
+        exact = float(value) if abs(value) < 2**53 else str(value)
+        return [str(value), exact, f"{value}.0", bool(value), *forms]
     return forms

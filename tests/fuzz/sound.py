@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy
 from tests.fuzz import values
 from tests.fuzz.surface import Surface
 
-_FEW = 4
+_FEW = 5
 """Optional fields that an object gets at most."""
 _RARELY = 12
 """One in so many choices is an unlikely one."""
@@ -137,7 +137,12 @@ def mostly(
 def _some(names: Sequence[str]) -> SearchStrategy[list[str]]:
     if not names:
         return st.just([])
-    return st.lists(st.sampled_from(names), max_size=_FEW, unique=True)
+    counts = range(min(_FEW, len(names)) + 1)
+    lists = [
+        st.lists(st.sampled_from(names), min_size=count, max_size=count, unique=True)
+        for count in counts
+    ]
+    return st.integers(0, counts[-1]).flatmap(lists.__getitem__)
 
 
 def _integer(schema: Mapping[str, Any]) -> SearchStrategy[int]:

@@ -17,6 +17,7 @@ class Surface:
         schemas: JSON schemas of `/openapi.json`, by name.
         names: Names by the field that takes one: `vector`, `profile`, `edit`, and so on.
         methods: Methods of each part of `control`; empty for a part that the server cannot do.
+        limits: Bounds on what one controlled request may ask for.
         model: The served model's name.
         special_tokens: Ids that are worth forcing, forbidding and stopping at.
 
@@ -25,6 +26,7 @@ class Surface:
     schemas: Mapping[str, Any]
     names: Mapping[str, Sequence[str]]
     methods: Mapping[str, Sequence[str]]
+    limits: Mapping[str, int]
     model: str
     special_tokens: Sequence[int]
 
@@ -46,6 +48,7 @@ class Surface:
             schemas=document["components"]["schemas"],
             names=names,
             methods=capabilities["methods"],
+            limits=capabilities["limits"],
             model=capabilities["model"]["names"][0],
             special_tokens=(*markers["start"], *markers["end"]),
         )

@@ -64,6 +64,7 @@ class Target:
             base_url=self.server.url,
             headers=self._headers,
             timeout=None,
+            verify=False,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
         )
 

@@ -18,7 +18,6 @@ _TYPES = (
     *(
         f"{_JSON} ; a=b",
         f"{_JSON};",
-        f" {_JSON}",
         "text/json",
         "application/vnd.a+json",
         "text/plain",
