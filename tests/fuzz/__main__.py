@@ -3,7 +3,6 @@
 import argparse
 import secrets
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -11,9 +10,10 @@ import anyio
 from steersman.local import LocalServer
 from tests.fuzz.ask import ask
 from tests.fuzz.drive import Options, Run
-from tests.fuzz.findings import described, read, written
+from tests.fuzz.findings import read
 from tests.fuzz.judge import Judge
 from tests.fuzz.known import KnownAnswers
+from tests.fuzz.summary import summary
 from tests.fuzz.surface import Surface
 from tests.fuzz.target import ARGUMENTS, Target
 
@@ -42,30 +42,8 @@ def main() -> int:
         try:
             anyio.run(run.run)
         finally:
-            print(summary(run, target), flush=True)
+            print(summary(run, target, DIRECTORY), flush=True)
     return 1 if run.findings.violations else 0
-
-
-def summary(run: Run, target: Target) -> str:
-    """What was asked, and what was found, in lines."""
-    tally, found = run.tally, run.findings
-    rate = tally.requests / tally.seconds if tally.seconds else 0
-    lines = [
-        f"{tally.requests} requests in {tally.seconds:.0f} s ({rate:.0f}/s), seed {tally.seed}",
-        "by status: " + ", ".join(f"{key} {n}" for key, n in sorted(tally.by_status.items())),
-        "by outcome: " + ", ".join(f"{key} {n}" for key, n in sorted(tally.by_outcome.items())),
-        "MiB after seconds: "
-        + ", ".join(f"{m.resident >> 20} ({m.seconds:.0f})" for m in target.memory),
-    ]
-    if tally.skipped:
-        lines.append(f"{tally.skipped} left out for a number above --largest")
-    for heading, findings in (("of vLLM itself", found.of_vllm), ("violations", found.violations)):
-        lines.append(f"{heading}: {len(findings) or 'none'}")
-        for finding in findings:
-            path = written(finding, DIRECTORY) if finding.cases else None
-            lines.append(f"  {described(finding, target.server.url)}")
-            lines += [f"    {path}"] if path else []
-    return "\n".join(lines)
 
 
 async def _replay(target: Target, file: Path) -> int:
@@ -92,13 +70,12 @@ async def _replay(target: Target, file: Path) -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    number: Callable[[str], float] = float
     for name, requests, seconds in (("fuzz", 20_000, 3600.0), ("soak", 10**9, 300.0)):
         command = commands.add_parser(name)
         command.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
         command.add_argument("--requests", type=int, default=requests)
-        command.add_argument("--seconds", type=number, default=seconds)
-        command.add_argument("--largest", type=number, default=float("inf"))
+        command.add_argument("--seconds", type=float, default=seconds)
+        command.add_argument("--largest", type=float, default=float("inf"))
     commands.add_parser("replay").add_argument("file", type=Path)
     for command in commands.choices.values():
         command.add_argument("--restarts", type=int, default=20, help="of the server, at most")

@@ -62,10 +62,11 @@ def mutated(draw: DrawFn, body: dict[str, Any], within: str | None = None) -> di
     start: Path = () if within is None else (within,)
     inner = at(body, start)
     known = [(*start, *path) for path in paths(inner)] or [start]
-    path = draw(st.sampled_from(known))
+    kind = draw(st.sampled_from(("number", "number", "anything", "typed", "unknown", "none")))
+    numeric = [path for path in known if _is_number(at(body, path))] if kind == "number" else []
+    path = draw(st.sampled_from(numeric or known))
     if not path:
         return body
-    kind = draw(st.sampled_from(("number", "number", "anything", "typed", "unknown", "none")))
     if kind == "none":
         return without(body, path)
     if kind == "unknown":
@@ -84,6 +85,10 @@ def respelled(draw: DrawFn, body: dict[str, Any]) -> dict[str, Any]:
     names = sorted(name for name, value in body.items() if isinstance(value, bool | int | float))
     chosen = draw(st.lists(st.sampled_from(names), min_size=1, unique=True)) if names else []
     return body | {name: draw(st.sampled_from(_retyped(body[name]))) for name in chosen}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _retyped(value: Any) -> list[Any]:

@@ -1,9 +1,7 @@
 """The server under fire: whether it lives, what it holds, and how to begin anew."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import anyio
 import httpx
@@ -49,11 +47,6 @@ class Target:
         self.memory: list[Memory] = []
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._started = time.monotonic()
-
-    @classmethod
-    def running(cls, server: LocalServer, key: str) -> Self:
-        """A server that others use too: it is never started anew."""
-        return cls(server, key)
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.server.url, headers=self._headers, timeout=60)
@@ -103,7 +96,7 @@ class Target:
 
     def weigh(self) -> None:
         """Note how much memory its processes have."""
-        pids: Sequence[int] = [self.server.process_id, *self.server.children()]
+        pids = [self.server.process_id, *self.server.children()]
         resident = sum(psutil.Process(pid).memory_info().rss for pid in pids)
         self.memory.append(Memory(time.monotonic() - self._started, resident))
 
