@@ -25,6 +25,7 @@ from tests.fuzz.wire import Case
 
 _BATCHES = 1_000_003
 """More than any run has: seeds of two runs never meet."""
+_DEAD = Violation("dead engine", "the server is dead")
 _KNOWN_BETWEEN = 3
 _DEATH_SECONDS = 2.0
 _RECURSION = 20_000
@@ -153,14 +154,10 @@ class Run:
         self.tally.requests += len(cases)
         failed = any(answer.broken or answer.status >= 500 for answer in answers.values())
         if await self._target.dies(_DEATH_SECONDS if failed else 0):
-            violation = Violation("dead engine", "the server is dead")
-            return await culprit.find(self.findings, violation, cases)
+            return await culprit.find(self.findings, _DEAD, cases)
         for index, case in enumerate(cases):
             await self._judge(judge, culprit, case, answers[index])
-        if failed and await self._target.dies(0):
-            violation = Violation("dead engine", "the server is dead")
-            return await culprit.find(self.findings, violation, cases)
-        return True
+        return not await self._target.dies(0) or await culprit.find(self.findings, _DEAD, cases)
 
     async def _judge(self, judge: Judge, culprit: Culprit, case: Case, answer: Answer) -> None:
         self.tally.by_status[str(answer.status) if answer.status else "none"] += 1
@@ -183,7 +180,10 @@ class Run:
         index: int,
     ) -> bool:
         changed = await known.changed(http, index * _KNOWN_BETWEEN, _KNOWN_BETWEEN)
-        return not changed or await culprit.find(self.findings, changed[0], cases)
+        if not changed:
+            return True
+        violation = _DEAD if await self._target.dies(_DEATH_SECONDS) else changed[0]
+        return await culprit.find(self.findings, violation, cases)
 
     async def _end(self, http: httpx.AsyncClient, known: KnownAnswers) -> None:
         held = await self._target.held()

@@ -77,6 +77,8 @@ class Invariants:
                 yield from self._refusal(answer)
                 return
             if answer.is_stream:
+                if _failed(answer):
+                    return
                 receipt, whole = _receipt_in_stream(answer), None
             else:
                 whole = strict(answer.content)
@@ -167,11 +169,15 @@ def _receipt_in_stream(answer: Answer) -> Any:
     values = [strict(event) for event in answer.events if event != DONE]
     if not values:
         return None
-    if values[-1].get("error"):
-        return {}  # a stream that ended in an error has no receipt to give
     last = values[-1].get("response", values[-1])
     control = last.get("control")
     return control if isinstance(control, dict) and "compute" in control else None
+
+
+def _failed(answer: Answer) -> bool:
+    """Whether a stream ended in an error, which has no receipt."""
+    values = [strict(event) for event in answer.events if event != DONE]
+    return any(_error(value) is not None or value.get("type") == "error" for value in values)
 
 
 def _error(value: object) -> Mapping[str, Any] | None:

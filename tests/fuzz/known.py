@@ -84,7 +84,10 @@ class KnownAnswers:
 
 
 async def _ask(http: httpx.AsyncClient, endpoint: str, body: Mapping[str, Any]) -> str:
-    response = await http.post(endpoint, json=body, timeout=120)
+    try:
+        response = await http.post(endpoint, json=body, timeout=120)
+    except httpx.HTTPError as error:
+        return f"no answer: {type(error).__name__}"
     return _said(response)
 
 
