@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,9 @@ _CODECS = (
     "utf-32-le",
     "latin-1",
 )
+
+
+_DEEP = re.compile(rb'\[{200}|(\{"[a-z]*":){200}')
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class Case:
     def without_control(self, models: Sequence[str], profiles: Sequence[str]) -> Self:
         """The same request without its control."""
         body = self.body
-        if body is None:
+        if body is None or _DEEP.search(self.content):
+            # Nesting counts: what no parser takes with a control, none may take without.
             return replace(self, content=self.content.replace(b'"control"', b'"contro1"'))
         body.pop("control", None)
         name, _, suffix = str(body.get("model")).rpartition(":")
