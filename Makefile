@@ -7,6 +7,9 @@ MODEL ?= smollm2
 PORT ?= 8000
 ARGS ?=
 PYTEST ?=
+REQUESTS ?= 20000
+SECONDS ?= 300
+SEED ?=
 
 BIN := $(VENV)/bin
 # The set-up script says by itself which Pythons it takes, where Python is at least 3.7.
@@ -16,7 +19,7 @@ LOCK = $(abspath $(BIN))/uv pip compile --quiet --upgrade --generate-hashes --no
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev serve test lint format bench evidence lock clean
+.PHONY: help setup dev serve test fuzz soak lint format bench evidence lock clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -35,6 +38,12 @@ serve: setup ## Serve MODEL on PORT
 
 test: dev ## Run the tests
 	$(BIN)/pytest $(PYTEST)
+
+fuzz: dev ## Ask a server REQUESTS odd requests; fails if one hurts another
+	$(BIN)/python -m tests.fuzz fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
+
+soak: dev ## The same for SECONDS seconds, with clients that hang up
+	$(BIN)/python -m tests.fuzz soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: dev ## Check style and types
 	$(BIN)/ruff check

@@ -1,0 +1,113 @@
+"""The server under fire: whether it lives, what it holds, and how to begin anew."""
+
+import time
+from dataclasses import dataclass
+
+import anyio
+import httpx
+import psutil
+
+from steersman.local import LocalServer
+
+ARGUMENTS = (
+    "reasoner",
+    "--max-num-seqs=64",
+    "--enable-auto-tool-choice",
+    "--tool-call-parser=hermes",
+    # Few blocks, so that what a request leaves in one is soon in another's hands.
+    "--num-gpu-blocks-override=256",
+)
+_ENGINE = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
+_BANK = ("steersman_steering_rows_in_use", "steersman_steering_waiting")
+_IDLE_SECONDS = 20.0
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of the server's processes, in bytes, some seconds after the start."""
+
+    seconds: float
+    resident: int
+
+
+class Target:
+    """A server to ask.
+
+    Args:
+        server: The running server.
+        key: An API key; None if it wants none.
+        restarts: How often it may be started anew once it is dead or gives wrong answers.
+
+    """
+
+    def __init__(self, server: LocalServer, key: str | None = None, restarts: int = 0) -> None:
+        self.server = server
+        self.restarts = restarts
+        self.memory: list[Memory] = []
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._started = time.monotonic()
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.server.url, headers=self._headers, timeout=60)
+
+    def async_client(self) -> httpx.AsyncClient:
+        """A client that opens a connection for each request: one's end is nobody else's."""
+        return httpx.AsyncClient(
+            base_url=self.server.url,
+            headers=self._headers,
+            timeout=None,
+            verify=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        )
+
+    async def dies(self, seconds: float) -> bool:
+        """Whether it is dead, or is so within some seconds."""
+        deadline = time.monotonic() + seconds
+        while await self._healthy():
+            if time.monotonic() >= deadline:
+                return False
+            await anyio.sleep(_POLL_SECONDS)
+        return True
+
+    async def restart(self) -> None:
+        """Begin anew.
+
+        Raises:
+            RuntimeError: It was started anew often enough.
+
+        """
+        if not self.restarts:
+            raise RuntimeError("the server may not be started anew again")
+        self.restarts -= 1
+        await anyio.to_thread.run_sync(self.server.stop)
+        await anyio.to_thread.run_sync(self.server.start)
+        self.memory.clear()
+
+    async def held(self) -> dict[str, float]:
+        """What it still holds although nobody asks for anything, by metric; empty if nothing."""
+        deadline = time.monotonic() + _IDLE_SECONDS
+        while True:
+            held = {name: await self._metric(name) for name in (*_ENGINE, *_BANK)}
+            held = {name: value for name, value in held.items() if value}
+            if not held or time.monotonic() > deadline:
+                return held
+            await anyio.sleep(_POLL_SECONDS)
+
+    def weigh(self) -> None:
+        """Note how much memory its processes have."""
+        pids = [self.server.process_id, *self.server.children()]
+        resident = sum(psutil.Process(pid).memory_info().rss for pid in pids)
+        self.memory.append(Memory(time.monotonic() - self._started, resident))
+
+    async def _healthy(self) -> bool:
+        if not self.server.running:
+            return False
+        async with self.async_client() as http:
+            try:
+                return (await http.get("/health", timeout=10)).status_code == httpx.codes.OK
+            except httpx.HTTPError:
+                return False
+
+    async def _metric(self, name: str) -> float:
+        return await anyio.to_thread.run_sync(self.server.metric, name)

@@ -1,0 +1,24 @@
+"""A short run of the fuzzer; `make fuzz` and `make soak` are the long ones."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.fuzz.drive import Options, Run
+from tests.fuzz.summary import summary
+from tests.fuzz.target import Target
+from tests.http.server import API_KEY, Server
+
+REQUESTS = 160
+
+
+@pytest.mark.parametrize("hang_up", [False, True], ids=["to the end", "hanging up"])
+def test_no_request_hurts_another(reasoner: Server, tmp_path: Path, hang_up: bool) -> None:
+    target = Target(reasoner, API_KEY)
+    run = Run(target, Options(seed=1, requests=REQUESTS, hang_up=hang_up))
+    anyio.run(run.run)
+    assert not run.findings.violations, summary(run, target, tmp_path)
+    assert run.tally.requests >= REQUESTS
+    outcome = "hung up" if hang_up else "answered with a control"
+    assert run.tally.by_outcome[outcome] > 20
