@@ -84,9 +84,9 @@ class Ranks:
         tokens += await self._continued(tokens, min(_TOKENS, longest - len(tokens) - 1))
         # Its prompt is to be computed as a whole.
         await engine.reset_prefix_cache()
-        await self._call("measure", len(tokens))
+        await self._ask("measure", len(tokens))
         await self._continued(tokens, 1)
-        measured = await self._call("measured")
+        measured = await self._ask("measured")
         return {layer: norm for rank in measured for layer, norm in rank}
 
     async def _continued(self, tokens: list[int], more: int) -> list[int]:
