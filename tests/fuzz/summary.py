@@ -27,7 +27,8 @@ def summary(run: Run, target: Target, directory: Path) -> str:
     ]
     if tally.skipped:
         lines.append(f"{tally.skipped} left out for a number above --largest")
-    for heading, findings in (("without a control too", found.of_vllm), ("violations", found.violations)):
+    kinds = {"without a control too": found.also_plain, "violations": found.violations}
+    for heading, findings in kinds.items():
         lines.append(f"{heading}: {len(findings) or 'none'}")
         for finding in findings:
             lines.append(f"  {described(finding, target.server.url)}")
