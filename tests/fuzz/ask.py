@@ -1,6 +1,7 @@
 """Asking one request, to its end or until the client hangs up."""
 
 import random
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -74,7 +75,8 @@ async def _asked(http: httpx.AsyncClient, case: Case, cut: Cut | None) -> Answer
     headers = case.headers
     content: bytes | _Half = case.content
     if cut and cut.where == "sending":
-        content, headers = _Half(case.content), {**headers, "content-length": str(len(content))}
+        headers = {**headers, "content-length": str(len(case.content))}
+        content = _Half(case.content)
     async with http.stream(
         "POST", f"{str(http.base_url).rstrip('/')}{case.path}", content=content, headers=headers
     ) as response:
@@ -96,6 +98,6 @@ class _Half:
     def __init__(self, content: bytes) -> None:
         self._content = content
 
-    async def __aiter__(self):  # type: ignore[no-untyped-def]
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self._content[: len(self._content) // 2]
         raise _HungUpError

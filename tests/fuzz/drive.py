@@ -164,7 +164,7 @@ class Run:
         self.tally.by_outcome[judge.outcome(case, answer)] += 1
         compare = judge.suspicious(case, answer) or self._random.random() < _COMPARED
         verdict = await judge.judged(case, answer, compare=compare)
-        for violation in verdict.of_vllm:
+        for violation in verdict.also_plain:
             self.findings.add(violation, [case], also_plain=True)
         for violation in verdict.violations:
             if finding := self.findings.add(violation, [case]):

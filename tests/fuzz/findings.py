@@ -42,7 +42,7 @@ class Findings:
         self, violation: Violation, cases: Sequence[Case], *, also_plain: bool = False
     ) -> Finding | None:
         """Count a violation; the finding if it is the first of its kind."""
-        kind = ("vLLM's own " if also_plain else "") + violation.kind
+        kind = ("without a control too " if also_plain else "") + violation.kind
         if kind in self.by_kind:
             self.by_kind[kind].count += 1
             return None
@@ -55,7 +55,7 @@ class Findings:
         return [finding for finding in self.by_kind.values() if not finding.also_plain]
 
     @property
-    def of_vllm(self) -> list[Finding]:
+    def also_plain(self) -> list[Finding]:
         """What happens without a control too."""
         return [finding for finding in self.by_kind.values() if finding.also_plain]
 

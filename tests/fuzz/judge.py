@@ -20,12 +20,12 @@ class Verdict:
 
     Attributes:
         violations: What this project has to mend.
-        of_vllm: What the same request without its control does too.
+        also_plain: What the same request without its control does too.
 
     """
 
     violations: tuple[Violation, ...] = ()
-    of_vllm: tuple[Violation, ...] = ()
+    also_plain: tuple[Violation, ...] = ()
 
 
 class Judge:
@@ -79,7 +79,7 @@ class Judge:
         if not found and not compare:
             return Verdict()
         if plain == case:
-            return Verdict(of_vllm=tuple(found))
+            return Verdict(also_plain=tuple(found))
         twin = await ask(self._http, plain)
         own = {violation.rule for violation in self._invariants.of_any(twin)}
         if compare:

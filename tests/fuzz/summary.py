@@ -8,7 +8,7 @@ from tests.fuzz.target import Target
 
 
 def summary(run: Run, target: Target, directory: Path) -> str:
-    """Numbers first, then what vLLM does by itself, then what this project has to mend.
+    """Numbers first, then what happens without a control too, then what this project has to mend.
 
     Args:
         run: The run.
@@ -27,7 +27,8 @@ def summary(run: Run, target: Target, directory: Path) -> str:
     ]
     if tally.skipped:
         lines.append(f"{tally.skipped} left out for a number above --largest")
-    for heading, findings in (("of vLLM itself", found.of_vllm), ("violations", found.violations)):
+    kinds = {"without a control too": found.also_plain, "violations": found.violations}
+    for heading, findings in kinds.items():
         lines.append(f"{heading}: {len(findings) or 'none'}")
         for finding in findings:
             lines.append(f"  {described(finding, target.server.url)}")
