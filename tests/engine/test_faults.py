@@ -1,6 +1,8 @@
 """What goes wrong with one request on a real engine ends that request, and reaches no other."""
 
+import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,13 +18,18 @@ QUESTIONS = [f"{first}+9*3-8=?" for first in range(2, 14)]
 BLOCKS = 36
 
 
-@pytest.fixture(scope="module", params=["V1", "V2"])
-def engine(request: pytest.FixtureRequest) -> Iterator[EngineProcess]:
-    runner: Runner = request.param
+@contextlib.contextmanager
+def started(runner: Runner) -> Iterator[EngineProcess]:
     # So few blocks that those of a request are somebody else's soon.
     with EngineProcess(runner=runner, num_gpu_blocks_override=BLOCKS) as engine:
         noise = np.random.default_rng(0).choice([-1, 1], (LAYERS, HIDDEN)).astype(np.float32)
         engine.load("signs", dict(enumerate(noise)))
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[EngineProcess]:
+    with started("V1") as engine:
         yield engine
 
 
@@ -62,15 +69,6 @@ def test_it_ends_alone_in_its_batch(engine: EngineProcess) -> None:
     assert steered.steered > 0
 
 
-def test_what_it_computed_is_no_hit_for_its_like(engine: EngineProcess) -> None:
-    long = Job(list(range(3, 100)), (Term("signs", LARGE, prompt=True),))
-
-    first, second = engine.run(long)[0], engine.run(long)[0]
-
-    assert first.ended == second.ended == (("error", OVERFLOW),)
-    assert second.cached == 0
-
-
 @pytest.mark.parametrize(
     "bad",
     [
@@ -106,3 +104,20 @@ def test_a_request_that_cannot_be_taken_in_ends_alone(
         assert str(why).startswith("it cannot be controlled: ")
     assert failed.token_ids == ((),) * choices
     assert [result.tokens for result in others] == alone
+
+
+def test_on_the_second_runner() -> None:
+    with started("V2") as engine:
+        mates = [
+            *(replace(job, options={**job.options, "max_tokens": 4}) for job in plain(engine)[:2]),
+            Job(engine.encode("6+9*3-8=?"), (Term("signs", 0.5),), {"max_tokens": 4}),
+        ]
+        unknown = Job((3, 4, 5), (Term("unknown", 1.0),))
+        alone = [result.tokens for result in engine.run(*mates)]
+
+        overflowed, refused, *others = engine.run(overflowing(), unknown, *mates)
+
+        assert overflowed.ended == (("error", OVERFLOW),)
+        assert refused.ended[0][0] == "error"
+        assert [result.tokens for result in others] == alone
+        assert [result.tokens for result in engine.run(*mates)] == alone
