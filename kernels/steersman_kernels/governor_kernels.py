@@ -6,9 +6,12 @@ from torch import Tensor
 
 from steersman_kernels import governed as at
 from steersman_kernels.governed import State, Vocabulary
+from steersman_kernels.lanes import LANES
 
 # A kernel may read a module's attributes, but Triton does not see that one has changed since it
 # put the compiled kernel into its cache. So every kernel takes them all as one constant.
+_THREADS = 128
+"""Of a program that reads a row of logits."""
 _LAYOUT = str(sorted((name, value) for name, value in vars(at).items() if isinstance(value, int)))
 
 
@@ -408,8 +411,9 @@ def forbid_stops_triton(logits: Tensor, state: State, seats: Tensor, rows: Tenso
         state.stops,
         seats,
         rows,
-        BLOCK=2048,
+        BLOCK=1024,
         LAYOUT=_LAYOUT,
+        num_warps=_THREADS // LANES,
     )
 
 

@@ -13,7 +13,7 @@ from steersman.directions.error import DirectionError
 from steersman.directions.extract import Drawing, Method, check, draw
 from steersman.directions.sample import Sample
 from steersman.evaluate.problems import Problem
-from steersman.trajectory.phases import Markers
+from steersman.trajectory.phases import Markers, opens_thinking
 from tests.unit.directions.made_up import MARKERS
 
 TEXTS = ("<eos>", "<think>", "</think>", "Paris", "Rome", "let me see", "?")
@@ -52,6 +52,9 @@ class ScriptedEngine:
 
     def texts(self) -> list[str]:
         return list(TEXTS)
+
+    def opens_thinking(self, prompt: Sequence[int]) -> bool:
+        return opens_thinking(prompt, self.markers)
 
     def prompt(self, question: str) -> list[int]:
         return [6] * len(question)

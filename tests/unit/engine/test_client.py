@@ -196,7 +196,9 @@ async def test_the_answer_says_where_its_sibling_left_the_blocks(
         output_kind=kind, extra_args={"kv_transfer_params": {"do_remote_decode": True}}
     )
 
-    outputs = await collect(ControlledEngine(client, NO_PHASE, Reports()), sampling)
+    request = Request(Endpoint.CHAT, stream=kind is RequestOutputKind.DELTA)
+    with scope(ControlScope(replace(race.plan, request=request))):
+        outputs = await collect(ControlledEngine(client, NO_PHASE, Reports()), sampling)
 
     assert len(client.carriers) == 1
     assert outputs[-1].kv_transfer_params == Handing.LEFT

@@ -59,7 +59,7 @@ class Core:
         self.workers: list[Any] = [
             SimpleNamespace(
                 steersman_ring=Ring(
-                    Controlled(nothing, nothing), "V1", lambda _: None, 1, rank.live
+                    Controlled(nothing, nothing, nothing), "V1", lambda _: None, 1, rank.live
                 )
             )
             for rank in self.ranks
@@ -242,7 +242,8 @@ async def test_what_one_rank_has_no_room_for_is_on_none() -> None:
     workers = [worker for core in engine.cores for worker in core.workers]
     for worker, steering in zip(workers, steerings, strict=True):
         governor: Any = None
-        controlled = Controlled(steering, governor)
+        health: Any = None
+        controlled = Controlled(steering, governor, health)
         worker.steersman_ring = Ring(controlled, "V1", lambda _: None, 1, "no edits")
     made = vector(1.0)
     last: Any = steerings[-1]

@@ -89,7 +89,7 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
     "_whole_kernel": tuple(Variant({"BLOCK": 2**power}, warps=1) for power in range(9)),
     "_gate_kernel": (Variant({"BLOCK": 512}, warps=8),),
     "_govern_kernel": (Variant(_LAYOUT, warps=1),),
-    "_forbid_stops_kernel": (Variant({"BLOCK": 2048, **_LAYOUT}, streams=True),),
+    "_forbid_stops_kernel": (Variant({"BLOCK": 1024, **_LAYOUT}, threads=128, streams=True),),
     "_coefficients_kernel": (
         Variant({"BLOCK": 128, "BITS": SEGMENT_ENDS.bit_length(), **_LAYOUT}, warps=1),
     ),

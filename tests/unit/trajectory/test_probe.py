@@ -1,6 +1,7 @@
 """When a line is asked for its answer, and when that settles it."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 import pytest
@@ -97,7 +98,11 @@ async def test_a_question_ends_with_its_line() -> None:
     assert line.answers == ["7"]
 
 
-async def test_a_question_that_fails_is_the_last_one(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_question_that_fails_is_the_last_one(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A server that was started in this process would have the log to itself.
+    monkeypatch.setattr(logging.getLogger("steersman"), "propagate", True)
     line = Line("7")
     await line.think([9] * 30)
     await line.prober.stop()
