@@ -8,10 +8,11 @@ from steersman_kernels import governed as at
 from steersman_kernels.governed import State, Vocabulary
 from steersman_kernels.lanes import LANES
 
-# A kernel may read a module's attributes, but Triton does not see that one has changed since it
-# put the compiled kernel into its cache. So every kernel takes them all as one constant.
 _THREADS = 128
 """Of a program that reads a row of logits."""
+
+# A kernel may read a module's attributes, but Triton does not see that one has changed since it
+# put the compiled kernel into its cache. So every kernel takes them all as one constant.
 _LAYOUT = str(sorted((name, value) for name, value in vars(at).items() if isinstance(value, int)))
 
 
