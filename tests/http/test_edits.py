@@ -308,3 +308,28 @@ def test_only_the_admin_changes_edits(reasoner: Server) -> None:
             timeout=60,
         )
         assert response.status_code == status
+
+
+def test_two_engines_are_edited_alike(two_engines: Server) -> None:
+    base_url = f"{two_engines.url}/v1"
+    with (
+        Steersman(base_url=base_url, api_key=API_KEY, max_retries=0) as client,
+        concurrent.futures.ThreadPoolExecutor(8) as pool,
+    ):
+
+        def answers() -> set[str]:
+            return set(pool.map(lambda _: text(ask(client)), range(8)))
+
+        before = answers()
+        with uploaded(client, "live", apply=True):
+            during = answers()
+            wrong = replace(OTHER, projections={i: 2 * v for i, v in OTHER.projections.items()})
+            with pytest.raises(openai.BadRequestError, match="not those that the edit was made"):
+                client.control.edits.upload(
+                    "wrong", file.write(wrong), apply=True, admin_key=ADMIN_KEY
+                )
+            assert answers() == during
+        assert answers() == before
+
+    assert len(before) == len(during) == 1
+    assert during != before
