@@ -95,22 +95,17 @@ class Run:
             judge = Judge(self._surface, http)
             known = await KnownAnswers.record(http, self._surface.model)
             culprit = Culprit(self._target, http, judge, known, self._options.shrink_seconds)
-            index, cases = 0, await self._made(generator, 0)
+            index = 0
             while self._goes_on(started):
-                upcoming: list[Sequence[Case]] = []
-
-                async def make(index: int = index, made: list[Sequence[Case]] = upcoming) -> None:
-                    made.append(await self._made(generator, index + 1))
-
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(make)
-                    alive = await self._batch(http, judge, culprit, cases)
-                    alive = alive and await self._between(http, known, culprit, cases, index)
+                # Not beside the answers: Hypothesis moves the limit of recursion, which these need.
+                cases = await self._made(generator, index)
+                alive = await self._batch(http, judge, culprit, cases)
+                alive = alive and await self._between(http, known, culprit, cases, index)
                 self.tally.seconds = time.monotonic() - started
                 if not alive:
                     self._log("the server is dead, or wrong, and may not be started anew again")
                     return
-                index, cases = index + 1, upcoming[0]
+                index += 1
                 self._weigh(started, index)
             await self._end(http, known)
         self.tally.seconds = time.monotonic() - started
