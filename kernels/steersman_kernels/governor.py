@@ -126,7 +126,8 @@ def replay(state: State, vocabulary: Vocabulary, position: int, tokens: Tensor) 
 
     Phase, counts, loops and the sequence being forced follow from the tokens; entropies do not, so
     the window of an exit begins anew, and the strength of a law is its base. A token that is not
-    what would have been put there counts as drawn.
+    what would have been put there counts as drawn: so does one that stood for an end which the
+    model itself drew, since that end is not among the tokens.
 
     Args:
         state: A table of one row on the host; changed in place.

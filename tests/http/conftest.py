@@ -43,7 +43,7 @@ class Servers:
         server = self._running.get(arguments)
         if server is None or not server.running:
             self.stop()
-            log = self._directory / arguments[0]
+            log = self._directory / Path(arguments[0]).name
             common = (f"--api-key={API_KEY}", "--profiles", PROFILES)
             environment = {"VLLM_LOGGING_LEVEL": "WARNING"}
             if arguments is TWO_ENGINES:
