@@ -27,8 +27,8 @@ from tests.http.server import ADMIN_KEY, API_KEY, Server
 
 MODEL = "reasoner"
 ASK: list[Any] = [{"role": "user", "content": "6+9*3-8=?"}]
-EDIT = random_edit({0: (1, 4), 2: (0, 2, 5), 3: (3,)}, weight=16.0)
-OTHER = random_edit({0: (0,), 1: (2, 3)}, weight=16.0, seed=1)
+EDIT = random_edit({0: (1, 4), 2: (0, 2, 5), 3: (3,)}, weight=14.0)
+OTHER = random_edit({0: (0,), 1: (2, 3)}, weight=14.0, seed=1)
 
 
 @contextlib.contextmanager

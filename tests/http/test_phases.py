@@ -86,7 +86,7 @@ def test_a_tool_call_out_of_the_thinking_is_left_alone(
     caller: Server, caller_directory: Path
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(caller_directory)
-    call, end = tokenizer.convert_tokens_to_ids(["<tool_call>", "<|im_end|>"])
+    call = tokenizer.convert_tokens_to_ids("<tool_call>")
     tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
     begun = {
         "messages": [QUESTION, {"role": "assistant", "content": "<think>"}],
@@ -111,8 +111,10 @@ def test_a_tool_call_out_of_the_thinking_is_left_alone(
         assert answer["control"]["entropy"]["answer"]["tokens"] == 6
         assert answer["control"]["entropy"].get("pear") is not None
         assert not answer["choices"][0]["message"].get("reasoning")
-    both = {**begun, "logit_bias": {str(call): 60, str(end): 59}, "temperature": 1}
-    raced = ask(caller, **both, control={"search": {"method": "first_finish", "n": 3}})
+    # Each sibling stops by itself, with a call for its answer.
+    stops = {"stop": ["<tool_call><tool_call>"], "include_stop_str_in_output": True}
+    search = {"method": "first_finish", "n": 3}
+    raced = ask(caller, **{**begun, **stops, "temperature": 1}, control={"search": search})
     assert raced["control"]["applied"]["search"]["decided_by"] == "first"
 
 
