@@ -39,7 +39,7 @@ def _earlier(one, other):  # type: ignore[no-untyped-def]
 def _completes(  # type: ignore[no-untyped-def]
     marker_ptr, length, row, position, first, origin, token_ids_ptr, state
 ):
-    """Whether a marker is what each token makes with those before it, of this step or earlier."""
+    """Find the tokens that complete a marker, with those before them of this step or earlier."""
     found = row < row + length
     for age in range(length):
         wanted = tl.load(marker_ptr + length - 1 - age)

@@ -60,7 +60,7 @@ class Steering(_Value):
     edit_rows: int = 0
     """Edits that can be on offer to requests at a time."""
     dtype: str = "float32"
-    """That of the residual stream."""
+    """Number type of the residual stream."""
     residual_norms: dict[int, float] = {}
     """Mean norm of the residual stream by layer, in a text that the model wrote itself, as measured
     at the start; empty where that cannot be measured."""
@@ -75,7 +75,7 @@ class Capabilities(_Value):
     greedy_by_default: bool
     """Whether a request that names no temperature decodes greedily."""
     grammar_in_thinking: bool = False
-    """Whether a grammar binds the thinking too (vLLM's `enable_in_reasoning`): a request with one
+    """True: a grammar binds the thinking too (vLLM's `enable_in_reasoning`): a request with one
     then leaves no room for `control.thinking`."""
     steering: Steering | None = None
     """Null if the server was started without steering."""

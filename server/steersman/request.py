@@ -14,7 +14,7 @@ class Endpoint(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the rest of the body says, as the engine will understand it.
+    """The facts of the rest of the body, as the engine will understand it.
 
     Attributes:
         endpoint: Where the request came in.

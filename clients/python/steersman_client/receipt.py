@@ -126,7 +126,7 @@ class Applied(_Part):
     max_tokens: int | None = None
     """Token limit that the first returned choice ran under, whoever set it; null if none ran."""
     max_tokens_by_choice: tuple[int, ...] | None = None
-    """Those of all returned choices, in the order of the response; null where they are the same."""
+    """That limit for each returned choice, in the response's order; null where all are the same."""
     seeds: tuple[int, ...] | None = None
     """Seeds that the returned choices ran with, in the order of the response; null if the request
     named none."""

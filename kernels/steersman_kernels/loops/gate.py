@@ -19,7 +19,7 @@ from steersman_kernels.steered import (
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
 def _completes(marker: NDArray[np.int32], state: NDArray[np.int32], position: int) -> bool:
-    """Whether the marker is what the last generated tokens make."""
+    """Tell whether the last generated tokens are the marker."""
     length = len(marker)
     if length == 0 or position - length + 1 < state[ORIGIN]:
         return False

@@ -450,7 +450,7 @@ def _replay(
 
 
 def replay(state: State, vocabulary: Vocabulary, position: int, tokens: Tensor) -> None:
-    """What `replay` does."""
+    """`steersman_kernels.governor.replay`, compiled by numba."""
     _replay(
         state.ints.numpy()[0],
         state.floats.numpy()[0],
@@ -520,7 +520,7 @@ def _short(ints: Ints, seats: Ints) -> NDArray[np.int64]:
 
 
 def forbid_stops(logits: Tensor, state: State, seats: Tensor, rows: Tensor) -> None:
-    """What `forbid_stops` does."""
+    """`steersman_kernels.governor.forbid_stops`, on a CPU."""
     for i in _short(state.ints.numpy(), seats.numpy()):
         row, seat = logits[rows[i]], seats[i]
         stops = state.stops[seat, : state.ints[seat, STOPS]].long()

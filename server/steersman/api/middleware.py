@@ -109,7 +109,7 @@ class ControlMiddleware:
             asyncio.get_running_loop().call_soon(self._count, control, _outcome(answer))
 
     def _chunk_head(self, plan: Plan, rest: Mapping[str, Any], scope: Scope) -> ChunkHead | None:
-        """What the chunks of a stream that shows its leader begin with; None for any other."""
+        """The common fields of a stream's chunks, if it shows its leader; None for any other."""
         if plan.search is None or not plan.search.stream_leader or not plan.request.stream:
             return None
         names, model = self._planner.capabilities.model.names, rest.get("model")
@@ -123,7 +123,7 @@ class ControlMiddleware:
 
 
 def _may_hold_control(scope: Scope) -> bool:
-    """Whether to look into a body, which is JSON whatever its headers call it, unless a form."""
+    """Tell whether a body is to be read: it is JSON whatever its headers call it, unless a form."""
     return (
         scope["type"] == "http"
         and scope["method"] == "POST"

@@ -19,7 +19,7 @@ LEADER_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class ChunkHead:
-    """What all chunks of a stream begin with.
+    """The fields that all chunks of a stream have in common.
 
     Attributes:
         endpoint: Where the request came in.

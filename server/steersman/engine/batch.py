@@ -54,7 +54,9 @@ OVERFLOW = "its logits are no numbers (NaN): what the control added overflowed i
 
 
 class Looked(NamedTuple):
-    """What was seen of a step. From a GPU, the logits may only be read once its outputs are there.
+    """The logits of a step that were looked at.
+
+    From a GPU, they may only be read once the outputs of the step are there.
 
     Attributes:
         request_ids: The engine's ids.

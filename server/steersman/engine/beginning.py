@@ -18,7 +18,7 @@ _LAWS = {"proportional": columns.PROPORTIONAL, "confidence": columns.CONFIDENCE_
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the generated tokens leave that a request begins after.
+    """The rings of a request that begins after generated tokens.
 
     Attributes:
         recent: [HISTORY] int32.

@@ -66,6 +66,6 @@ class Health:
             self._looked = Looked(self._found, download(first))
 
     def taken(self) -> Looked | None:
-        """What was seen in this step, once."""
+        """The logits of this step, once."""
         looked, self._looked = self._looked, None
         return looked

@@ -98,7 +98,7 @@ class OfflineEngine:
         return self._reasoning.markers
 
     def opens_thinking(self, prompt: Sequence[int]) -> bool:
-        """Whether a prompt leaves the thinking phase open."""
+        """Tell whether a prompt leaves the thinking phase open."""
         return self._reasoning.opens(prompt)
 
     def texts(self) -> list[str]:

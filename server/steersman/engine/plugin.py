@@ -38,12 +38,12 @@ def register() -> None:
 
 
 def call(worker: Any, name: str, *args: Any) -> Any:
-    """What a call of the worker's ring returns."""
+    """Call the worker's ring."""
     return getattr(worker.steersman_ring, name)(*args)
 
 
 def ask(worker: Any, name: str, *args: Any) -> dict[str, Any]:
-    """What a call returns, or why it failed: {"value": ...} or {"error": text}.
+    """Call the worker's ring; a failure is an answer too: {"value": ...} or {"error": text}.
 
     No call may raise in one of several workers: vLLM reads no further than the first failure, and
     takes what the other workers answered for their answers to the next step.

@@ -90,7 +90,7 @@ class Ranks:
         return {layer: norm for rank in measured for layer, norm in rank}
 
     async def _continued(self, tokens: list[int], more: int) -> list[int]:
-        """What the model writes after some tokens, on the engine that answers our calls."""
+        """Let the model go on after some tokens, on the engine that answers our calls."""
         params = SamplingParams(
             max_tokens=more, seed=0, ignore_eos=True, output_kind=RequestOutputKind.FINAL_ONLY
         )

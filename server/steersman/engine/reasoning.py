@@ -1,12 +1,15 @@
 """The thinking phase as vLLM's reasoning parser of the model knows it."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vllm.reasoning import ReasoningParserManager
 
 from steersman.trajectory.phases import Markers, Turn, opens_thinking
+
+logger = logging.getLogger(__name__)
 
 _CHAT = [{"role": "user", "content": "?"}]
 _KEPT = 64
@@ -53,7 +56,7 @@ class Reasoning:
     def opens(
         self, prompt_token_ids: Sequence[int], parser_kwargs: Mapping[str, Any] | None = None
     ) -> bool:
-        """Whether a prompt leaves the thinking phase open, for vLLM to find the end of.
+        """Tell whether a prompt leaves the thinking phase open, as vLLM reads the response.
 
         Args:
             prompt_token_ids: The rendered prompt.
@@ -64,7 +67,7 @@ class Reasoning:
         return opens_thinking(prompt_token_ids, self.markers, self._turn, assumed=assumed)
 
     def _assumes(self, parser_kwargs: Mapping[str, Any]) -> bool:
-        """Whether the parser takes a response without any marker for thinking."""
+        """Tell whether the parser takes a response without any marker for thinking."""
         if self._parser_class is None:
             return False
         key = json.dumps(parser_kwargs, sort_keys=True, default=repr)
@@ -78,13 +81,20 @@ class Reasoning:
 
 
 def _takes_for_thinking(parser: Any) -> bool:
-    """Whether a parser takes a response without any marker for thinking."""
+    """Tell whether a parser takes a response without any marker for thinking.
+
+    One that cannot read such a response does not: thinking then begins with its marker.
+    """
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
     if parser.is_reasoning_end([]):
         return False
     request = ChatCompletionRequest(messages=_CHAT)
-    reasoning, content = parser.extract_reasoning("?", request)
+    try:
+        reasoning, content = parser.extract_reasoning("?", request)
+    except Exception:  # a parser may know no such response; it must not fail the request
+        logger.warning("%s reads no response without markers", type(parser).__name__, exc_info=True)
+        return False
     return bool(reasoning) and not content
 
 

@@ -41,7 +41,7 @@ class Weighed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What steering may add.
+    """The bound on what steering adds.
 
     Attributes:
         max_norm: Norm of a sum, in multiples of the residual stream's at the same layer.

@@ -69,7 +69,7 @@ class Line(Generic[OutputT]):
 
     @property
     def failed(self) -> bool:
-        """Whether the engine ended it because of a fault."""
+        """True if the engine ended it because of a fault."""
         return self.finish_reason == FAILED
 
     @property

@@ -173,7 +173,7 @@ def opens_thinking(
     *,
     assumed: bool = False,
 ) -> bool:
-    """Whether a prompt ends inside an open thinking phase (as R1-style templates leave it).
+    """Tell whether a prompt ends inside an open thinking phase (as R1-style templates leave it).
 
     Markers in earlier turns are text.
 

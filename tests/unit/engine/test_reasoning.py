@@ -1,13 +1,15 @@
 """The thinking phase as vLLM's own parsers know it, on the tokens of the built-in reasoner."""
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from transformers import AutoTokenizer
+from vllm.reasoning import ReasoningParserManager
 
-from steersman.engine.reasoning import Reasoning
+from steersman.engine.reasoning import Reasoning, _takes_for_thinking
 
 REASONER = Path(__file__).parents[3] / "server/steersman/models/reasoner"
 
@@ -88,6 +90,24 @@ def test_a_parser_that_waits_for_the_marker_does_so(tokenizer: Any) -> None:
     known = reasoning(tokenizer, "deepseek_v3")
     assert not known.opens(chat(tokenizer, "What is the <think> tag?"))
     assert known.opens([*chat(tokenizer, "6+9=?"), *tokenizer.encode("<think>")])
+
+
+def test_every_parser_of_vllm_says_whether_it_assumes_thinking(tokenizer: Any) -> None:
+    """Also those that fail on a response without markers: a request must not fail for that."""
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.add_tokens(["<|START_THINKING|>", "<|END_THINKING|>", "<|CHATBOT_TOKEN|>"])
+    tokenizer.add_tokens(["<seed:think>", "</seed:think>", "[THINK]", "[/THINK]"])
+    found = {}
+    for name in ReasoningParserManager.list_registered():
+        try:
+            parser = ReasoningParserManager.get_reasoning_parser(name)(tokenizer)
+        except (KeyError, RuntimeError, ValueError):
+            continue  # it needs tokens, or a template, that this model has not
+        found[name] = _takes_for_thinking(parser)
+    assert found["qwen3"]
+    assert found["deepseek_r1"]
+    assert not found["cohere_command3"]
+    assert len(found) > 20
 
 
 def test_the_stops_are_the_tokenizers_and_the_generation_configs(tokenizer: Any) -> None:

@@ -42,7 +42,7 @@ def _key_blocks() -> None:
 
 
 def block_key(control: Mapping[str, Any], end: int) -> str | None:
-    """What a block's hash says of the steering of its tokens, and of all before them.
+    """The part of a block's hash that tells how its tokens, and all before them, were steered.
 
     Blocks before the first token that may be steered have their usual hash, so a clean prompt is
     shared by all. Tokens of a prompt are steered, and edited, alike wherever the prompt ends: such
