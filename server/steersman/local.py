@@ -115,8 +115,18 @@ class LocalServer:
         return self._process.pid
 
     def children(self) -> list[int]:
-        """Process ids of everything that the server has started, its engine among them."""
-        return [child.pid for child in psutil.Process(self.process_id).children(recursive=True)]
+        """Process ids of everything that the server has started, its engine among them.
+
+        They are known by their session, which the server leads: neither the end of a process
+        between them nor a step of the machine's clock hides one.
+        """
+        return [pid for pid in psutil.pids() if pid != self.process_id and self._started(pid)]
+
+    def _started(self, process_id: int) -> bool:
+        try:
+            return os.getsid(process_id) == self.process_id
+        except ProcessLookupError:
+            return False
 
     def metric(self, name: str, **labels: str) -> float:
         """Sum of a metric's samples that have these labels; 0 if there are none."""

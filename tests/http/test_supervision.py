@@ -36,12 +36,14 @@ def test_a_dead_engine_ends_the_server(server: Server) -> None:
     ):
         lines = stream.iter_lines()
         first = next(lines)
-        for pid in server.children():
+        engine = server.children()
+        for pid in engine:
             os.kill(pid, signal.SIGKILL)
         rest = "".join(lines)
     for thread in threads:
         thread.join(30)
 
+    assert engine
     assert first.startswith("data: {")
     assert '"error"' in rest
     assert answers["plain"].status_code == 500

@@ -120,8 +120,9 @@ def check(output: RequestOutput, lines: Sequence[Line[Any]]) -> None:
     for completion in output.outputs:
         if completion.finish_reason == FAILED:
             lines[completion.index].advance(0, FAILED)
-            reason = completion.stop_reason or "the engine gives no reason"
-            raise GenerationError(f"the engine ended this request: {reason}")
+            if completion.stop_reason is None:
+                raise GenerationError  # with vLLM's own words, as without a control
+            raise GenerationError(f"the engine ended this request: {completion.stop_reason}")
 
 
 def branch_seed(seed: int, branch: int) -> int:
