@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
+from vllm.exceptions import GenerationError
 from vllm.logprobs import FlatLogprobs, Logprob
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind
 
-from steersman.engine.lines import branch_seed, piece, prefill_tokens, replay, transfer_of
-from steersman.trajectory.line import Line
+from steersman.engine.lines import branch_seed, check, piece, prefill_tokens, replay, transfer_of
+from steersman.trajectory.line import FAILED, Line
 
 
 def step(token: int, text: str, finish_reason: str | None = None, **fields: Any) -> RequestOutput:
@@ -44,6 +45,27 @@ def two() -> list[Line[RequestOutput]]:
         line(3, step(1, "a", prompt="p", prompt_token_ids=[8, 9]), step(2, "b", "stop")),
         line(0, step(5, "c", prompt="p", prompt_token_ids=[8, 9], finish_reason="length")),
     ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [("a NaN", "the engine ended this request: a NaN"), (None, str(GenerationError()))],
+)
+def test_a_failed_output_ends_its_line_with_the_reason_or_vllms_words(
+    reason: str | None, message: str
+) -> None:
+    output, failed = step(1, "a", FAILED), Line[RequestOutput](0)
+    output.outputs[0].stop_reason = reason
+    with pytest.raises(GenerationError) as raised:
+        check(output, [failed])
+    assert str(raised.value) == message
+    assert failed.finish_reason == FAILED
+
+
+def test_an_output_that_goes_on_is_no_failure() -> None:
+    going: Line[RequestOutput] = Line(0)
+    check(step(1, "a"), [going])
+    assert going.finish_reason is None
 
 
 def test_a_final_output_holds_all_choices() -> None:
