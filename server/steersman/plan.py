@@ -113,6 +113,8 @@ class Planner:
         governing, balance = thinking.plan(
             spec.thinking, self.capabilities, self.encode, self.vectors
         )
+        if governing is not None:
+            self._check_allowed(governing, request)
         law = governing.law if governing else None
         plan = Plan(
             profile=spec.profile,
@@ -262,6 +264,18 @@ class Planner:
                 "control.thinking's budget and grace: no sibling could win",
                 param="control.search.min_thinking",
             )
+
+    def _check_allowed(self, governing: Governing, request: Request) -> None:
+        allowed, markers = request.allowed_token_ids, self.capabilities.thinking_tokens
+        if allowed is None or markers is None:
+            return
+        for what, tokens in (("the end marker", markers.end), ("the nudge", governing.nudge)):
+            if missing := sorted({*tokens} - allowed):
+                raise ControlError(
+                    f"control.thinking may put {what} into the response, whose tokens {missing} "
+                    "are not allowed: add them, or leave out control.thinking or allowed_token_ids",
+                    param="allowed_token_ids",
+                )
 
     def _refuse_embeddings(self, spec: ControlSpec, request: Request) -> None:
         reads_tokens = spec.steer or spec.thinkedit or spec.thinking or spec.monitor

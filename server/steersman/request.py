@@ -29,6 +29,7 @@ class Request:
         thinking_token_budget: Whether vLLM's own budget of the thinking phase is set.
         grammar: The field that binds the output to a grammar; None if none does.
         stop_token_ids: Tokens that the request names as ends of its response.
+        allowed_token_ids: The only tokens that its response may consist of; None if all may be.
 
     """
 
@@ -45,3 +46,4 @@ class Request:
     thinking_token_budget: bool = False
     grammar: str | None = None
     stop_token_ids: int = 0
+    allowed_token_ids: frozenset[int] | None = None

@@ -128,8 +128,8 @@ class Run:
             return
         if index % 10 == 0 or not self._target.memory:
             self._target.weigh()
-            memory = self._target.memory[-1].resident >> 20
-            self._log(f"{self.tally.requests} requests, {self.tally.seconds:.0f} s, {memory} MiB")
+            memory = self._target.memory[-1]
+            self._log(f"{self.tally.requests} requests, {self.tally.seconds:.0f} s, {memory}")
 
     async def _batch(
         self, http: httpx.AsyncClient, judge: Judge, culprit: Culprit, cases: Sequence[Case]
@@ -187,9 +187,9 @@ class Run:
         for violation in await known.changed(http):
             self.findings.add(violation, [])
         self._target.weigh()
-        first, last = self._target.memory[0].resident, self._target.memory[-1].resident
-        if last - first > max(_IDLE_GROWTH, first / 10):
-            grown = f"from {first >> 20} to {last >> 20} MiB"
+        first, last = self._target.memory[0], self._target.memory[-1]
+        if last.resident - first.resident > max(_IDLE_GROWTH, first.resident / 10):
+            grown = f"from {first} to {last}"
             self.findings.add(Violation("memory", grown), [])
 
     def _too_large(self, case: Case) -> bool:

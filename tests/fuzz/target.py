@@ -1,6 +1,8 @@
 """The server under fire: whether it lives, what it holds, and how to begin anew."""
 
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -25,10 +27,25 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident memory of the server's processes, in bytes, some seconds after the start."""
+    """Resident memory of the server's processes, some seconds after the start.
+
+    Attributes:
+        seconds: Since the start.
+        by_process: Bytes of each process, by its name.
+
+    """
 
     seconds: float
-    resident: int
+    by_process: Mapping[str, int]
+
+    @property
+    def resident(self) -> int:
+        """Bytes of all."""
+        return sum(self.by_process.values())
+
+    def __str__(self) -> str:
+        parts = (f"{name} {size >> 20}" for name, size in self.by_process.items())
+        return f"{self.resident >> 20} MiB ({', '.join(parts)})"
 
 
 class Target:
@@ -96,9 +113,11 @@ class Target:
 
     def weigh(self) -> None:
         """Note how much memory its processes have."""
-        pids = [self.server.process_id, *self.server.children()]
-        resident = sum(psutil.Process(pid).memory_info().rss for pid in pids)
-        self.memory.append(Memory(time.monotonic() - self._started, resident))
+        by_process: Counter[str] = Counter()
+        for pid in (self.server.process_id, *self.server.children()):
+            process = psutil.Process(pid)
+            by_process[process.name()] += process.memory_info().rss
+        self.memory.append(Memory(time.monotonic() - self._started, by_process))
 
     async def _healthy(self) -> bool:
         if not self.server.running:

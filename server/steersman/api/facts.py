@@ -25,9 +25,10 @@ MODELS: Mapping[Endpoint, type[BaseModel]] = {
 
 _SHARED = ("stream", "temperature")
 _SAMPLED = (*_SHARED, "n", "max_tokens", "use_beam_search", "thinking_token_budget")
+_TOKENS = (*_SAMPLED, "stop_token_ids", "allowed_token_ids")
 FIELDS: Mapping[Endpoint, tuple[str, ...]] = {
-    Endpoint.CHAT: (*_SAMPLED, "max_completion_tokens", "stop_token_ids"),
-    Endpoint.COMPLETIONS: (*_SAMPLED, "prompt", "prompt_embeds", "stop_token_ids"),
+    Endpoint.CHAT: (*_TOKENS, "max_completion_tokens"),
+    Endpoint.COMPLETIONS: (*_TOKENS, "prompt", "prompt_embeds"),
     Endpoint.RESPONSES: (*_SHARED, "max_output_tokens", "background"),
 }
 """The fields of each that are read here; no endpoint reads those of another."""
@@ -83,7 +84,7 @@ def read(endpoint: Endpoint, body: Mapping[str, Any]) -> Request | None:
         return None
     limits = _LIMITS[endpoint]
     limit = next((name for name in limits if facts[name] is not None), limits[-1])
-    choices = facts.get("n")
+    choices, allowed = facts.get("n"), facts.get("allowed_token_ids")
     return Request(
         endpoint=endpoint,
         stream=bool(facts["stream"]),
@@ -98,6 +99,7 @@ def read(endpoint: Endpoint, body: Mapping[str, Any]) -> Request | None:
         thinking_token_budget=facts.get("thinking_token_budget") is not None,
         grammar=_grammar(endpoint, body),
         stop_token_ids=len({*(facts.get("stop_token_ids") or ())}),
+        allowed_token_ids=None if allowed is None else frozenset(allowed),
     )
 
 

@@ -291,6 +291,25 @@ def test_a_conflict_with_the_rest_of_the_request(
     assert refusal(control, request_).param == param
 
 
+def test_what_the_governor_may_write_has_to_be_allowed() -> None:
+    markers = governing().capabilities.thinking_tokens
+    assert markers is not None
+    server = governing()
+    nudged = {"thinking": {"min": 4, "nudge": "Hm"}}
+    nudge = server.encode("Hm")
+
+    def allowing(*tokens: int) -> Request:
+        return Request(Endpoint.CHAT, allowed_token_ids=frozenset(tokens))
+
+    server.plan({"thinking": {"budget": 3}}, allowing(*markers.end))
+    server.plan(nudged, allowing(*markers.end, *nudge))
+    server.plan({"monitor": {}}, allowing(9))
+    caught = refusal(nudged, allowing(*markers.end))
+    assert caught.param == "allowed_token_ids"
+    assert "the nudge" in caught.message
+    assert str(list(markers.end)) in refusal({"thinking": {}}, allowing(9)).message
+
+
 @pytest.mark.parametrize(
     ("thinking", "param"),
     [({"budget": 3}, "control.thinking.budget"), ({"on_loop": "close"}, "control.thinking")],
