@@ -29,6 +29,8 @@ REASONER = (
     "--max-steering-norm=1e300",  # for what goes wrong where nothing is bounded but by the dtype
 )
 TWO_ENGINES = (*REASONER, "--data-parallel-size=2")
+_SERVERS = ("server", "caller", "two_engines", "reasoner")
+"""Fixtures, each with a server of its own; a test that names several gets the first of them."""
 
 
 class Servers:
@@ -59,11 +61,19 @@ class Servers:
         self._running = {}
 
 
+def _order(item: pytest.Item) -> tuple[int, bool]:
+    """Tests of one server stand together, and what ends a server comes last."""
+    asked = item.fixturenames if isinstance(item, pytest.Function) else ()
+    server = next((i for i, name in enumerate(_SERVERS) if name in asked), 0)
+    return server, item.path.stem == "test_supervision"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.http)
+    places = [place for place, item in enumerate(items) if here in item.path.parents]
+    for place, item in zip(places, sorted((items[i] for i in places), key=_order), strict=True):
+        item.add_marker(pytest.mark.http)
+        items[place] = item
 
 
 @pytest.fixture(scope="session")
