@@ -113,7 +113,7 @@ def test_on_a_cpu(case: Case) -> None:
 
 
 @given(cases())
-@settings(max_examples=50)
+@settings(max_examples=15)
 def test_the_kernel(case: Case) -> None:
     check(INTERPRETED.project_triton, case)
 
