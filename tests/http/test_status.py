@@ -33,7 +33,10 @@ def test_profiles_are_listed_and_selectable(client: Steersman, sdk: openai.OpenA
         "smollm2:watched",
     }
     answer = sdk.chat.completions.create(
-        model="smollm2:race", messages=[{"role": "user", "content": "hi"}], max_tokens=8
+        model="smollm2:race",
+        messages=[{"role": "user", "content": "hi"}],
+        temperature=1,
+        max_tokens=8,
     )
     receipt = (answer.model_extra or {})["control"]
     assert receipt["applied"]["profile"] == "race"
@@ -66,7 +69,10 @@ def test_metrics_count_by_method(client: Steersman, server: Server) -> None:
         )
     }
     answer = client.chat.completions.create(
-        model="smollm2:race", messages=[{"role": "user", "content": "hi"}], max_tokens=8
+        model="smollm2:race",
+        messages=[{"role": "user", "content": "hi"}],
+        temperature=1,
+        max_tokens=8,
     )
     assert answer.control is not None
     grown = {
