@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.exceptions import VLLMClientError
 from vllm.logger import configure_logging_from_args
 from vllm.platforms import current_platform
 from vllm.utils.argparse_utils import FlexibleArgumentParser
@@ -67,7 +68,7 @@ def parse(arguments: Sequence[str], engine: Settings | None = None) -> Namespace
     _set_model(args)
     try:
         validate_parsed_serve_args(args)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, VLLMClientError) as error:
         raise ArgumentError(str(error).removeprefix("Error: ")) from error
     return args
 

@@ -5,6 +5,7 @@ from argparse import Namespace
 
 import torch
 import vllm.envs
+from vllm.exceptions import VLLMClientError
 from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
 
@@ -94,10 +95,11 @@ class _Fitting:
             return
         tokenizer = args.tokenizer or args.model
         revision = args.tokenizer_revision or args.revision
-        self._template = (
-            load_chat_template(args.chat_template)
-            or _files(args, tokenizer, revision).chat_template()
-        )
+        try:
+            named = load_chat_template(args.chat_template)
+        except VLLMClientError:
+            return  # vLLM's check of the arguments says what is wrong with it
+        self._template = named or _files(args, tokenizer, revision).chat_template()
 
     def reasoning(self) -> str | None:
         offered = parsers.reasoning_parsers()

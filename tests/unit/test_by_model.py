@@ -82,6 +82,11 @@ def test_another_chat_template_counts_instead(thinker: Path) -> None:
     assert (args.reasoning_parser, args.tool_call_parser) == ("", None)
 
 
+def test_a_chat_template_that_is_not_there_is_refused(thinker: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"/no/such\.jinja"):
+        parse([str(thinker), "--chat-template", "/no/such.jinja"])
+
+
 def test_a_parser_that_does_not_fit_the_tokenizer_is_left_out(
     thinker: Path, said: list[str]
 ) -> None:
