@@ -32,6 +32,8 @@ async def ask(client: AsyncSteersman, seed: int, control: ControlSpec | None) ->
         model=MODEL,
         messages=[{"role": "user", "content": PROMPT}],
         seed=seed,
+        temperature=1.0,
+        top_p=1.0,
         max_tokens=MAX_TOKENS,
         control=control,
     )

@@ -41,6 +41,8 @@ def seconds(url: str, model: str, kind: str) -> float:
             "max_tokens": TOKENS[model],
             "ignore_eos": True,
             "seed": number,
+            "temperature": 1.0,
+            "top_p": 1.0,
             **KINDS[kind],
         }
         for number in range(REQUESTS)

@@ -47,6 +47,8 @@ async def tokens_per_second(url: str) -> float:
                 "messages": [{"role": "user", "content": f"Tell me about the number {number}."}],
                 "max_tokens": TOKENS,
                 "ignore_eos": True,
+                "temperature": 1.0,
+                "top_p": 1.0,
                 "stream": True,
             }
             async with (

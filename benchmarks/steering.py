@@ -52,6 +52,8 @@ def seconds(url: str, steer: Steer | None) -> float:
             "max_tokens": TOKENS,
             "ignore_eos": True,
             "seed": number,
+            "temperature": 1.0,
+            "top_p": 1.0,
             **({"control": {"steer": steer(number)}} if steer else {}),
         }
         for number in range(REQUESTS)

@@ -22,7 +22,7 @@ from vllm.renderers.chat_utils import load_chat_template
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
 from steersman import profiles
-from steersman.api import edits, openapi, status, vectors
+from steersman.api import edits, openapi, root, status, vectors
 from steersman.api.admin import Admin, closed
 from steersman.api.middleware import ControlMiddleware
 from steersman.arguments import ArgumentError
@@ -124,14 +124,15 @@ async def assemble(
         encode=lambda text: tokenizer.encode(text, add_special_tokens=False),
     )
     planner.check_profiles()
-    api_keys = _api_keys(args)
+    api_keys = accepted = _api_keys(args)
     if api_keys and options.steering and options.steering.admin_key:
         # So that vLLM's authentication, which stands before all routes, lets the admin through.
-        args.api_key = [*api_keys, options.steering.admin_key]
+        args.api_key = accepted = [*api_keys, options.steering.admin_key]
 
     tasks = await engine.get_supported_tasks()
     app: FastAPI = build_app(args, tasks, engine.model_config)
     app.include_router(status.router(planner))
+    app.include_router(root.router(planner, accepted))
     if desk is not None and options.steering is not None:
         admin = Admin(options.steering.admin_key, api_keys, options.steering.max_bytes)
         app.include_router(vectors.router(desk.store, admin))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import torch
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.exceptions import VLLMClientError
 from vllm.logger import configure_logging_from_args
 from vllm.platforms import current_platform
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-from steersman import models
+from steersman import by_model, models
 from steersman.engine.compat import connectors
 from steersman.engine.settings import Settings
 from steersman.models.catalog import CONTROLS
@@ -26,6 +26,8 @@ _CPU_DEFAULTS = {
     # vLLM rewinds the generator of a seeded request whose prompt it splits, which a CPU generator
     # cannot do: one such request would end the engine.
     "enable_chunked_prefill": False,
+    # Of a long context as much as the cache has room for: vLLM would refuse to start.
+    "max_model_len": -1,
 }
 _CPU_CACHE_GIB = "2"
 
@@ -51,6 +53,7 @@ def parse(arguments: Sequence[str], engine: Settings | None = None) -> Namespace
     """
     parser = make_arg_parser(_Parser(prog="steersman serve"))
     parser.set_defaults(model=None)  # vLLM's own default is not ours
+    parser.set_defaults(**dict.fromkeys(by_model.ARGUMENTS))
     if current_platform.is_cpu():
         parser.set_defaults(**_CPU_DEFAULTS)
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _CPU_CACHE_GIB)
@@ -63,7 +66,10 @@ def parse(arguments: Sequence[str], engine: Settings | None = None) -> Namespace
         steer(args, engine)
     configure_logging_from_args(args)
     _set_model(args)
-    validate_parsed_serve_args(args)
+    try:
+        validate_parsed_serve_args(args)
+    except (TypeError, ValueError, VLLMClientError) as error:
+        raise ArgumentError(str(error).removeprefix("Error: ")) from error
     return args
 
 
@@ -146,19 +152,12 @@ def _set_model(args: Namespace) -> None:
         if not directory.exists():
             raise ArgumentError(f"there is no model directory {directory}")
         args.model = str(directory)
-    if model := models.BUILT_IN.get(name):
+    model = models.BUILT_IN.get(name)
+    if model is not None:
         with models.ConsoleProgress() as progress:
             args.model = str(models.prepare(name, progress=progress))
-        args.reasoning_parser = args.reasoning_parser or model.reasoning_parser
         # Nothing of a built-in model is on the hub: asking it would only cost time.
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        if current_platform.is_cpu() and not _has_native_bfloat16() and args.dtype == "auto":
-            args.dtype = "float32"
+    by_model.complete(args, model)
     if args.served_model_name is None:
         args.served_model_name = [name]
-
-
-def _has_native_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices; emulated, they are slower than float32."""
-    has = torch.cpu.get_capabilities()
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16"))

@@ -12,6 +12,7 @@ BODY: dict[str, Any] = {
     "model": "smollm2",
     "messages": [{"role": "user", "content": "hi"}],
     "max_tokens": 4,
+    "temperature": 1.0,
 }
 
 

@@ -13,6 +13,8 @@ from tests.http.server import Server
 MODEL = "smollm2"
 STORY: list[Any] = [{"role": "user", "content": "Tell me a short story about a fox."}]
 HELLO: list[Any] = [{"role": "user", "content": "Say hello."}]
+SAMPLED: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0}
+"""At the model's own settings siblings would hardly differ."""
 RUNNING = "vllm:num_requests_running"
 GENERATED = "vllm:generation_tokens_total"
 
@@ -31,7 +33,7 @@ def test_losers_are_stopped_and_counted_exactly(client: Steersman, server: Serve
     assert server.wait_for_metric(RUNNING, 0, seconds=30)
     before = server.metric(GENERATED)
     answer = client.chat.completions.create(
-        model=MODEL, messages=HELLO, seed=5, max_tokens=300, control=race(8)
+        model=MODEL, **SAMPLED, messages=HELLO, seed=5, max_tokens=300, control=race(8)
     )
     assert server.wait_for_metric(RUNNING, 0, seconds=1)
     receipt = receipt_of(answer)
@@ -50,10 +52,10 @@ def test_losers_are_stopped_and_counted_exactly(client: Steersman, server: Serve
 def test_the_winner_is_the_first_of_the_same_samples(client: Steersman) -> None:
     """Sibling i is the choice i of vLLM's own `n`; a first finisher is a shortest of them."""
     samples = client.chat.completions.create(
-        model=MODEL, messages=HELLO, seed=11, max_tokens=200, n=4, logprobs=True
+        model=MODEL, **SAMPLED, messages=HELLO, seed=11, max_tokens=200, n=4, logprobs=True
     )
     winner = client.chat.completions.create(
-        model=MODEL, messages=HELLO, seed=11, max_tokens=200, control=race(4)
+        model=MODEL, **SAMPLED, messages=HELLO, seed=11, max_tokens=200, control=race(4)
     )
     lengths = [
         len((choice.logprobs and choice.logprobs.content) or ()) for choice in samples.choices
@@ -68,7 +70,7 @@ def test_the_winner_is_the_first_of_the_same_samples(client: Steersman) -> None:
 def test_a_seeded_request_repeats(client: Steersman) -> None:
     answers = [
         client.chat.completions.create(
-            model=MODEL, messages=HELLO, seed=3, max_tokens=100, control=race(4)
+            model=MODEL, **SAMPLED, messages=HELLO, seed=3, max_tokens=100, control=race(4)
         )
         for _ in range(2)
     ]
@@ -79,7 +81,7 @@ def test_a_seeded_request_repeats(client: Steersman) -> None:
 
 def test_choices_are_the_first_finishers(client: Steersman) -> None:
     answer = client.chat.completions.create(
-        model=MODEL, messages=HELLO, seed=7, max_tokens=200, n=2, control=race(5)
+        model=MODEL, **SAMPLED, messages=HELLO, seed=7, max_tokens=200, n=2, control=race(5)
     )
     search = receipt_of(answer).applied.search
     assert search is not None
@@ -87,7 +89,14 @@ def test_choices_are_the_first_finishers(client: Steersman) -> None:
     assert len(set(search.winners)) == 2
     assert search.decided_by == "first"
     stream = client.chat.completions.create(
-        model=MODEL, messages=HELLO, seed=7, max_tokens=200, n=2, stream=True, control=race(5)
+        model=MODEL,
+        **SAMPLED,
+        messages=HELLO,
+        seed=7,
+        max_tokens=200,
+        n=2,
+        stream=True,
+        control=race(5),
     )
     texts = ["", ""]
     for chunk in stream:
@@ -98,7 +107,7 @@ def test_choices_are_the_first_finishers(client: Steersman) -> None:
 
 def test_a_vote_over_the_first_k(client: Steersman) -> None:
     answer = client.chat.completions.create(
-        model=MODEL, messages=HELLO, seed=2, max_tokens=200, control=race(6, k=3)
+        model=MODEL, **SAMPLED, messages=HELLO, seed=2, max_tokens=200, control=race(6, k=3)
     )
     search = receipt_of(answer).applied.search
     assert search is not None
@@ -110,7 +119,7 @@ def test_a_vote_over_the_first_k(client: Steersman) -> None:
 
 def test_lines_at_the_token_limit_are_the_fallback(client: Steersman) -> None:
     answer = client.chat.completions.create(
-        model=MODEL, messages=STORY, max_tokens=4, control=race(2)
+        model=MODEL, **SAMPLED, messages=STORY, max_tokens=4, control=race(2)
     )
     search = receipt_of(answer).applied.search
     assert search is not None
@@ -134,6 +143,7 @@ def test_a_plain_request_says_what_it_ran_under(client: Steersman) -> None:
 def test_several_prompts_have_one_receipt(client: Steersman) -> None:
     answer = client.completions.create(
         model=MODEL,
+        **SAMPLED,
         prompt=["The capital of France is", "Two plus two is"],
         max_tokens=12,
         control=race(3),
@@ -149,7 +159,7 @@ def test_several_prompts_have_one_receipt(client: Steersman) -> None:
 def test_siblings_share_the_prompt(client: Steersman) -> None:
     words = " ".join(f"word{i}" for i in range(200))
     answer = client.completions.create(
-        model=MODEL, prompt=f"{time.time()} {words}", max_tokens=4, control=race(8)
+        model=MODEL, **SAMPLED, prompt=f"{time.time()} {words}", max_tokens=4, control=race(8)
     )
     assert answer.usage is not None
     prompt = answer.usage.prompt_tokens
@@ -161,6 +171,7 @@ def test_siblings_share_the_prompt(client: Steersman) -> None:
 def test_the_leader_is_shown_to_a_client_that_asks(client: Steersman) -> None:
     stream = client.chat.completions.create(
         model=MODEL,
+        **SAMPLED,
         messages=STORY,
         seed=1,
         max_tokens=60,
@@ -187,6 +198,7 @@ def test_the_leader_is_shown_to_a_client_that_asks(client: Steersman) -> None:
 def test_a_waiting_stream_is_kept_alive(server: Server) -> None:
     body = {
         "model": MODEL,
+        **SAMPLED,
         "messages": STORY,
         "max_tokens": 150,
         "stream": True,
@@ -206,6 +218,7 @@ def test_a_client_that_hangs_up_stops_all_siblings(server: Server, stream: bool)
     disconnected = server.metric("steersman_requests_total", outcome="disconnected")
     body = {
         "model": MODEL,
+        **SAMPLED,
         "messages": STORY,
         "max_tokens": 4000,
         "ignore_eos": True,
@@ -229,13 +242,19 @@ def test_one_client_can_use_one_request_id_twice(server: Server) -> None:
     headers = {"X-Request-Id": "same"}
     long = {
         "model": MODEL,
+        **SAMPLED,
         "messages": STORY,
         "max_tokens": 60,
         "ignore_eos": True,
         "control": {},
         "stream": True,
     }
-    short = {"model": MODEL, "messages": HELLO, "control": race(4).model_dump(exclude_unset=True)}
+    short = {
+        "model": MODEL,
+        **SAMPLED,
+        "messages": HELLO,
+        "control": race(4).model_dump(exclude_unset=True),
+    }
     with (
         server.client() as http,
         http.stream("POST", "/v1/chat/completions", json=long, headers=headers) as stream,

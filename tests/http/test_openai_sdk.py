@@ -8,7 +8,7 @@ import pytest
 
 MODEL = "smollm2"
 ASK: list[Any] = [{"role": "user", "content": "Name a colour of the sky. Answer in one word."}]
-RACE = {"control": {"search": {"method": "first_finish", "n": 3}}}
+RACE = {"control": {"search": {"method": "first_finish", "n": 3}}, "temperature": 1.0}
 BODIES = pytest.mark.parametrize("extra_body", [None, RACE], ids=["plain", "controlled"])
 
 

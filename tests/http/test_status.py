@@ -1,5 +1,6 @@
 """What the server says of itself."""
 
+import httpx
 import openai
 from typer.testing import CliRunner
 
@@ -33,7 +34,10 @@ def test_profiles_are_listed_and_selectable(client: Steersman, sdk: openai.OpenA
         "smollm2:watched",
     }
     answer = sdk.chat.completions.create(
-        model="smollm2:race", messages=[{"role": "user", "content": "hi"}], max_tokens=8
+        model="smollm2:race",
+        messages=[{"role": "user", "content": "hi"}],
+        temperature=1,
+        max_tokens=8,
     )
     receipt = (answer.model_extra or {})["control"]
     assert receipt["applied"]["profile"] == "race"
@@ -56,6 +60,34 @@ def test_control_is_typed_in_the_openapi_document(server: Server) -> None:
     assert "Compute" in schemas
 
 
+def test_the_root_names_what_runs_to_those_with_a_key(server: Server) -> None:
+    with server.client() as http:
+        facts = http.get("/").json()
+        page = http.get("/", headers={"Accept": "text/html"})
+        assert http.get(facts["links"]["health"]).status_code == 200
+        assert http.get(facts["links"]["docs"]).status_code == 200
+        assert http.get(facts["links"]["capabilities"]).json()["model"]["names"] == ["smollm2"]
+    assert facts["models"] == ["smollm2"]
+    assert facts["controls"]["search"] == ["first_finish"]
+    assert set(facts["profiles"]) == {"race", "watched"}
+    assert "smollm2:race" in page.text
+    for accept in ("*/*", "text/html"):
+        stranger = httpx.get(server.url, headers={"Accept": accept})
+        assert stranger.status_code == 200
+        assert "smollm2" not in stranger.text
+
+
+def test_the_models_own_generation_settings_are_the_default(server: Server) -> None:
+    body = {"model": "smollm2", "prompt": "The capital of France is", "seed": 1, "max_tokens": 24}
+    named = {"temperature": 0.2, "top_p": 0.9}
+    with server.client() as http:
+        answers = [
+            http.post("/v1/completions", json=body | fields).json()["choices"][0]["text"]
+            for fields in ({}, named, {"temperature": 1.0, "top_p": 1.0})
+        ]
+    assert answers[0] == answers[1] != answers[2]
+
+
 def test_metrics_count_by_method(client: Steersman, server: Server) -> None:
     before = {
         (name, key, value): server.metric(name, method="first_finish", **{key: value})
@@ -66,7 +98,10 @@ def test_metrics_count_by_method(client: Steersman, server: Server) -> None:
         )
     }
     answer = client.chat.completions.create(
-        model="smollm2:race", messages=[{"role": "user", "content": "hi"}], max_tokens=8
+        model="smollm2:race",
+        messages=[{"role": "user", "content": "hi"}],
+        temperature=1,
+        max_tokens=8,
     )
     assert answer.control is not None
     grown = {

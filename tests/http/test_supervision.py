@@ -18,6 +18,7 @@ def test_a_dead_engine_ends_the_server(server: Server) -> None:
         "messages": [{"role": "user", "content": "hi"}],
         "max_tokens": 4000,
         "ignore_eos": True,
+        "temperature": 1.0,
     }
     search = {"control": {"search": {"method": "first_finish", "n": 4}}}
     answers: dict[str, httpx.Response] = {}

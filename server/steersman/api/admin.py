@@ -1,6 +1,5 @@
 """What changes a server while it runs: who may, what is taken, and how a refusal is answered."""
 
-import secrets
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 
-from steersman.api import body
+from steersman.api import body, keys
 from steersman.api.refusal import Refusal
 from steersman.artifacts.artifact import ArtifactError, UnknownArtifactError
 from steersman.artifacts.directory import DirectoryError
@@ -95,11 +94,11 @@ class Admin:
                 param=None,
                 status=403,
             )
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and given:
-            if _same(given, self.key):
+        given = keys.bearer(request)
+        if given is not None:
+            if keys.matches(given, [self.key]):
                 return
-            if any(_same(given, key) for key in self.api_keys):
+            if keys.matches(given, self.api_keys):
                 raise ControlError(
                     f"this is an ordinary API key: changing {noun}s needs the admin key",
                     param=None,
@@ -126,8 +125,3 @@ class Admin:
             raise ControlError(
                 f"the file is over this server's limit of {self.max_bytes} bytes", param="body"
             ) from None
-
-
-def _same(given: str, key: str) -> bool:
-    # Headers come decoded as Latin-1, whatever the client wrote.
-    return secrets.compare_digest(given.encode("latin-1"), key.encode())

@@ -1,8 +1,10 @@
 """Making the directory of a built-in model: fetch, then convert in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from steersman.models.catalog import Fetched
@@ -28,6 +30,7 @@ def build(model: Fetched, work: Path, target: Path, progress: Progress) -> None:
     file = fetch(model.source, work, progress)
     progress.step("converting to bfloat16")
     convert_apart(file, target)
+    set_generation(target, model.generation)
 
 
 def convert_apart(source: Path, target: Path) -> None:
@@ -50,3 +53,10 @@ def convert_apart(source: Path, target: Path) -> None:
         printed = converted.stdout.strip().splitlines()
         reason = printed[-1] if printed else f"it ended with status {converted.returncode}"
         raise ModelError(f"cannot convert {source.name}: {reason}")
+
+
+def set_generation(directory: Path, settings: Mapping[str, bool | float]) -> None:
+    """Put settings into the `generation_config.json` of a model directory, beside its tokens."""
+    file = directory / "generation_config.json"
+    config = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps({**config, **settings}, indent=2, sort_keys=True) + "\n")

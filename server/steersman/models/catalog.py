@@ -1,5 +1,7 @@
 """The models that a server can be started with by a short name."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,11 +42,14 @@ class Fetched(BuiltIn):
     """A model whose directory is made from `source` when it is first asked for."""
 
     source: GgufWheel
+    generation: Mapping[str, bool | float]
+    """Settings of `generation_config.json` for requests that name none of their own."""
 
     @property
     def key(self) -> str:
-        """Name of the model's directory in the cache; differs whenever the weights do."""
-        return f"{self.name}-{self.source.member_sha256[:12]}"
+        """Name of the model's directory in the cache; differs whenever its files do."""
+        content = json.dumps([self.source.member_sha256, dict(self.generation)], sort_keys=True)
+        return f"{self.name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
     @property
     def disk_bytes(self) -> int:
@@ -86,6 +91,8 @@ _SMOLLM2 = Fetched(
         member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         member_bytes=98_362_432,
     ),
+    # As its makers recommend; the GGUF file does not carry them.
+    generation=MappingProxyType({"do_sample": True, "temperature": 0.2, "top_p": 0.9}),
 )
 
 _REASONER = Packaged(

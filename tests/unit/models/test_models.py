@@ -1,13 +1,18 @@
 """The package's front: names, listing, and the conversion's failures."""
 
+import dataclasses
 import io
+import json
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from steersman.models import ConsoleProgress, ModelError, listing, prepare
-from steersman.models.build import convert_apart
+from steersman.models.build import convert_apart, set_generation
+from steersman.models.catalog import BUILT_IN
+
+MODEL = BUILT_IN["smollm2"]
 
 
 @pytest.fixture
@@ -19,7 +24,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_listing_has_every_model_and_says_what_is_cached(root: Path) -> None:
     smollm2, reasoner = listing()
     assert (smollm2.name, smollm2.cached, smollm2.size_bytes) == ("smollm2", False, None)
-    assert smollm2.path == root / "models/smollm2-b179c9523d0e"
+    assert smollm2.path == root / "models" / MODEL.key
     assert (reasoner.name, reasoner.cached) == ("reasoner", True)
     assert reasoner.size_bytes
     assert reasoner.size_bytes < 16e6
@@ -35,6 +40,31 @@ def test_a_failed_conversion_is_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(ModelError, match=r"cannot convert x\.gguf: it ended with status 1"):
         convert_apart(tmp_path / "x.gguf", tmp_path)
+
+
+def test_generation_settings_stand_beside_what_the_conversion_wrote(tmp_path: Path) -> None:
+    file = tmp_path / "generation_config.json"
+    file.write_text(json.dumps({"eos_token_id": 2, "temperature": 1.0}))
+    set_generation(tmp_path, MODEL.generation)
+    assert json.loads(file.read_text()) == {
+        "do_sample": True,
+        "eos_token_id": 2,
+        "temperature": 0.2,
+        "top_p": 0.9,
+    }
+
+
+def test_a_directory_without_generation_settings_gets_them(tmp_path: Path) -> None:
+    set_generation(tmp_path, {"top_p": 0.5})
+    assert json.loads((tmp_path / "generation_config.json").read_text()) == {"top_p": 0.5}
+
+
+def test_other_settings_or_other_weights_have_another_directory() -> None:
+    hotter = dataclasses.replace(MODEL, generation={**MODEL.generation, "temperature": 0.3})
+    source = dataclasses.replace(MODEL.source, member_sha256="0" * 64)
+    other = dataclasses.replace(MODEL, source=source)
+    assert len({MODEL.key, hotter.key, other.key}) == 3
+    assert dataclasses.replace(MODEL, generation=dict(MODEL.generation)).key == MODEL.key
 
 
 def test_progress_prints_a_line_a_step_where_there_is_no_terminal() -> None:
