@@ -35,7 +35,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How responses are drawn.
+    """Sampling of the responses.
 
     Attributes:
         samples: Of each problem.
@@ -53,7 +53,7 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What was found.
+    """Extracted vectors and the contrast behind them.
 
     Attributes:
         vectors: By site.

@@ -34,7 +34,7 @@ _Index = Annotated[int, Field(ge=0)]
 
 
 class Heads(BaseModel):
-    """What is known of a model's heads, and which of them are to be edited: a JSON file."""
+    """Scores of a model's heads, and the heads chosen for an edit: a JSON file."""
 
     model_config = ConfigDict(
         frozen=True,

@@ -36,7 +36,7 @@ _NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.gguf", "*.onnx", "*.h5", "*.msgpack
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What was captured at one site.
+    """Means captured at one site.
 
     Attributes:
         direction: mean(plus) - mean(minus), [layers, hidden_size] float32.
@@ -177,7 +177,7 @@ class OfflineEngine:
         return list(self._llm.wait_for_completion(RequestOutput, use_tqdm=False))
 
     def means(self, contrast: Contrast) -> dict[str, Means]:
-        """What has been captured of a contrast, by site; the sums start anew.
+        """Means captured of a contrast, by site; the sums start anew.
 
         A site that the model's layers do not show is left out.
         """
@@ -199,7 +199,7 @@ class OfflineEngine:
         }
 
     def head_inputs(self, contrast: Contrast) -> NDArray[np.float64]:
-        """What the attention heads hand to their layer's output projection; the sums start anew.
+        """Inputs of the output projections, by attention head; the sums start anew.
 
         Returns:
             Means over a contrast that has been captured, [layers, SIDES, heads, head_dim]; 0 on a

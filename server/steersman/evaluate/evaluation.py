@@ -36,7 +36,7 @@ _REQUEST_SECONDS = 3600.0
 
 
 class Manifest(BaseModel):
-    """What the records in a directory were made with."""
+    """Versions, model and problems that the records in a directory were made with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""What the commands have in common."""
+"""Options, problem files, progress and output shared by the commands."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ _OPTIONS = {
 
 
 class Thresholds(StrEnum):
-    """How long and short traces are told apart."""
+    """Thresholds between short and long traces."""
 
     TOKENS = "tokens"
     PERCENTILES = "percentiles"
@@ -91,7 +91,7 @@ def progress() -> Iterator[Any]:
 
 
 def reason(error: Exception) -> str:
-    """What an error says, with the option that it is about where that has another name."""
+    """Message of an error, with the option it is about where that has another name."""
     option = _OPTIONS.get(getattr(error, "field", None) or "")
     return f"{option}: {error}" if option else str(error)
 
