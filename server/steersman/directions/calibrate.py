@@ -165,7 +165,7 @@ def run(
         problems: What is asked.
         sweep: What is tried.
         directory: Where responses and the evaluation's report are kept.
-        console: For the progress bar.
+        console: For progress and the conclusion.
 
     Raises:
         DirectionError: The directory has the sweep of another vector.

@@ -122,9 +122,8 @@ def score(
         served = engine.model
         check(vector, served)
         checkpoint = Checkpoint(engine.directory, served.layers, served.hidden_size)
-        done = 0
-        for number in engine.capture(short):
-            done += number
+        progress("capturing", 0, len(short.minus))
+        for done, _ in enumerate(engine.capture(short), 1):
             progress("capturing", done, len(short.minus))
         inputs = engine.head_inputs(short)[:, _MINUS]
     found = contributions(inputs, checkpoint, unit_directions(vector))
