@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from steersman.evaluate.inference import Array
 
@@ -60,8 +59,8 @@ def annotate(axes: Axes, points: Array, names: Sequence[str], colours: Sequence[
 
     """
     figure = axes.figure.figure
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # the layout is decided here; it stays, as labels take no part in it
+    # The layout is decided here. It stays, as labels take no part in it.
+    figure.draw_without_rendering()
     figure.set_layout_engine("none")
     box, pixel = axes.get_window_extent(), figure.dpi / 72
     origin = np.array([box.x0, box.y0])
@@ -69,7 +68,7 @@ def annotate(axes: Axes, points: Array, names: Sequence[str], colours: Sequence[
         axes.annotate(name, point, fontsize=7.5, color=colour, annotation_clip=False)
         for name, point, colour in zip(names, points, colours, strict=True)
     ]
-    extents = [text.get_window_extent(canvas.get_renderer()) for text in texts]
+    extents = [text.get_window_extent() for text in texts]
     sizes = np.array([[extent.width, extent.height] for extent in extents]) / pixel
     places = (axes.transData.transform(points) - origin) / pixel
     corners = place(places, sizes, (box.width / pixel, box.height / pixel))

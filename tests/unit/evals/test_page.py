@@ -44,3 +44,19 @@ def test_a_number_that_a_run_does_not_have_is_an_error(reports: dict[str, Report
     assert run.comparisons["first-finish 2"].thinking_tokens is None
     with pytest.raises(ValueError, match="has no thinking"):
         page._section(asked, run)
+
+
+def test_the_readme_quotes_the_report(reports: dict[str, Report]) -> None:
+    run = reports["length_control"]
+    concise = run.comparisons["concise"]
+    assert concise.thinking_tokens is not None
+    thinking = concise.thinking_tokens
+    fewer = [100 - 100 * one for one in (thinking.value, thinking.high, thinking.low)]
+    quoted = (
+        f"On {run.problems * run.samples:,} paired questions it takes "
+        f"**{fewer[0]:.0f} % fewer thinking tokens [{fewer[1]:.0f}, {fewer[2]:.0f}] and is right "
+        f"{100 * concise.accuracy.value:.1f} points more often "
+        f"[{100 * concise.accuracy.low:.1f}, {100 * concise.accuracy.high:.1f}]**"
+    )
+    readme = (page.PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert quoted in readme
