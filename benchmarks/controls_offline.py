@@ -1,4 +1,4 @@
-"""What the controls cost in vLLM's engine alone, without a server: for GPUs, where steps are short.
+"""Cost of the controls in vLLM's engine alone, without a server: for GPUs, where steps are short.
 
 Each engine runs in a process of its own, one after the other, with dummy weights of a model's
 shape; the plain one first and last, so that a drift of the machine shows.
@@ -71,7 +71,7 @@ AIMS = {
 
 @dataclass(frozen=True)
 class Load:
-    """What one request asks for."""
+    """Options of one request."""
 
     terms: tuple[Any, ...] = ()
     monitored: bool = False

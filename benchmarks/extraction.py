@@ -57,7 +57,7 @@ class Engine:
             pass
 
     def directions(self, contrast: Contrast) -> Directions:
-        """What was captured; it starts anew."""
+        """Captured directions; the sums start anew."""
         return {site: found.direction for site, found in self._engine.means(contrast).items()}
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ class Published:
                         self._kept[site][side].append(kept)  # [layers, positions, hidden_size]
 
     def directions(self, _: Contrast) -> Directions:
-        """What was kept, averaged; it starts anew."""
+        """Mean of the kept values; the sums start anew."""
         torch = self._torch
         found = {}
         for site, sides in self._kept.items():

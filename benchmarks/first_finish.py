@@ -1,4 +1,4 @@
-"""How fast First Finish Search answers: its time over that of the first of the same samples.
+"""Latency of First Finish Search: its time over that of the first of the same samples.
 
 For each seed, eight requests with the seeds that the siblings would have run side by side with
 nothing cancelled, and the time is taken when the first of them has finished; then one request

@@ -1,4 +1,4 @@
-"""How fast the kernels are on a GPU, against PyTorch and against the memory's bandwidth.
+"""Speed of the kernels on a GPU, against PyTorch and against the memory's bandwidth.
 
 First the results are compared with float64. Then each case runs in a CUDA graph, over copies of its
 tensors that together exceed the L2 cache, and the time is the median replay's, by launch. A case
@@ -198,7 +198,7 @@ def measure_project(tokens: int, size: int, edited: int) -> dict[str, Any]:
 
 
 def log_softmax(logits: Tensor, rows: Tensor) -> Tensor:
-    """What `entropy` returns, as one would write it."""
+    """Return what `entropy` does, written plainly."""
     chosen = logits[rows].float()
     log = torch.log_softmax(chosen, dim=1)
     weights = log.exp()

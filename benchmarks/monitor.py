@@ -1,4 +1,4 @@
-"""What watching every request costs over HTTP: throughput with the monitor over that without.
+"""Cost of watching every request over HTTP: throughput with the monitor over that without.
 
 One server answers the same 32 requests: without a control, monitored, and with vLLM's own
 `logprobs`, one number a token; the kinds take turns. `monitor_steps.py` has the engine's part
@@ -33,7 +33,7 @@ AIMS = {"monitored": ">= 0.97"}
 
 
 def seconds(url: str, model: str, kind: str) -> float:
-    """How long the server takes for all requests."""
+    """Seconds that the server takes for all requests."""
     bodies = [
         {
             "model": model,

@@ -1,4 +1,4 @@
-"""What watching every request costs an engine step: every other step of a batch runs without it.
+"""Cost of watching every request for an engine step: every other step of a batch runs without it.
 
 For comparison, vLLM's own `logprobs=1` in the same way: one number a token, and none of entropy.
 

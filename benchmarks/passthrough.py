@@ -1,4 +1,4 @@
-"""What Steersman costs a request without control: its throughput over stock `vllm serve`.
+"""Cost of Steersman for a request without control: its throughput over stock `vllm serve`.
 
 Both servers run at once on the same weights and flags; rounds of load alternate between them, so
 that a machine that slows down slows both. Requests stream: that is where a front end works most.

@@ -1,4 +1,4 @@
-"""What every benchmark writes: its numbers and the machine, as JSON beside the scripts."""
+"""Report of a benchmark: its numbers and the machine, as JSON beside the scripts."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What steering costs: throughput over the same server with no steering installed.
+"""Cost of steering: throughput over the same server with no steering installed.
 
 Two servers are up at once, one of them started with `--no-steering`. The same 32 requests go to
 one or the other, steered in several ways; these loads take turns, and meanwhile the other server
@@ -44,7 +44,7 @@ AIMS = {name: ">= 0.97" if steer else ">= 0.99" for name, steer in LOADS.items()
 
 
 def seconds(url: str, steer: Steer | None) -> float:
-    """How long a server takes for all requests."""
+    """Seconds that a server takes for all requests."""
     bodies = [
         {
             "model": MODEL,

@@ -1,4 +1,4 @@
-"""What steering costs an engine step: every other step of a batch runs without it.
+"""Cost of steering for an engine step: every other step of a batch runs without it.
 
 The layers' op, the gate and the counting are taken out and put back between two steps (`steps.py`).
 It shows the engine's part of the cost, far more finely than throughput over HTTP can.

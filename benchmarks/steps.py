@@ -52,7 +52,7 @@ def longest(steps: int) -> int:
 
 
 def summary(plain: list[float], measured: list[float]) -> dict[str, Any]:
-    """What pairs of steps come to: relative throughput."""
+    """Relative throughput, from pairs of steps."""
     return {
         "milliseconds_a_step": report.spread([s * 1e3 for s in measured]),
         "milliseconds_a_step_plain": report.spread([s * 1e3 for s in plain]),

@@ -1,50 +1,120 @@
-"""Makes `docs/evidence.md` from the reports of the runs: `python -m evals.evidence.page`."""
+"""Makes `docs/evidence.md` and its pictures from the runs: `python -m evals.evidence.page`."""
 
 import os
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from steersman.evaluate import markdown
+from evals.evidence.questions import QUESTIONS, Question
+from steersman.evaluate import markdown, plots
 from steersman.evaluate.report import Report
 
 RESULTS = Path(__file__).with_name("results")
+PICTURES = Path(__file__).with_name("pictures")
 PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
 
 INTRODUCTION = """\
 # Evidence
 
-What each control does, measured. Every section is made from the report of a run in
-`evals/evidence/`; `make evidence` runs them all again. The model is the built-in `reasoner`: 1.6 M
-parameters, trained for this purpose, whose short thoughts are hasty and whose long ones sometimes
-wander. It shows *that* a control works and *when* it harms; how much it gives on your model is for
-[an evaluation of your own](evaluation.md) to say. Above all: whether *your* model's shortest
-traces are its worst decides about First Finish, and
-[one run tells](evaluation.md#does-first-finish-suit-my-model). Latencies are of a shared machine
-with two cores: the controls take turns, so their ratios hold, the seconds by themselves say little.
+The effect of each control on the built-in `reasoner`: a model of 1.6 M parameters, trained for this
+purpose, whose short thoughts are hasty and whose long ones sometimes wander. It shows *that* a
+control works and *when* it harms. Its effect on your model is for
+[an evaluation of your own](evaluation.md) to measure. Times are of a shared machine with two cores:
+the controls take turns, so trust their ratios and not the seconds.
+
+Numbers are against `single`, one plain sample, on the same problems and seeds. Brackets are 95 %
+intervals, resampled by problem. **Bold** differences are significant: McNemar's exact test,
+adjusted by Holm's method for all comparisons of the run.
 """
 
+_NUMBER = re.compile(r"\{(points|thinking|sampled|time):([^}]+)\}")
 
-def page(reports: dict[str, Report]) -> str:
-    """The page, a section for each report, with the plots beside it."""
-    sections = [INTRODUCTION]
+
+def page(reports: Mapping[str, Report]) -> str:
+    """The page: a section for each question, then the runs behind them."""
+    sections = (_section(question, reports[question.run]) for question in QUESTIONS)
+    return "\n".join((INTRODUCTION, *sections, "\n".join(_runs(reports)), ""))
+
+
+def draw(reports: Mapping[str, Report]) -> None:
+    """Draw the picture of each question, and those of each run that need no responses."""
+    PICTURES.mkdir(exist_ok=True)
+    for question in QUESTIONS:
+        report = reports[question.run]
+        shown = (report.baseline, *question.controls)
+        figure = plots.accuracy_and_tokens(report, shown, question.cost)
+        figure.savefig(PICTURES / f"{question.name}.png", dpi=plots.DPI)
     for name, report in reports.items():
-        plots = [
-            os.path.relpath(plot, PAGE.parent) for plot in sorted((RESULTS / name).glob("*.png"))
-        ]
-        section = markdown.render(report, plots)
-        sections.append(re.sub(r"^(#+) ", r"#\1 ", section, flags=re.MULTILINE))
-    return "\n".join(sections)
+        figure = plots.accuracy_and_tokens(report)
+        figure.savefig(RESULTS / name / "accuracy_and_tokens.png", dpi=plots.DPI)
 
 
-def main() -> None:
-    """Write the page."""
+def _section(question: Question, report: Report) -> str:
+    answer = _NUMBER.sub(lambda found: _number(report, found[1], found[2]), question.answer)
+    table = markdown.compare(report, question.controls)
+    picture = f"![{question.heading}]({_from_page(PICTURES / f'{question.name}.png')})"
+    return "\n".join((f"## {question.heading}", "", answer, "", *table, "", picture, ""))
+
+
+def _number(report: Report, kind: str, control: str) -> str:
+    comparison = report.comparisons[control]
+    match kind:
+        case "points":
+            return markdown.shown(comparison.accuracy, markdown.points)
+        case "thinking" if comparison.thinking_tokens is not None:
+            return markdown.shown(comparison.thinking_tokens, markdown.times)
+        case "sampled":
+            return markdown.shown(comparison.sampled_tokens, markdown.times)
+        case "time":
+            return markdown.shown(comparison.seconds_p50, markdown.times)
+        case _:
+            raise ValueError(f"{control} has no {kind} against {report.baseline}")
+
+
+def _runs(reports: Mapping[str, Report]) -> Iterator[str]:
+    yield "## The runs"
+    yield ""
+    yield (
+        "`make evidence` runs them again, which takes hours, and makes this page of their reports."
+    )
+    yield ""
+    yield from markdown.table(
+        ("full report", "definition", "problems", "samples", "controls", "requests at a time"),
+        (_run(name, report) for name, report in reports.items()),
+    )
+
+
+def _run(name: str, report: Report) -> tuple[str, ...]:
+    definition = Path(__file__).with_name(f"{name}.yaml")
+    return (
+        f"[{report.name}]({_from_page(RESULTS / name / 'report.md')})",
+        f"[{definition.name}]({_from_page(definition)})",
+        str(report.problems),
+        str(report.samples),
+        str(len(report.controls)),
+        str(report.concurrency),
+    )
+
+
+def _from_page(path: Path) -> str:
+    return Path(os.path.relpath(path, PAGE.parent)).as_posix()
+
+
+def read() -> dict[str, Report]:
+    """Reports of the runs, by the name of their directory."""
     adapter = TypeAdapter(Report)
-    reports = {
+    return {
         file.parent.name: adapter.validate_json(file.read_bytes())
         for file in sorted(RESULTS.glob("*/report.json"))
     }
+
+
+def main() -> None:
+    """Write the page and its pictures."""
+    reports = read()
+    draw(reports)
     PAGE.write_text(page(reports), encoding="utf-8")
 
 

@@ -40,7 +40,7 @@ class Requirement:
 
     @property
     def met(self) -> bool:
-        """Whether the value lies in the range."""
+        """True if the value lies in the range."""
         least = self.least is None or self.value >= self.least
         return least and (self.most is None or self.value <= self.most)
 

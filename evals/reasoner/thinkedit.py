@@ -1,4 +1,4 @@
-"""Which heads, site and weight serve ThinkEdit on the reasoner.
+"""Comparison of heads, sites and weights for ThinkEdit on the reasoner.
 
     python -m evals.reasoner.thinkedit
 

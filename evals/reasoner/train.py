@@ -32,7 +32,7 @@ _CHECKPOINT_STEPS = 100
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run depends on; the same settings give the same weights on the same machine."""
+    """Settings of a run; the same settings give the same weights on the same machine."""
 
     seed: int
     steps: int

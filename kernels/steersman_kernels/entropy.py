@@ -1,4 +1,4 @@
-"""What a row of logits says of the model's certainty, in one pass over the vocabulary."""
+"""Entropy and log-probabilities of rows of logits, in one pass over the vocabulary."""
 
 import functools
 from collections.abc import Callable
@@ -118,7 +118,7 @@ def entropy(logits: Tensor, rows: Tensor) -> Tensor:
 
 
 def measure(logits: Tensor, logit_rows: Tensor, tokens: Tensor, token_rows: Tensor) -> Tensor:
-    """What is said of drawn tokens that nobody governs.
+    """Measure drawn tokens that are not governed.
 
     Args:
         logits: As in `entropy`.

@@ -1,4 +1,4 @@
-"""What the governor keeps of a request: the table's columns, and the tokens it must know.
+"""State of a request in the governor: the table's columns, and the tokens it must know.
 
 A watched request has a row, its "seat", in every tensor of `State`. The columns of `ints`:
 

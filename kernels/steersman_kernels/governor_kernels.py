@@ -28,7 +28,7 @@ def _any(found):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _completes(marker_ptr, length, recent, seen, drawn):  # type: ignore[no-untyped-def]
-    """Whether the marker is what the last tokens and the drawn one make."""
+    """True if the last tokens and the drawn one make the marker."""
     lane = tl.arange(0, at.MARKER_TOKENS)
     marker = tl.load(marker_ptr + lane, mask=lane < length, other=-1)
     before = (seen - length + 1 + lane) & (at.HISTORY - 1)

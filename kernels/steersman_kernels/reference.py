@@ -1,4 +1,4 @@
-"""What the kernels that compute with reals do, in plain PyTorch: their definition.
+"""Definitions of the kernels that compute with reals, in plain PyTorch.
 
 It also serves on a CPU where the numbers are of a type that the loops do not know. What the gate
 and the governor do is defined by their loops.
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def steer_reference(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
-    """What `steer` does, on any device. It reads `slot` on the host, so no graph captures it."""
+    """Define `steer`, on any device. It reads `slot` on the host, so no graph captures it."""
     rows, slots, factors = _chosen(slot, coef, len(hidden))
     change = bank[slots].float() * factors
     hidden[rows] = (hidden[rows].float() + change).to(hidden.dtype)
@@ -18,7 +18,7 @@ def steer_reference(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) ->
 def project_reference(
     output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
 ) -> None:
-    """What `project` does, on any device. It reads `slot` on the host: no graph captures it."""
+    """Define `project`, on any device. It reads `slot` on the host: no graph captures it."""
     rows, slots, factors = _chosen(slot, coef, len(output))
     products = (inputs[rows].float() * read[slots].float()).sum(1, keepdim=True)
     change = products * factors * write[slots].float()
@@ -32,7 +32,7 @@ def _chosen(slot: Tensor, coef: Tensor, tokens: int) -> tuple[Tensor, Tensor, Te
 
 
 def entropy_reference(logits: Tensor, rows: Tensor) -> Tensor:
-    """What `entropy` does, on any device. It looks on the host whether tokens are masked."""
+    """Define `entropy`, on any device. It looks on the host whether tokens are masked."""
     chosen = logits.index_select(0, rows).float()
     top = chosen.amax(dim=1, keepdim=True)
     gaps = chosen - top
@@ -57,7 +57,7 @@ def accumulate_reference(
     sums: Tensor,
     moments: tuple[Tensor, Tensor] | None = None,
 ) -> None:
-    """What `accumulate` does, on any device."""
+    """Define `accumulate`, on any device."""
     stream = hidden.index_select(0, rows).float()
     if residual is not None:
         stream += residual.index_select(0, rows).float()

@@ -1,4 +1,4 @@
-"""What the gate keeps of a request: the table's columns, and the markers it must know.
+"""State of a request in the gate: the table's columns, and the markers it must know.
 
 The table of steered requests has one int32 row, a "seat", per live request:
 

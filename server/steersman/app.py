@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `steersman serve` adds to vLLM's arguments."""
+    """Options that `steersman serve` adds to vLLM's arguments."""
 
     profiles: tuple[Path, ...] = ()
     """Files of presets; of two with one name, the later counts."""

@@ -85,7 +85,7 @@ def steer(args: Namespace, engine: Settings) -> None:
 
 
 def controls_of(args: Namespace) -> Path | None:
-    """What a model directory ships for its control: `vectors`, `edits` and `profiles.yaml`."""
+    """Controls that a model directory ships: `vectors`, `edits` and `profiles.yaml`."""
     directory = Path(args.model) / CONTROLS
     return directory if directory.is_dir() else None
 

@@ -1,4 +1,4 @@
-"""What this server can do: read once from the engine, then trusted by every plan."""
+"""Capabilities of the server: read once from the engine, then trusted by every plan."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -47,7 +47,7 @@ class Methods(_Value):
 
 
 class Steering(_Value):
-    """How the engine steers."""
+    """Steering capabilities of the engine."""
 
     rows: int
     """Distinct sums of steering vectors that can be in use at a time."""

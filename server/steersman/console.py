@@ -1,4 +1,4 @@
-"""What the commands print on: the terminal, and one red line for what went wrong."""
+"""Terminal that the commands print on, and one red line for a failure."""
 
 from typing import NoReturn
 

@@ -199,7 +199,7 @@ class Ledger:
     def thinking(
         self, governing: Governing, markers: Markers, balance: PlannedTerm | None
     ) -> tuple[AppliedThinking, ...]:
-        """What became of the thinking phase of each returned line.
+        """Outcome of the thinking phase of each returned line.
 
         Args:
             governing: What was asked of the governor.

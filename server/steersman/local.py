@@ -134,7 +134,7 @@ class LocalServer:
         return sum(value for found, value in self._samples(name) if wanted <= found)
 
     def wait_for_metric(self, name: str, value: float, seconds: float, **labels: str) -> bool:
-        """Whether a metric takes this value within some seconds."""
+        """Wait some seconds for a metric to take this value; False if it does not."""
         deadline = time.monotonic() + seconds
         while self.metric(name, **labels) != value:
             if time.monotonic() > deadline:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SteeringOptions:
-    """How steering and edits are served.
+    """Options of steering and edits.
 
     Attributes:
         vectors: Directory of vector files.
@@ -133,7 +133,7 @@ def _shipped(options: SteeringOptions, kind: str) -> Path | None:
 
 
 def thinking_methods(engine: EngineClient) -> tuple[str, ...]:
-    """What the governor can do: only the last pipeline stage knows what moves a strength."""
+    """Methods of the governor: only the last pipeline stage knows what moves a strength."""
     stages = engine.vllm_config.parallel_config.pipeline_parallel_size
     return ("budget", "min", "exit", "certainty", "loop", *(("balance",) if stages == 1 else ()))
 

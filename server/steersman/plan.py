@@ -35,7 +35,7 @@ _ANY = Request(Endpoint.CHAT)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a controlled request will do.
+    """Checked control of one request, resolved against the server.
 
     Attributes:
         profile: The profile that it builds on.

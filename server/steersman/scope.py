@@ -1,4 +1,4 @@
-"""What one controlled HTTP request carries from the middleware to the engine, and back."""
+"""Scope of one controlled HTTP request: from the middleware to the engine, and back."""
 
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar

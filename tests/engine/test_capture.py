@@ -139,7 +139,7 @@ def test_norms_and_separation_are_those_of_the_residual_stream(captured: Capture
 
 
 def test_a_refused_prompt_leaves_nothing_behind(captured: Captured) -> None:
-    """What was queued beside it would have come back with the responses of the samples."""
+    """Prompts queued beside it would have come back with the responses of the samples."""
     assert "longer than the maximum model length" in captured.refused
     assert captured.contrasts
 

@@ -1,4 +1,4 @@
-"""What goes wrong with one request on a real engine ends that request, and reaches no other."""
+"""Failures of one request on a real engine end that request, and reach no other."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the monitor says of a token is what the model's own distribution says of it."""
+"""Monitor values of a token follow from the model's own distribution."""
 
 from collections.abc import Iterator
 from typing import Any

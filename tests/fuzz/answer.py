@@ -1,4 +1,4 @@
-"""What came back for one request, read as strictly as the strictest client would."""
+"""Response to one request, read as strictly as the strictest client would."""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Whether a receipt adds up, by itself and with the answer that it is in."""
+"""Books of a receipt: they add up, by themselves and with the answer that they are in."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ _ROUNDING = 1e-3
 def contradictions(
     receipt: Receipt, answer: Mapping[str, Any] | None, body: Mapping[str, Any]
 ) -> Iterator[str]:
-    """What cannot be true of a receipt.
+    """Contradictions within a receipt.
 
     Args:
         receipt: The receipt.

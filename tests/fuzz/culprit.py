@@ -1,4 +1,4 @@
-"""Which request of a batch did it, and how little of it does."""
+"""Search for the request of a batch that did it, and the least of it that does."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a run has found: counted by kind, written to files that can be asked again."""
+"""Findings of a run: counted by kind, written to files that can be asked again."""
 
 import json
 import re
@@ -62,7 +62,7 @@ class Findings:
 
 @dataclass
 class Tally:
-    """What was asked and how it was answered."""
+    """Counts of requests and their answers."""
 
     seed: int
     requests: int = 0

@@ -1,4 +1,4 @@
-"""What must hold of every answer, whatever was asked."""
+"""Invariants of every answer, whatever was asked."""
 
 import re
 from collections.abc import Iterator, Mapping

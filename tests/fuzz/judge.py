@@ -16,7 +16,7 @@ from tests.fuzz.wire import Case
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong with an answer.
+    """Verdict on an answer.
 
     Attributes:
         violations: What this project has to mend.
@@ -59,7 +59,7 @@ class Judge:
         return "answered with a control" if answer.status == 200 else "refused by vLLM"
 
     async def judged(self, case: Case, answer: Answer, *, compare: bool) -> Verdict:
-        """What is wrong with an answer.
+        """Verdict on an answer.
 
         Args:
             case: The request.

@@ -1,4 +1,4 @@
-"""What a run asked and found, in lines."""
+"""Summary of a run's requests and findings, in lines."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ _LISTS = "/v1/control/"
 
 @dataclass(frozen=True)
 class Surface:
-    """What a server offers to requests.
+    """Routes and schemas that a server offers to requests.
 
     Attributes:
         schemas: JSON schemas of `/openapi.json`, by name.

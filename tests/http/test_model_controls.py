@@ -1,4 +1,4 @@
-"""What a model directory ships is served with it: the built-in reasoner's profiles."""
+"""Controls that a model directory ships are served with it: the built-in reasoner's profiles."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Where thinking begins and ends, as vLLM's own parser has it, over HTTP."""
+"""Bounds of thinking, as vLLM's own parser has them, over HTTP."""
 
 import json
 from pathlib import Path

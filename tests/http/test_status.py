@@ -1,4 +1,4 @@
-"""What the server says of itself."""
+"""Status endpoints: what the server says of itself."""
 
 import httpx
 import openai

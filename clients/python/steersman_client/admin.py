@@ -1,4 +1,4 @@
-"""What the resources that a server keeps by name have in common."""
+"""Resources that a server keeps by name."""
 
 import os
 from urllib.parse import quote
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Stored(BaseModel):
-    """What a server says of something that it keeps."""
+    """Description of a resource that a server keeps."""
 
     # A newer server may say more than this client knows: keep it, do not refuse it.
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)

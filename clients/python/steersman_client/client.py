@@ -63,7 +63,7 @@ class Steersman(OpenAI):
 
     @cached_property
     def control(self) -> resources.Control:
-        """What the server can do."""
+        """Capabilities of the server."""
         return resources.Control(self)
 
     def _process_response_data(self, *, data: object, cast_to: Any, response: Any) -> Any:
@@ -97,7 +97,7 @@ class AsyncSteersman(AsyncOpenAI):
 
     @cached_property
     def control(self) -> resources.AsyncControl:
-        """What the server can do."""
+        """Capabilities of the server."""
         return resources.AsyncControl(self)
 
     def _process_response_data(self, *, data: object, cast_to: Any, response: Any) -> Any:

@@ -13,7 +13,7 @@ _FILE: RequestOptions = {"params": {"format": "safetensors"}}
 
 
 class ControlEditMetadata(Stored):
-    """What the file of an edit says besides its values."""
+    """Metadata of an edit's file."""
 
     method: str
     """How it was made."""
@@ -60,7 +60,7 @@ class ControlEdit(Stored):
 
 
 class DeletedControlEdit(Stored):
-    """What is left of a deleted edit."""
+    """Confirmation that an edit was deleted."""
 
     id: str
     deleted: bool

@@ -20,7 +20,7 @@ class _Part(BaseModel):
 
 
 class AppliedSearch(_Part):
-    """What a search did, over all prompts of the HTTP request."""
+    """Outcome of a search, over all prompts of the HTTP request."""
 
     method: str
     launched: int
@@ -100,7 +100,7 @@ class AppliedBalance(_Part):
 
 
 class AppliedThinking(_Part):
-    """What became of the thinking phase of one choice."""
+    """Outcome of the thinking phase of one choice."""
 
     tokens: int
     """Thinking tokens, markers not counted."""
@@ -167,7 +167,7 @@ class PhaseEntropy(_Part):
 
 
 class Entropy(_Part):
-    """What the monitor saw of one choice: entropies of the distributions that its tokens come from,
+    """Entropy summary of one choice: entropies of the distributions that its tokens come from,
     before temperature and penalties and after grammar masks."""
 
     thinking: PhaseEntropy | None = None
@@ -202,7 +202,7 @@ class Leader(_Part):
 
 
 class Live(_Part):
-    """What the monitor has seen of one choice so far, in a stream."""
+    """Entropy of one choice so far, in a stream."""
 
     index: int
     """Of the choice."""

@@ -51,7 +51,7 @@ class ControlledChatCompletion(ChatCompletion):
 
     @property
     def control(self) -> Receipt | None:
-        """What was done and what it cost; None when the request asked for no control."""
+        """Receipt: controls applied and their cost; None when the request asked for no control."""
         return receipt_of(self)
 
 
@@ -70,7 +70,7 @@ class ControlledChatCompletionChunk(ChatCompletionChunk):
 
     @property
     def live(self) -> Live | None:
-        """What the monitor has seen so far: only in a stream that asked for `monitor`."""
+        """Monitor values so far: only in a stream that asked for `monitor`."""
         return _live_of(self)
 
 
@@ -89,7 +89,7 @@ class ControlledCompletion(Completion):
 
     @property
     def live(self) -> Live | None:
-        """What the monitor has seen so far: only in a stream that asked for `monitor`."""
+        """Monitor values so far: only in a stream that asked for `monitor`."""
         return _live_of(self)
 
 
@@ -98,7 +98,7 @@ class ControlledResponse(Response):
 
     @property
     def control(self) -> Receipt | None:
-        """What was done and what it cost; None until the response has ended."""
+        """Receipt: controls applied and their cost; None until the response has ended."""
         return receipt_of(self)
 
 

@@ -160,7 +160,7 @@ class Thinking(_Part):
 
 
 class Monitor(_Part):
-    """What the entropy monitor returns."""
+    """Options of the entropy monitor."""
 
     tokens: bool = Field(default=False, description="Return the track of every token.")
 

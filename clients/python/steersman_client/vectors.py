@@ -14,7 +14,7 @@ _PATH = "/control/vectors"
 
 
 class ControlVectorMetadata(Stored):
-    """What the file of a vector says besides its values."""
+    """Metadata of a vector file."""
 
     site: str
     """Where the vector is added: `layer` is the output of a decoder layer."""
@@ -63,7 +63,7 @@ class ControlVector(Stored):
 
 
 class DeletedControlVector(Stored):
-    """What is left of a deleted vector."""
+    """Confirmation that a vector was deleted."""
 
     id: str
     deleted: bool

@@ -98,7 +98,7 @@ def accumulate(
     sums: Tensor,
     moments: tuple[Tensor, Tensor] | None = None,
 ) -> None:
-    """What `accumulate` does."""
+    """Loop of `accumulate`."""
     element = ELEMENTS.get(hidden.dtype)
     if element is None or (residual is not None and residual.dtype != hidden.dtype):
         accumulate_reference(hidden, residual, rows, weights, sums, moments)

@@ -1,4 +1,4 @@
-"""What numba's loops lack: arrays at an address, and bfloat16, whose bits travel as int16."""
+"""Additions to numba's loops: arrays at an address, and bfloat16, whose bits travel as int16."""
 
 from typing import Any
 

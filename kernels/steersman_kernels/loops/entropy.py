@@ -166,7 +166,7 @@ def _logprobs(element: type) -> Any:
 
 
 def entropy(logits: Tensor, rows: Tensor) -> Tensor:
-    """What `entropy` does."""
+    """Loop of `entropy`."""
     rows = _int64(rows)
     out = torch.empty(len(rows), STATISTICS)
     _over(_entropy, logits, len(rows), rows.data_ptr(), out.data_ptr())
@@ -174,7 +174,7 @@ def entropy(logits: Tensor, rows: Tensor) -> Tensor:
 
 
 class Measuring:
-    """What `measuring` does: half of a call would be to find the same anew."""
+    """Loop of `measuring`, kept between calls: half of a call would be to find the same anew."""
 
     def __init__(self, logit_rows: Tensor, token_rows: Tensor) -> None:
         # The loop has but their addresses: they must stay.

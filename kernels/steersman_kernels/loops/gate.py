@@ -91,7 +91,7 @@ def gate(
     markers: Markers,
     slot: Tensor,
 ) -> None:
-    """What `gate` does."""
+    """Loop of `gate`."""
     _gate(
         requests.numpy(),
         seats.numpy(),

@@ -83,7 +83,7 @@ Floats = NDArray[np.float32]
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
 def _completes(marker: Ints, recent: Ints, seen: int, drawn: int) -> bool:
-    """Whether the marker is what the last tokens and the drawn one make."""
+    """True if the last tokens and the drawn one make the marker."""
     length = len(marker)
     if length == 0 or seen < length - 1 or marker[length - 1] != drawn:
         return False
@@ -103,7 +103,7 @@ def _contains(tokens: Ints, token: int) -> bool:
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
 def _loops(runs: Ints) -> bool:
-    """Whether the last thinking tokens are a block that stands there often enough."""
+    """True if the last thinking tokens are a block that stands there often enough."""
     for period in range(1, HISTORY + 1):
         if runs[period - 1] >= max(period * (LOOP_REPEATS - 1), LOOP_TOKENS):
             return True
@@ -121,7 +121,7 @@ def _mean(window: Floats, thought: int, width: int) -> float:
 
 @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
 def _reason(ints: Ints, floats: Floats, runs: Ints, window: Floats, position: int) -> int:
-    """Why thinking must be closed by the token at `position`; 0 if it need not."""
+    """Reason to close thinking by the token at `position`; 0 for none."""
     thought, budget = int(ints[THOUGHT]), int(ints[BUDGET])
     ended = ints[ENDED] != 0 and thought > 0
     if thought >= budget and (ended or thought >= budget + ints[GRACE]):
@@ -379,7 +379,7 @@ def govern(
     statistics: Tensor,
     track: Tensor,
 ) -> None:
-    """What `govern` does, but for T_LOGPROB."""
+    """Loop of `govern`, but for T_LOGPROB."""
     tokens = sampled.long()
     _govern(
         state.ints.numpy(),
@@ -494,7 +494,7 @@ def _coefficients(
 def coefficients(
     coef: Tensor, state: State, seats: Tensor, query_start: Tensor, positions: Tensor
 ) -> None:
-    """What `coefficients` does."""
+    """Loop of `coefficients`."""
     _coefficients(
         coef.numpy(),
         state.ints.numpy(),

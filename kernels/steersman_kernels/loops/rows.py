@@ -104,7 +104,7 @@ def _project(element: type) -> Any:
 def project(
     output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
 ) -> None:
-    """What `project` does."""
+    """Loop of `project`."""
     element = ELEMENTS.get(output.dtype)
     known = inputs.dtype == output.dtype and read.dtype == write.dtype == torch.float32
     if element is None or not known:

@@ -1,4 +1,4 @@
-"""What changes a server while it runs: who may, what is taken, and how a refusal is answered."""
+"""Changes to a running server: permission, the upload's size, and the answers to refusals."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def _status(error: ArtifactError) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """Who may change a server, and how much one may upload.
+    """Permission to change a server, and the size of an upload.
 
     Attributes:
         key: Who has it may; without one, nobody may.

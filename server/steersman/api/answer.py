@@ -47,7 +47,7 @@ class Answer:
 
     @property
     def answered(self) -> bool:
-        """Whether an answer was sent. A stream's error comes after its status, as an event."""
+        """True once an answer was sent. A stream's error comes after its status, as an event."""
         return self.status == 200 and (self._stream is None or self._stream.answered)
 
     async def receive(self) -> Message:

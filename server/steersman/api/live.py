@@ -1,4 +1,4 @@
-"""What the monitor says while a response is streamed: each chunk carries its tokens' values."""
+"""Monitor values in streams: each chunk carries the entropies of its tokens."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""What a streaming client sees while a search runs and no token of the answer is known yet."""
+"""Progress events of a stream while a search runs and no token of the answer is known yet."""
 
 import asyncio
 import json

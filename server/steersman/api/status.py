@@ -14,7 +14,7 @@ def router(planner: Planner) -> APIRouter:
 
     @routes.get("/capabilities")
     def capabilities() -> Capabilities:
-        """What this server can do: model, thinking tokens, methods and limits."""
+        """Capabilities of this server: model, thinking tokens, methods and limits."""
         return planner.capabilities
 
     @routes.get("/profiles")

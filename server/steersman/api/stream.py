@@ -52,7 +52,7 @@ class ReceiptStream:
         return b"".join(self._pass(event) for event in events)
 
     def close(self) -> bytes:
-        """What is left when the stream has ended without its closing event."""
+        """Remaining bytes when the stream has ended without its closing event."""
         return self._held + self._rest
 
     def _pass(self, event: bytes) -> bytes:
@@ -74,7 +74,7 @@ class ReceiptStream:
 
 
 def may_be_last(event: bytes) -> bool:
-    """Whether `[DONE]` could follow: a chunk that ends a choice, or the one with the usage."""
+    """True if `[DONE]` could follow: a chunk that ends a choice, or the one with the usage."""
     return b'"finish_reason":"' in event or b'"choices":[]' in event
 
 

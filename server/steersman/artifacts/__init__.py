@@ -1,1 +1,1 @@
-"""What vectors and edits have in common: their files, and the store that a server keeps them in."""
+"""Vectors and edits alike: their files, and the store that a server keeps them in."""

@@ -1,4 +1,4 @@
-"""What a server keeps under a name and puts on its engine, and what can be wrong with it."""
+"""Artifacts: named contents of a store that the engine loads, and their errors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ A_contra = TypeVar("A_contra", bound=Artifact, contravariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[A]):
-    """What a store must know of the artifacts that it keeps.
+    """Functions for one kind of artifact: reading, writing and checking its files.
 
     Attributes:
         noun: What one is called.
@@ -58,7 +58,7 @@ class Kind(Generic[A]):
 
 
 class Host(Protocol[A_contra]):
-    """Where artifacts must be before a request can use them: all ranks of the engine."""
+    """The ranks of the engine, all of which load an artifact before a request can use it."""
 
     async def load(self, artifact: A_contra, /) -> None:
         """Put an artifact on every rank."""

@@ -1,4 +1,4 @@
-"""Which artifacts the engine has, by digest, and who needs each: names of a store, and requests."""
+"""Artifacts on the engine, by digest, and the users of each: names of a store, and requests."""
 
 import asyncio
 import contextlib

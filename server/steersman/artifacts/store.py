@@ -99,7 +99,7 @@ class Store(Generic[A]):
         return iter([self._entries[name] for name in self.names])
 
     def entry(self, name: str) -> Entry[A]:
-        """What is under a name.
+        """The entry under a name.
 
         Raises:
             UnknownArtifactError: Nothing is; the message says which names there are.

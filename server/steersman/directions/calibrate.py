@@ -1,4 +1,4 @@
-"""How strong, and at which layers: `steersman directions calibrate`.
+"""Calibration of strength and layers: `steersman directions calibrate`.
 
 A sweep is an evaluation run whose controls are the vector at some layers and strengths, compared
 with no control on the same problems and seeds. From it a setting is recommended: the one with most
@@ -50,13 +50,13 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """What the evaluation calls it."""
+        """Name of the setting in the evaluation."""
         return f"layers {'+'.join(map(str, self.layers))} at {self.strength:g}"
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What a setting does, against none, with 95 % intervals.
+    """Effect of a setting against no steering, with 95 % intervals.
 
     Attributes:
         setting: The setting.
@@ -70,17 +70,17 @@ class Point:
     accuracy: Estimate
 
     def keeps(self, tolerance: float) -> bool:
-        """Whether accuracy is shown to be lower by no more than this."""
+        """True if the interval excludes a loss of accuracy above the tolerance."""
         return self.accuracy.low >= -tolerance
 
     def moves(self, goal: Goal) -> bool:
-        """Whether thinking is shown to be shorter, or longer."""
+        """True if the interval shows shorter (or longer) thinking."""
         return self.thinking.high < 1 if goal == "shorter" else self.thinking.low > 1
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What is tried.
+    """Grid of settings to try, and how they are sampled.
 
     Attributes:
         layers: Sets of layers, each tried at every strength.
@@ -165,7 +165,7 @@ def run(
         problems: What is asked.
         sweep: What is tried.
         directory: Where responses and the evaluation's report are kept.
-        console: For the progress bar.
+        console: For progress and the conclusion.
 
     Raises:
         DirectionError: The directory has the sweep of another vector.
@@ -212,7 +212,7 @@ def _control(setting: Setting, sweep: Sweep) -> dict[str, Any]:
 
 
 def points(report: Report, sweep: Sweep) -> tuple[Point, ...]:
-    """What each setting did.
+    """Measured effect of each setting.
 
     Raises:
         DirectionError: The model's thinking tokens are not counted.

@@ -7,13 +7,14 @@ import math
 import shutil
 import tempfile
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from steersman.directions.error import DirectionError
-from steersman.directions.heads import Heads, unit_directions
+from steersman.directions.heads import Heads, Progress, unit_directions
 from steersman.edits import projection
 from steersman.edits.checkpoint import CONSOLIDATED, Checkpoint
 from steersman.edits.edit import Edit, EditError, EditMetadata
@@ -90,7 +91,9 @@ def _check(checkpoint: Checkpoint, vector: Vector, heads: Heads) -> None:
         )
 
 
-def apply(edit: Edit, checkpoint: Checkpoint, out: Path) -> None:
+def apply(
+    edit: Edit, checkpoint: Checkpoint, out: Path, progress: Progress = lambda *_: None
+) -> None:
     """Write a copy of a model directory in which the edited weights take the place of the others.
 
     The copy is there whole or not at all. It keeps files, dtypes and shards as they are.
@@ -99,6 +102,7 @@ def apply(edit: Edit, checkpoint: Checkpoint, out: Path) -> None:
         edit: An edit made from these very weights.
         checkpoint: The model's weights.
         out: The new directory; nothing or an empty directory is there.
+        progress: Told of each file.
 
     Raises:
         DirectionError: Something is there, or the directory cannot be written.
@@ -113,7 +117,23 @@ def apply(edit: Edit, checkpoint: Checkpoint, out: Path) -> None:
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         # These speak of the weights as they were.
         left_out = shutil.ignore_patterns(MANIFEST, CONTROLS)
-        shutil.copytree(checkpoint.directory, partial, ignore=left_out, dirs_exist_ok=True)
+        files = [path for path in checkpoint.directory.rglob("*") if path.is_file()]
+        parts = (path.relative_to(checkpoint.directory).parts for path in files)
+        total = sum({MANIFEST, CONTROLS}.isdisjoint(names) for names in parts)
+        copied = count(1)
+
+        def copy_file(source: str, target: str) -> None:
+            shutil.copy2(source, target)
+            progress("copying files", next(copied), total)
+
+        progress("copying files", 0, total)
+        shutil.copytree(
+            checkpoint.directory,
+            partial,
+            ignore=left_out,
+            copy_function=copy_file,
+            dirs_exist_ok=True,
+        )
         for layer, weight in weights.items():
             stored = checkpoint.stored(layer)
             copy = partial / stored.path.relative_to(checkpoint.directory)

@@ -2,7 +2,7 @@
 
 
 class DirectionError(Exception):
-    """Why no direction can be made as asked, in one line for the user.
+    """Reason why no direction can be made as asked, in one line for the user.
 
     Args:
         message: What is wrong and what would be allowed.

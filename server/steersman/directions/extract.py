@@ -35,7 +35,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """How responses are drawn.
+    """Sampling of the responses.
 
     Attributes:
         samples: Of each problem.
@@ -53,7 +53,7 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What was found.
+    """Extracted vectors and the contrast behind them.
 
     Attributes:
         vectors: By site.
@@ -146,6 +146,7 @@ def draw(
             )
         prompts = {problem.id: engine.prompt(problem.question) for problem in problems}
         _check_lengths(prompts, engine.model.max_model_len)
+        progress("sampling", len(book.samples), len(asked))
         responses = engine.respond(
             [prompts[problem.id] for problem, _ in left],
             [drawing.seed + index for index in range(len(book.samples), len(asked))],
@@ -231,9 +232,9 @@ def capture(
     """Run the contrast through the model and take the means at every layer, at both sites."""
     with OfflineEngine(model, arguments, capture=True) as engine:
         # A sample on both sides is run once.
-        done, total = 0, len({id(one.sample) for one in (*contrast.plus, *contrast.minus)})
-        for number in engine.capture(contrast):
-            done += number
+        total = len({id(one.sample) for one in (*contrast.plus, *contrast.minus)})
+        progress("capturing", 0, total)
+        for done, _ in enumerate(engine.capture(contrast), 1):
             progress("capturing", done, total)
         means = engine.means(contrast)
         served = engine.model

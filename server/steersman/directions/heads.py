@@ -34,7 +34,7 @@ _Index = Annotated[int, Field(ge=0)]
 
 
 class Heads(BaseModel):
-    """What is known of a model's heads, and which of them are to be edited: a JSON file."""
+    """Scores of a model's heads, and the heads chosen for an edit: a JSON file."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -122,9 +122,8 @@ def score(
         served = engine.model
         check(vector, served)
         checkpoint = Checkpoint(engine.directory, served.layers, served.hidden_size)
-        done = 0
-        for number in engine.capture(short):
-            done += number
+        progress("capturing", 0, len(short.minus))
+        for done, _ in enumerate(engine.capture(short), 1):
             progress("capturing", done, len(short.minus))
         inputs = engine.head_inputs(short)[:, _MINUS]
     found = contributions(inputs, checkpoint, unit_directions(vector))

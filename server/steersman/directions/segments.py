@@ -161,7 +161,7 @@ def ends(sample: Sample, texts: Sequence[str], recheck: re.Pattern[str]) -> tupl
 
 
 def recheck_pattern(markers: Sequence[str]) -> re.Pattern[str]:
-    """What matches where a re-check begins, after any marks and spaces: `**Wait**`, `- Wait`.
+    """Pattern of the beginning of a re-check, after any marks and spaces: `**Wait**`, `- Wait`.
 
     Spaces within a marker are optional: the text of a single token can lack the one it begins with.
 

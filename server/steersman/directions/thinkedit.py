@@ -18,7 +18,7 @@ from steersman.directions.sample import Sample, closed
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What is long and what is short, in thinking tokens, both bounds included."""
+    """Bounds of long and short traces, in thinking tokens, both included."""
 
     long_from: int
     short_to: int

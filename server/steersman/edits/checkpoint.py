@@ -98,7 +98,7 @@ class Checkpoint:
                 )
 
     def stored(self, layer: int) -> Stored:
-        """Where the output weight of a layer is."""
+        """Location of the output weight of a layer."""
         return self._outputs[layer]
 
     def columns(self, layer: int) -> int:

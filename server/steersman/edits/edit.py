@@ -56,7 +56,7 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class EditMetadata(BaseModel):
-    """What an edit's file says about it, besides the values."""
+    """Metadata of an edit's file."""
 
     model_config = ConfigDict(
         frozen=True,

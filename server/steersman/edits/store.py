@@ -65,7 +65,7 @@ class LiveEdits:
 
     @property
     def entries(self) -> tuple[Entry[Edit], ...]:
-        """What is live."""
+        """Live edits."""
         return tuple(self._entries.values())
 
     def __contains__(self, name: str) -> bool:

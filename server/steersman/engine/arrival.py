@@ -1,4 +1,4 @@
-"""What arrives at the engine, against what was planned."""
+"""Calls of the engine, checked against the plan."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What passes between a model runner and what its steps drive: arrivals, batches, reports."""
+"""Messages between a model runner and the controls of its steps: arrivals, batches, reports."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -73,8 +73,9 @@ class Looked(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """What one step says of its controlled requests. From a GPU, the tables may only be read once
-    the outputs of the step are there.
+    """Measurements of one step for its controlled requests.
+
+    From a GPU, the tables may only be read once the outputs of the step are there.
 
     Attributes:
         steered: The steered requests, as `listed` packs them: each one's row of the counts.
@@ -132,7 +133,7 @@ NOBODY: Mapping[str, int] = {}
 
 
 class Driven(Protocol):
-    """What the steps of a model runner drive."""
+    """Controls driven by the steps of a model runner."""
 
     def arrive(self, arrival: Arrival) -> None: ...
 

@@ -41,7 +41,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What a rank has of the input of every output projection, which goes by query head.
+    """Columns of the output projections' inputs on a rank, in the order of query heads.
 
     Attributes:
         head_dim: Columns of a head.

@@ -16,7 +16,7 @@ from steersman.trajectory.track import Track
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """What goes to the engine with a request; with nothing to carry, nothing is changed.
+    """Controls that travel to the engine with a request; without any, the request is unchanged.
 
     Attributes:
         reports: Where the workers' reports arrive.
@@ -45,7 +45,7 @@ class Carrier:
 
     @property
     def watched(self) -> bool:
-        """Whether something is said of each token."""
+        """True if the engine measures each token."""
         return self.governing is not None or self.monitored
 
     @contextlib.contextmanager

@@ -111,7 +111,7 @@ class Controlled:
         self.steering.rest()
 
     def counted(self) -> Counted | None:
-        """What the step says of its controlled requests."""
+        """Measurements of the step for its controlled requests."""
         steered, counts = self.steering.counted()
         watched, track = self.governor.taken()
         looked = self.health.taken()

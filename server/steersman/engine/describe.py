@@ -1,4 +1,4 @@
-"""What the engine's configuration says about the model, as capabilities."""
+"""Capabilities read from the engine's configuration of the model."""
 
 from typing import Any
 

@@ -40,7 +40,7 @@ def _project(
 def _trace(
     output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
 ) -> None:
-    """What a tracer sees: nothing but the change of `output` that the schema declares."""
+    """Trace as nothing but the change of `output` that the schema declares."""
 
 
 for _device in ("CPU", "CUDA"):
@@ -49,7 +49,7 @@ _LIBRARY.impl("project", _trace, "Meta")
 
 
 class _EditedMethod:
-    """How vLLM multiplies with a projection's weight, and then the op. All else is vLLM's own."""
+    """Multiplication method of a projection: vLLM's, and then the op. All else is vLLM's own."""
 
     def __init__(self, wrapped: Any) -> None:
         self.wrapped = wrapped
@@ -210,7 +210,7 @@ class ChosenEdits:
         self._live.pop(request_id, None)
 
     def edited(self, request_ids: Sequence[str]) -> list[str]:
-        """Those of some requests that chose an edit."""
+        """Requests, among these, that chose an edit."""
         return [id_ for id_ in request_ids if id_ in self._live]
 
     def begin(self, batch: Batch) -> None:

@@ -72,7 +72,7 @@ class Watched:
 
 
 class Observed(NamedTuple):
-    """What the logits of one step say, before the sampler changes them.
+    """Logits of one step and their statistics, before the sampler changes them.
 
     Attributes:
         logits: [any, vocabulary], raw.
@@ -293,7 +293,7 @@ class Governor:
         self._track = self._downloaded
 
     def taken(self) -> tuple[Mapping[str, int], NDArray[np.float32] | None]:
-        """What the step says of its tokens, once: the requests' rows, [watched, TRACK] float32."""
+        """Track of the step's tokens, once: the requests' rows, [watched, TRACK] float32."""
         running, track = self._running, self._track
         self.rest()
         return (NOBODY, None) if running is None or track is None else (running.places, track)

@@ -143,7 +143,7 @@ def prefill_tokens(output: RequestOutput) -> int:
 
 
 def transfer_of(lines: Sequence[Line[RequestOutput]]) -> dict[str, Any] | None:
-    """Where another engine finds the blocks of the prompt; None if it was not asked for."""
+    """Address of the prompt's blocks for another engine; None if it was not asked for."""
     pieces = lines[0].pieces
     return pieces[-1].output.kv_transfer_params if pieces else None
 

@@ -28,7 +28,7 @@ from steersman.engine.settings import Settings
 from steersman.steering.configuration import KEY
 from steersman.trajectory.phases import Markers
 
-# Requests handed to vLLM at once: enough for its largest batches, few enough to show progress.
+# Requests handed to vLLM at once: enough for its largest batches.
 _CHUNK = 512
 # Weights in the formats that are not read.
 _NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.gguf", "*.onnx", "*.h5", "*.msgpack", "original/*"]
@@ -36,7 +36,7 @@ _NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.gguf", "*.onnx", "*.h5", "*.msgpack
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What was captured at one site.
+    """Means captured at one site.
 
     Attributes:
         direction: mean(plus) - mean(minus), [layers, hidden_size] float32.
@@ -135,24 +135,30 @@ class OfflineEngine:
         """
         for start in range(0, len(prompts), _CHUNK):
             params = [SamplingParams(seed=s, **sampling) for s in seeds[start : start + _CHUNK]]
-            for output in self._run(prompts[start : start + _CHUNK], params):
-                yield tuple(output.outputs[0].token_ids)
+            ended: dict[int, RequestOutput] = {}
+            following = 0
+            for place, output in self._run(prompts[start : start + _CHUNK], params):
+                ended[place] = output
+                while (ready := ended.pop(following, None)) is not None:
+                    following += 1
+                    yield tuple(ready.outputs[0].token_ids)
 
-    def capture(self, contrast: Contrast) -> Iterator[int]:
-        """Run the samples of a contrast through the model; yields how many more have been run."""
+    def capture(self, contrast: Contrast) -> Iterator[None]:
+        """Run the samples of a contrast through the model; yields after each."""
         samples = _by_sample(contrast)
         for start in range(0, len(samples), _CHUNK):
             chunk = samples[start : start + _CHUNK]
-            self._run([tokens for tokens, _ in chunk], [_prefilling(w) for _, w in chunk])
-            yield len(chunk)
+            for _ in self._run([tokens for tokens, _ in chunk], [_prefilling(w) for _, w in chunk]):
+                yield
 
     def _run(
         self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]
-    ) -> list[RequestOutput]:
-        """Run requests; their outputs in order.
+    ) -> Iterator[tuple[int, RequestOutput]]:
+        """Run requests; yields the place of each and its output when it has ended.
 
         All are queued before the first step, on an empty cache: so what the steps hold, and with
-        it how they round, depends neither on timing nor on what was run before.
+        it how they round, depends neither on timing nor on what was run before. All outputs have to
+        be taken before other requests are run.
 
         Raises:
             VLLMValidationError: vLLM refuses a prompt, as one that is too long. Then none is run.
@@ -161,23 +167,29 @@ class OfflineEngine:
         if self._caching:
             self._llm.reset_prefix_cache()
         self._llm.sleep(level=0, mode="keep")
+        engine = self._llm.llm_engine
         added: list[str] = []
+        places: dict[str, int] = {}
         try:
-            for prompt, own in zip(prompts, params, strict=True):
+            for place, (prompt, own) in enumerate(zip(prompts, params, strict=True)):
                 # As `LLM.enqueue` does it with a prompt that need not be rendered.
                 own.output_kind = RequestOutputKind.FINAL_ONLY
                 request_id = str(next(self._llm.request_counter))
                 tokens = tokens_input(list(prompt))
-                added.append(self._llm.llm_engine.add_request(request_id, tokens, own))
+                added.append(engine.add_request(request_id, tokens, own))
+                places[request_id] = place
         except BaseException:
-            self._llm.llm_engine.abort_request(added, internal=True)
+            engine.abort_request(added, internal=True)
             raise
         finally:
             self._llm.wake_up(tags=["scheduling"])
-        return list(self._llm.wait_for_completion(RequestOutput, use_tqdm=False))
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                if isinstance(output, RequestOutput) and output.finished:
+                    yield places[output.request_id], output
 
     def means(self, contrast: Contrast) -> dict[str, Means]:
-        """What has been captured of a contrast, by site; the sums start anew.
+        """Means captured of a contrast, by site; the sums start anew.
 
         A site that the model's layers do not show is left out.
         """
@@ -199,7 +211,7 @@ class OfflineEngine:
         }
 
     def head_inputs(self, contrast: Contrast) -> NDArray[np.float64]:
-        """What the attention heads hand to their layer's output projection; the sums start anew.
+        """Inputs of the output projections, by attention head; the sums start anew.
 
         Returns:
             Means over a contrast that has been captured, [layers, SIDES, heads, head_dim]; 0 on a

@@ -59,7 +59,7 @@ def _steer(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
 
 
 def _trace(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
-    """What a tracer sees: nothing but the change of `hidden` that the schema declares."""
+    """Trace as nothing but the change of `hidden` that the schema declares."""
 
 
 for _device in ("CPU", "CUDA"):
@@ -68,7 +68,7 @@ _LIBRARY.impl("steer", _trace, "Meta")
 
 
 class Rows:
-    """Which row of the bank is added to which token of the batch.
+    """Rows of the bank that are added to the tokens of the batch.
 
     Args:
         tokens: Tokens that a batch can have.

@@ -1,4 +1,4 @@
-"""Which row of a table on the device each live request has."""
+"""Rows of a table on the device, one for each live request."""
 
 from collections.abc import Sequence
 from typing import Any

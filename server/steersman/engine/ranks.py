@@ -71,7 +71,7 @@ class Ranks:
         return [RankFacts(**answer) for answer in answers]
 
     async def residual_norms(self) -> dict[int, float]:
-        """How large the residual stream is at each layer, in a text that the model goes on with.
+        """Norm of the residual stream at each layer, in a text that the model goes on with.
 
         Returns:
             The mean norm of the tokens by layer; empty where it cannot be measured.

@@ -1,4 +1,4 @@
-"""What the workers say of requests, on its way into the receipts."""
+"""Reports of the workers on requests, on their way into the receipts."""
 
 import itertools
 import struct
@@ -107,7 +107,7 @@ class Reports:
 
 
 class _Table:
-    """What a step says of its requests, a row for each.
+    """Table of a step's values, a row for each request.
 
     A batch stays the same for many steps, and so does the place of every row: where it is, and
     what takes it. It is looked for once.
@@ -169,5 +169,5 @@ def read_counts(content: bytes) -> tuple[int, ...]:
 
 
 def _choice(report: Report, request_id: str) -> int:
-    """Which of its choices an engine request samples, by the name vLLM gives it."""
+    """Index of the choice that an engine request samples, by the name vLLM gives it."""
     return int(request_id.split("_", 1)[0]) if len(report.counts) > 1 else 0

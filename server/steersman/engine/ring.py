@@ -1,4 +1,4 @@
-"""What a worker answers to the front end: its part of loading vectors, arming and the self-test."""
+"""Calls of the front end that a worker answers: loading vectors, arming and the self-test."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass

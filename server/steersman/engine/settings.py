@@ -1,4 +1,4 @@
-"""What the engine's processes must know at their start; it travels in vLLM's own configuration."""
+"""Settings of the engine's processes, known at their start; they travel in vLLM's configuration."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Self

@@ -39,7 +39,7 @@ class Seated:
 
 
 class WorkerSteering:
-    """What one rank keeps for steering.
+    """State of one rank for steering.
 
     Args:
         layers: The decoder layers of this rank's pipeline stage, by index.
@@ -250,7 +250,7 @@ class WorkerSteering:
             self.edits.rest()
 
     def counted(self) -> tuple[Mapping[str, int], NDArray[np.int32] | None]:
-        """What the steered requests of this step have come to, once: their rows, and
+        """Counts of this step's steered requests, once: their rows, and
         [steered, classes + 1] int32, as `Seats.counts` has it."""
         seated, self._running = self._running, None
         counts, self._counts = self._counts, None

@@ -1,4 +1,4 @@
-"""Whether the text of an answer says the same as the right answer."""
+"""Comparison of an answer's text with the right answer."""
 
 import logging
 import multiprocessing
@@ -17,7 +17,7 @@ _WORDS = re.compile(r"[^\W\d_]{2,}([\s'-]+[^\W\d_]+)*")
 
 
 def after_thinking(content: str) -> str:
-    """What follows the thinking phase, for a server that leaves the phase in the content."""
+    """Text after the thinking phase, for a server that leaves the phase in the content."""
     if "</think>" in content:
         return content.rpartition("</think>")[2]
     return "" if "<think>" in content else content
@@ -58,14 +58,14 @@ class Comparer:
         process.close()
 
     def understands(self, expected: str) -> bool:
-        """Whether texts can be compared with `expected`: words, or what `math-verify` can parse."""
+        """True if texts can be compared with `expected`: words, or what `math-verify` can parse."""
         if _WORDS.fullmatch(expected.strip()):
             return True
         with self._lock:
             return self._ask(_boxed(expected), None)
 
     def equivalent(self, expected: str, text: str) -> bool:
-        """Whether `text` gives the answer `expected`."""
+        """True if `text` gives the answer `expected`."""
         if not text.strip():
             return False
         if canonical(text) == canonical(expected):

@@ -2,4 +2,4 @@
 
 
 class EvaluationError(Exception):
-    """Why a run cannot be done or go on, for the user to read."""
+    """Reason why a run cannot be done or go on, for the user to read."""

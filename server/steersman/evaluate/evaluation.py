@@ -10,14 +10,6 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from steersman.evaluate import driver, optional, problems
 from steersman.evaluate import spec as specs
@@ -29,6 +21,7 @@ from steersman.evaluate.report import Report, summarise
 from steersman.evaluate.schedule import Question, questions
 from steersman.evaluate.spec import RunSpec
 from steersman.local import LocalServer, ServerError
+from steersman.progress import Progress
 from steersman_client import AsyncSteersman
 
 # A search over long traces on a busy machine takes its time.
@@ -36,7 +29,7 @@ _REQUEST_SECONDS = 3600.0
 
 
 class Manifest(BaseModel):
-    """What the records in a directory were made with."""
+    """Versions, model and problems that the records in a directory were made with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,7 +47,7 @@ def run_evaluation(run: Path, out: Path | None, url: str | None, console: Consol
         out: Directory for `responses.jsonl`, the report and its plots; `evaluations/NAME` in the
             working directory when None.
         url: Address of a running server, in place of the run's own server or address.
-        console: For the progress bar and the conclusion.
+        console: For progress and the conclusion.
 
     Returns:
         The path of `report.md`.
@@ -103,8 +96,8 @@ def _answer(
     if not waiting:
         return
     try:
-        with _served(spec, directory, console) as address:
-            asyncio.run(_ask(spec, address, waiting, fingerprint, log, directory, console))
+        with Progress(console) as progress, _served(spec, directory, progress) as address:
+            asyncio.run(_ask(spec, address, waiting, fingerprint, log, directory, progress))
     except (EvaluationError, KeyboardInterrupt) as error:
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         raise EvaluationError(
@@ -114,11 +107,11 @@ def _answer(
 
 
 @contextmanager
-def _served(spec: RunSpec, directory: Path, console: Console) -> Iterator[str]:
+def _served(spec: RunSpec, directory: Path, progress: Progress) -> Iterator[str]:
     if spec.url is not None:
         yield spec.url.rstrip("/").removesuffix("/v1")
         return
-    console.print(f"starting {spec.model}", highlight=False, markup=False)
+    progress.step(f"starting {spec.model}")
     try:
         with LocalServer.steersman(
             [str(spec.model), *spec.server], directory / "server.log"
@@ -135,7 +128,7 @@ async def _ask(
     fingerprint: str,
     log: ResponseLog,
     directory: Path,
-    console: Console,
+    progress: Progress,
 ) -> None:
     async with AsyncSteersman(base_url=f"{address}/v1", timeout=_REQUEST_SECONDS) as client:
         model = await driver.served_model(client, spec.model if spec.url is not None else None)
@@ -144,23 +137,9 @@ async def _ask(
             _write_text(directory / "run.json", manifest.model_dump_json() + "\n")
         elif (before := _read_manifest(directory).model) != model:
             raise EvaluationError(f"the run was begun with the model {before}, this is {model}")
-        with _progress(console) as progress:
-            done = len(log.records)
-            bar = progress.add_task(spec.name, total=done + len(waiting), completed=done)
-            await driver.ask_all(client, model, spec, waiting, log, lambda: progress.advance(bar))
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        # Searches end in bursts.
-        speed_estimate_period=120,
-    )
+        done = len(log.records)
+        progress.step(spec.name, done + len(waiting), done=done)
+        await driver.ask_all(client, model, spec, waiting, log, progress.advance)
 
 
 def _read_manifest(directory: Path) -> Manifest:

@@ -1,4 +1,4 @@
-"""How accuracy depends on length: whether a model's shortest responses are its worst."""
+"""Accuracy by length: whether a model's shortest responses are its worst."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -61,6 +61,25 @@ def render(report: Report, plots: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def compare(report: Report, names: Sequence[str]) -> Iterator[str]:
+    """Lines of a table of the baseline and some controls against it, in few columns."""
+    baseline = report.controls[report.baseline]
+    header = ("control", "accuracy", "points", "thinking tokens", "sampled tokens", "median time")
+    first = (report.baseline, _percent(baseline.accuracy.value), "", *["1"] * 3)
+    yield from table(header, [first, *(tuple(_compared(report, name)) for name in names)])
+
+
+def _compared(report: Report, name: str) -> Iterator[str]:
+    found = report.comparisons[name]
+    mark = "" if found.verdict == "indistinguishable" else "**"
+    yield name
+    yield _percent(report.controls[name].accuracy.value)
+    yield f"{mark}{shown(found.accuracy, points)}{mark}"
+    yield _optional(found.thinking_tokens, times)
+    yield shown(found.sampled_tokens, times)
+    yield shown(found.seconds_p50, times)
+
+
 def conclusion(report: Report) -> list[str]:
     """A sentence on each control but the baseline."""
     return [_sentence(name, found, report.baseline) for name, found in report.comparisons.items()]
@@ -70,8 +89,8 @@ def _findings(report: Report) -> Iterator[str]:
     baseline = report.controls[report.baseline]
     yield (
         f"- **{report.baseline}**, the baseline, is right in "
-        f"{_shown(baseline.accuracy, _percent)} and samples "
-        f"{_shown(baseline.sampled_tokens, _tokens)} tokens a request."
+        f"{shown(baseline.accuracy, _percent)} and samples "
+        f"{shown(baseline.sampled_tokens, _tokens)} tokens a request."
     )
     for name, found in report.comparisons.items():
         yield f"- {_sentence(f'**{name}**', found, report.baseline)}"
@@ -83,17 +102,17 @@ def _findings(report: Report) -> Iterator[str]:
 
 def _sentence(name: str, found: Comparison, baseline: str) -> str:
     thinking = found.thinking_tokens
-    thinks = f"thinks {_shown(thinking, _times)} as long, " if thinking is not None else ""
+    thinks = f"thinks {shown(thinking, times)} as long, " if thinking is not None else ""
     return (
         f"{name} {_VERDICTS[found.verdict]} {baseline}: "
-        f"{_shown(found.accuracy, _points)} points, adjusted p {_relation(found.p_adjusted)}. "
-        f"It {thinks}samples {_shown(found.sampled_tokens, _times)} the tokens and takes "
-        f"{_shown(found.seconds_p50, _times)} the median time."
+        f"{shown(found.accuracy, points)} points, adjusted p {_relation(found.p_adjusted)}. "
+        f"It {thinks}samples {shown(found.sampled_tokens, times)} the tokens and takes "
+        f"{shown(found.seconds_p50, times)} the median time."
     )
 
 
 def _controls(report: Report) -> Iterator[str]:
-    yield from _table(
+    yield from table(
         ("control", "accuracy", "thinking tokens", "sampled tokens", "returned tokens",
          "p50 s", "p95 s", "cut off"),
         ((name, *_control_cells(control)) for name, control in report.controls.items()),
@@ -102,12 +121,12 @@ def _controls(report: Report) -> Iterator[str]:
 
 def _control_cells(control: ControlSummary) -> Iterator[str]:
     thinking = control.thinking_tokens
-    yield _shown(control.accuracy, _percent)
-    yield "not counted" if thinking is None else _shown(thinking, _tokens)
-    yield _shown(control.sampled_tokens, _tokens)
-    yield _shown(control.returned_tokens, _tokens)
-    yield _shown(control.seconds_p50, _seconds)
-    yield _shown(control.seconds_p95, _seconds)
+    yield shown(control.accuracy, _percent)
+    yield "not counted" if thinking is None else shown(thinking, _tokens)
+    yield shown(control.sampled_tokens, _tokens)
+    yield shown(control.returned_tokens, _tokens)
+    yield shown(control.seconds_p50, _seconds)
+    yield shown(control.seconds_p95, _seconds)
     yield _percent(control.cut_off)
 
 
@@ -116,7 +135,7 @@ def _against_baseline(report: Report) -> Iterator[str]:
         return
     yield f"## Against {report.baseline}"
     yield ""
-    yield from _table(
+    yield from table(
         ("control", "accuracy, points", "only it right", "only the baseline right", "p",
          "p, adjusted", "its shortest tenth, points", "thinking tokens", "sampled tokens",
          "median time"),
@@ -133,15 +152,15 @@ def _against_baseline(report: Report) -> Iterator[str]:
 
 
 def _comparison_cells(found: Comparison) -> Iterator[str]:
-    yield _shown(found.accuracy, _points)
+    yield shown(found.accuracy, points)
     yield str(found.better)
     yield str(found.worse)
     yield _p(found.p_value)
     yield _p(found.p_adjusted)
-    yield _optional(found.shortest_tenth, _points)
-    yield _optional(found.thinking_tokens, _times)
-    yield _shown(found.sampled_tokens, _times)
-    yield _shown(found.seconds_p50, _times)
+    yield _optional(found.shortest_tenth, points)
+    yield _optional(found.thinking_tokens, times)
+    yield shown(found.sampled_tokens, times)
+    yield shown(found.seconds_p50, times)
 
 
 def _by_length(report: Report) -> Iterator[str]:
@@ -153,12 +172,10 @@ def _by_length(report: Report) -> Iterator[str]:
     yield ""
     names = [str(i) for i in range(1, len(lengths.deciles) + 1)]
     rows = [
-        (name, _span(decile.shortest, decile.longest), _shown(decile.accuracy, _percent))
+        (name, _span(decile.shortest, decile.longest), shown(decile.accuracy, _percent))
         for name, decile in zip([*names, "median"], [*lengths.deciles, lengths.median], strict=True)
     ]
-    yield from _table(
-        (f"tenth of {report.baseline}", f"{lengths.measure} tokens", "accuracy"), rows
-    )
+    yield from table((f"tenth of {report.baseline}", f"{lengths.measure} tokens", "accuracy"), rows)
 
 
 def _length_sentence(lengths: Lengths) -> str:
@@ -173,21 +190,21 @@ def _length_sentence(lengths: Lengths) -> str:
     said = (
         f"The shortest tenth of the baseline ({_span(shortest.shortest, shortest.longest)} "
         f"{lengths.measure} tokens) is {verdict} its median tenth: "
-        f"{_shown(shortest.accuracy, _percent)} against "
-        f"{_shown(lengths.median.accuracy, _percent)}, {_shown(gap, _points)} points."
+        f"{shown(shortest.accuracy, _percent)} against "
+        f"{shown(lengths.median.accuracy, _percent)}, {shown(gap, points)} points."
     )
     alone = lengths.shortest_of_problem
     if alone is None:
         return said
     return (
         f"{said} Taking the shortest sample of each problem instead of any changes accuracy by "
-        f"{_shown(alone, _points)} points."
+        f"{shown(alone, points)} points."
     )
 
 
 def _groups(report: Report) -> Iterator[str]:
     names = report.controls[report.baseline].groups
-    yield from _table(
+    yield from table(
         ("group", *report.controls),
         (
             (group, *(_percent(control.groups[group]) for control in report.controls.values()))
@@ -196,7 +213,8 @@ def _groups(report: Report) -> Iterator[str]:
     )
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table; all columns but the first are aligned right."""
     yield _row(header)
     yield _row(["---", *["---:"] * (len(header) - 1)])
     for row in rows:
@@ -207,23 +225,26 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _shown(estimate: Estimate, form: Format) -> str:
+def shown(estimate: Estimate, form: Format) -> str:
+    """An estimate with its interval in brackets."""
     return f"{form(estimate.value)} [{form(estimate.low)}, {form(estimate.high)}]"
 
 
 def _optional(estimate: Estimate | None, form: Format) -> str:
-    return "–" if estimate is None else _shown(estimate, form)
+    return "–" if estimate is None else shown(estimate, form)
 
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _points(value: float) -> str:
+def points(value: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
     return f"{100 * value:+.1f}".replace("-", "−")
 
 
-def _times(value: float) -> str:
+def times(value: float) -> str:
+    """A ratio."""
     return f"{value:.2f}×"
 
 

@@ -1,4 +1,4 @@
-"""What a finished run says: each control by itself, against the baseline, and by length."""
+"""Report of a finished run: each control by itself, against the baseline, and by length."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a run asks, and in which order."""
+"""Questions of a run, in their order."""
 
 import hashlib
 import random

@@ -72,7 +72,7 @@ ProblemSet = Annotated[ReasonerSet | GymSet | FileSet | LuceSet, Field(discrimin
 
 
 class RunSpec(_Part):
-    """What to ask, under which controls, and how often."""
+    """Specification of a run: problems, controls, and samples of each."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     model: str | None = None

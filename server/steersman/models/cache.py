@@ -40,11 +40,11 @@ class ModelCache:
 
     @property
     def directory(self) -> Path:
-        """Where the model directories are."""
+        """Directory of the model directories."""
         return self.root / "models"
 
     def path(self, model: Fetched) -> Path:
-        """Where a model's directory is once it is ready."""
+        """Path of a model's directory once it is ready."""
         return self.directory / model.key
 
     def size(self, model: Fetched) -> int | None:

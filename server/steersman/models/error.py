@@ -2,4 +2,4 @@
 
 
 class ModelError(Exception):
-    """Why a built-in model cannot be made ready, in one line for the user."""
+    """Reason why a built-in model cannot be made ready, in one line for the user."""

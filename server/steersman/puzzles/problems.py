@@ -93,7 +93,7 @@ def final_answer(text: str) -> str | None:
 
 
 def verify(problem: Problem, text: str) -> bool:
-    """Whether the complete response `text`, thinking included, ends in a right final box.
+    """True if the complete response `text`, thinking included, ends in a right final box.
 
     Countdown accepts every expression that uses the given numbers once each and hits the target.
     """

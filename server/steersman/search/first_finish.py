@@ -19,7 +19,7 @@ OutputT = TypeVar("OutputT")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """When a search is over, and who may win it.
+    """Rules of a search: its end, and the lines that may win it.
 
     Attributes:
         voters: Finishers awaited and put to the vote; 1 for no vote.
@@ -46,7 +46,7 @@ class Rules:
         return split(line.token_ids, line.text, self.markers, opened=self.opened)
 
     def rank(self, line: Line[OutputT]) -> int:
-        """How well a finished line meets the rules: 0 may win at once, more is worse."""
+        """Rank of a finished line by the rules: 0 may win at once, more is worse."""
         if line.finish_reason != "stop":
             return 3
         phases = self.phases(line)

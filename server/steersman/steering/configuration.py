@@ -45,7 +45,7 @@ class Term:
     prompt: bool = False
 
     def applies(self, segment: str, boundary: bool) -> bool:
-        """Whether tokens of a class are steered by this term."""
+        """True if this term steers tokens of a class."""
         if self.strength == 0 or (self.at == "boundary" and not boundary):
             return False
         return self.prompt if segment == "prompt" else self.phase in ("all", segment)
@@ -86,7 +86,7 @@ class EditTerm:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What the engine needs to know of a request's steering, and of its edit.
+    """Steering and edit of one request, as the engine needs them.
 
     Attributes:
         digest: Identifies the configuration. Requests that differ in it share no steered block of

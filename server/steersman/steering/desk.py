@@ -1,4 +1,4 @@
-"""What a steered or edited request takes of the server for as long as it runs."""
+"""Rows and edits that a request holds while it runs."""
 
 import contextlib
 from collections.abc import AsyncGenerator

@@ -21,7 +21,7 @@ fifteen times as much as ever, in the other direction."""
 
 
 class Vectors(Protocol):
-    """Where vectors are found by name."""
+    """Vectors of the server, by name."""
 
     def get(self, name: str) -> Vector:
         """The vector of a name.
@@ -41,7 +41,7 @@ class NoVectors:
 
 
 class Edits(Protocol):
-    """Where the edits that a request can choose are found by name."""
+    """Edits that a request can choose, by name."""
 
     def get(self, name: str) -> Edit:
         """The edit of a name.
@@ -55,7 +55,7 @@ class Edits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlannedEdit:
-    """What the client called an edit, the edit, and how strongly it is asked for."""
+    """Chosen edit: its name in the request, the edit, and its strength."""
 
     name: str
     edit: Edit

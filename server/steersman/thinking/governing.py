@@ -1,4 +1,4 @@
-"""What the governor is told of a request."""
+"""Instructions to the governor for one request."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from steersman.thinking.law import Law
 
 @dataclass(frozen=True, slots=True)
 class Probing:
-    """How the answer is asked for beside the thinking.
+    """Schedule of the probes that ask for the answer while the model thinks.
 
     Attributes:
         every: Tokens from one question to the next.
@@ -24,7 +24,7 @@ class Probing:
 
 @dataclass(frozen=True, slots=True)
 class Governing:
-    """What the governor is told of a request. Counts are of tokens, markers not counted.
+    """Instructions to the governor for one request. Counts are of tokens, markers not counted.
 
     Attributes:
         budget: Thinking tokens after which thinking is closed; None for no limit.
@@ -54,11 +54,11 @@ class Governing:
 
     @property
     def needs_entropy(self) -> bool:
-        """Whether the governor looks at the distributions, and not only at the tokens."""
+        """True if the governor looks at the distributions, and not only at the tokens."""
         return self.window > 0 or self.law is not None
 
     def wire(self) -> dict[str, Any]:
-        """What the engine is told, as plain JSON values, under the names of the attributes."""
+        """Plain JSON values for the engine, under the names of the attributes."""
         return {
             "budget": self.budget,
             "grace": self.grace,

@@ -32,7 +32,7 @@ _OTHER_LAW = {
 def plan(
     thinking: Thinking | None, capabilities: Capabilities, encode: Encode, vectors: Vectors
 ) -> tuple[Governing | None, PlannedTerm | None]:
-    """What the governor is told, and the vector whose strength it moves; None for neither.
+    """Resolve the governor's instructions and the vector whose strength it moves; None for neither.
 
     Raises:
         ControlError: Something that cannot be done on this model, or contradicts itself.

@@ -1,4 +1,4 @@
-"""What the governor did and the monitor saw, read from the track of a line."""
+"""Results of governor and monitor, read from the track of a line."""
 
 import math
 from collections import deque
@@ -37,7 +37,7 @@ def applied(
     steered: Sequence[int] = (),
     probes: int = 0,
 ) -> AppliedThinking:
-    """What became of the thinking phase of a line.
+    """Outcome of the thinking phase of a line.
 
     Args:
         track: The line's.
@@ -131,7 +131,7 @@ def _split(
 
 
 def entropy(track: Track, markers: Markers | None, *, opened: bool, tokens: bool) -> Entropy:
-    """What the monitor saw of a line.
+    """Entropies of a line, by phase and token.
 
     Args:
         track: The line's.

@@ -1,1 +1,1 @@
-"""How one line of text is produced, and how it is read."""
+"""Lines of text: their production and their reading."""

@@ -7,7 +7,7 @@ _CLOSERS = "\"'”’»)]}*_`"
 
 
 def ends_segment(text: str) -> bool:
-    """Whether a token's text ends a line or a sentence.
+    """True if a token's text ends a line or a sentence.
 
     A line ends with any newline in the text. A sentence ends with its mark, which quotes, brackets,
     Markdown emphasis and spaces may follow.

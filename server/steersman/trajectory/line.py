@@ -15,7 +15,7 @@ FAILED = "error"
 
 @dataclass(frozen=True, slots=True)
 class Piece(Generic[OutputT_co]):
-    """What one engine step added to a line.
+    """Addition of one engine step to a line.
 
     Attributes:
         token_ids: New tokens.
@@ -64,7 +64,7 @@ class Line(Generic[OutputT]):
 
     @property
     def finished(self) -> bool:
-        """Whether the line came to an end of its own."""
+        """True if the line came to an end of its own."""
         return self.finish_reason is not None and not self.aborted and not self.failed
 
     @property

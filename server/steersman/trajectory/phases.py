@@ -34,7 +34,7 @@ class Markers(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """How the beginning of the assistant's turn is recognised in a prompt.
+    """Marker of the beginning of the assistant's turn in a prompt.
 
     Attributes:
         boundaries: Tokens that stand between turns, or begin or end one.
@@ -108,7 +108,7 @@ def split(
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where the phases stand among the generated tokens; the markers are in neither.
+    """Bounds of the phases among the generated tokens; the markers are in neither.
 
     Attributes:
         opening: Indices of the marker that opens it; what stands before is part of the answer.

@@ -1,4 +1,4 @@
-"""What the engine measured at each generated token of a line."""
+"""Measurements of the engine at each generated token of a line."""
 
 import struct
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ VALUE_BYTES = _PACKED.size
 
 
 class Value(NamedTuple):
-    """What the engine says of one generated token. NaN where nobody asked.
+    """Measurements of one generated token; NaN where they were not asked for.
 
     Attributes:
         entropy: Of the distribution that it was drawn from, before temperature and penalties; nats.

@@ -39,7 +39,7 @@ def _by_layer(norms: dict[int, float]) -> dict[int, float]:
 
 
 class VectorMetadata(BaseModel):
-    """What a vector file says about its vector, besides the values."""
+    """Metadata of a vector file."""
 
     model_config = ConfigDict(
         frozen=True,

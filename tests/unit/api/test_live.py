@@ -1,4 +1,4 @@
-"""What the monitor says of a chunk's tokens goes into that chunk."""
+"""Monitor values of a chunk's tokens go into that chunk."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What `control` becomes on the wire."""
+"""Form of `control` on the wire."""
 
 from types import MappingProxyType
 from typing import Any

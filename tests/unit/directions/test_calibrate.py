@@ -1,4 +1,4 @@
-"""What a sweep of strengths recommends, and what it refuses."""
+"""Recommendations of a sweep of strengths, and its refusals."""
 
 from pathlib import Path
 from typing import Any

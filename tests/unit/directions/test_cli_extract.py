@@ -1,4 +1,4 @@
-"""How `steersman directions extract` refuses: in one line, before it samples, and writing nothing.
+"""Refusals of `steersman directions extract`: in one line, before it samples, and writing nothing.
 
 No engine is started here: where samples are needed, all of them are in the file already.
 """

@@ -88,6 +88,16 @@ def test_an_edit_is_applied_once_and_to_its_own_model(
     assert not (tmp_path / "twice").exists()
 
 
+def test_progress_is_told_of_each_file(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    made = edit.make(checkpoint, VECTOR, heads(checkpoint), weight=1.0)
+    (checkpoint.directory / "control/vectors").mkdir(parents=True)
+    (checkpoint.directory / "control/vectors/left-out.safetensors").touch()
+    told: list[tuple[str, int, int]] = []
+    edit.apply(made, checkpoint, tmp_path / "edited", lambda *step: told.append(step))
+    copied = [path for path in (tmp_path / "edited").rglob("*") if path.is_file()]
+    assert told == [("copying files", i, len(copied)) for i in range(len(copied) + 1)]
+
+
 def test_nothing_is_overwritten(checkpoint: Checkpoint, tmp_path: Path) -> None:
     made = edit.make(checkpoint, VECTOR, heads(checkpoint), weight=1.0)
     taken = tmp_path / "taken"

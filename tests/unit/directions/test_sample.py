@@ -1,4 +1,4 @@
-"""Where thinking lies in a response, and samples as lines of a file."""
+"""Bounds of thinking in a response, and samples as lines of a file."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What counts as the same answer."""
+"""Equivalence of answers."""
 
 import multiprocessing
 from collections.abc import Iterator

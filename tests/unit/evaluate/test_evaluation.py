@@ -110,7 +110,9 @@ def test_a_run_writes_its_report_and_plots(drawing_run: Run) -> None:
     # 60 responses of the baseline are too few for tenths.
     assert not (drawing_run.out / "accuracy_by_length.png").exists()
     drawing_run.console.file.seek(0)
-    assert "search is indistinguishable in accuracy from single" in drawing_run.console.file.read()
+    told = drawing_run.console.file.read()
+    assert f"made-up: 0 of {RESPONSES}\n" in told
+    assert "search is indistinguishable in accuracy from single" in told
 
 
 def test_a_run_with_many_responses_has_deciles(drawing_run: Run) -> None:

@@ -1,4 +1,4 @@
-"""What a finished run says, from records whose truth is known."""
+"""Report of a finished run, from records whose truth is known."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What only a GPU runs compiles for each kind of GPU, and fits into it."""
+"""Kernels that only a GPU runs compile for each kind of GPU, and fit into it."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -24,7 +24,7 @@ class Recorder:
     def step(self, text: str, total: int | None = None) -> None:
         self.steps.append(text)
 
-    def advance(self, done: int) -> None:
+    def update(self, done: int) -> None:
         pass
 
 

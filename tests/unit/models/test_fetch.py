@@ -23,7 +23,7 @@ class Silent:
     def step(self, text: str, total: int | None = None) -> None:
         pass
 
-    def advance(self, done: int) -> None:
+    def update(self, done: int) -> None:
         self.done = done
 
 

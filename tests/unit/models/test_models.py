@@ -70,10 +70,10 @@ def test_other_settings_or_other_weights_have_another_directory() -> None:
 def test_progress_prints_a_line_a_step_where_there_is_no_terminal() -> None:
     written = io.StringIO()
     with ConsoleProgress(Console(file=written)) as progress:
-        progress.step("downloading", 10)
-        progress.advance(5)
+        progress.step("downloading", 2_000_000)
+        progress.update(5)
         progress.step("converting")
-    assert written.getvalue() == "downloading\nconverting\n"
+    assert written.getvalue() == "downloading: 0 bytes of 2.0 MB\nconverting\n"
 
 
 def test_progress_on_a_terminal_shows_bytes_only_of_steps_that_have_them() -> None:
@@ -83,5 +83,5 @@ def test_progress_on_a_terminal_shows_bytes_only_of_steps_that_have_them() -> No
         progress.step("downloading", 2_000_000)
         progress.step("converting")
     lines = [line for line in written.getvalue().splitlines() if "━" in line]
-    assert any("✓ downloading" in line and "2.0/2.0 MB" in line for line in lines)
+    assert any("✓ downloading" in line and "2.0 MB of 2.0 MB" in line for line in lines)
     assert not any("converting" in line and ("MB" in line or "bytes" in line) for line in lines)

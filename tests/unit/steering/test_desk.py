@@ -1,4 +1,4 @@
-"""What a request takes for as long as it runs, and what its receipt says of the weights."""
+"""Rows and edits that a request holds while it runs, and what its receipt says of the weights."""
 
 import asyncio
 from pathlib import Path

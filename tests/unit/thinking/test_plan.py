@@ -1,4 +1,4 @@
-"""What a request asks of the governor is resolved, or refused with the field that is wrong."""
+"""Governor options of a request are resolved, or refused with the field that is wrong."""
 
 import json
 import math

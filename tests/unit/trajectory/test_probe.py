@@ -1,4 +1,4 @@
-"""When a line is asked for its answer, and when that settles it."""
+"""Probes: a line is asked for its answer at set lengths, and agreement settles it."""
 
 import asyncio
 from collections.abc import Sequence

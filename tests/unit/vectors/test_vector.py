@@ -1,4 +1,4 @@
-"""What a vector is, what identifies it, and which models it fits."""
+"""Values of a vector, its digest, and the models that it fits."""
 
 import pickle
 import re

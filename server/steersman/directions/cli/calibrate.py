@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Goal(StrEnum):
-    """What a vector is for."""
+    """Purpose of a vector."""
 
     SHORTER = "shorter"
     LONGER = "longer"

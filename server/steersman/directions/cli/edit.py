@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steersman.console import fail, output
-from steersman.directions.cli.shared import reason, write
+from steersman.directions.cli.shared import progress, reason, write
 from steersman.directions.error import DirectionError
 from steersman.edits.edit import EditError
 from steersman.vectors import parse
@@ -84,7 +84,8 @@ def edit(
             editing.edited(made, checkpoint)  # refuses another model's
             write({out: file.write(made)})
         else:
-            editing.apply(made, checkpoint, out)
+            with progress() as show:
+                editing.apply(made, checkpoint, out, show)
     except VectorError as error:
         fail(f"--vector: {error}")
     except (ArgumentError, DirectionError, EditError, ModelError) as error:

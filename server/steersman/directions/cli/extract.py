@@ -28,7 +28,7 @@ _SUFFIX = ".safetensors"
 
 
 class Method(StrEnum):
-    """How the two sides of a direction are chosen."""
+    """Method of choosing the two sides of a direction."""
 
     THINKEDIT = "thinkedit"
     EFFICIENCY = "efficiency"

@@ -1,18 +1,18 @@
-"""What the commands have in common."""
+"""Options, problem files, progress and output shared by the commands."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from steersman.console import errors, fail
+from steersman.console import fail
 from steersman.evaluate.error import EvaluationError
 from steersman.evaluate.spec import ProblemSet, anchored
+from steersman.progress import Progress
 
 # Where an option is not named as the argument that an error is about.
 _OPTIONS = {
@@ -30,7 +30,7 @@ _OPTIONS = {
 
 
 class Thresholds(StrEnum):
-    """How long and short traces are told apart."""
+    """Thresholds between short and long traces."""
 
     TOKENS = "tokens"
     PERCENTILES = "percentiles"
@@ -76,22 +76,23 @@ def problem_sets(path: Path) -> tuple[ProblemSet, ...]:
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[Any]:
-    """A bar for each step, told of with: step, how much is done, of how much."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=errors) as bars:
-        tasks: dict[str, Any] = {}
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Progress by steps, told of with: step, how much is done, of how much."""
+    with Progress() as steps:
+        current = ""
 
         def show(step: str, done: int, total: int) -> None:
-            if step not in tasks:
-                tasks[step] = bars.add_task(step)
-            bars.update(tasks[step], completed=done, total=total)
+            nonlocal current
+            if step != current:
+                current = step
+                steps.step(step, total, done=done)
+            steps.update(done)
 
         yield show
 
 
 def reason(error: Exception) -> str:
-    """What an error says, with the option that it is about where that has another name."""
+    """Message of an error, with the option it is about where that has another name."""
     option = _OPTIONS.get(getattr(error, "field", None) or "")
     return f"{option}: {error}" if option else str(error)
 

@@ -195,7 +195,7 @@ def _null_block(cache: Tensor) -> Tensor:
 
 
 def unsupported(config: VllmConfig) -> str | None:
-    """Why an engine cannot be steered rightly, as configured; None if it can."""
+    """Reason why an engine, as configured, cannot be steered correctly; None if it can."""
     parallel = config.parallel_config
     reasons = {
         "speculative decoding": config.speculative_config is not None
@@ -236,7 +236,7 @@ def _in_parts(config: VllmConfig) -> str | None:
 
 
 def uses_v2_runner(config: VllmConfig) -> bool:
-    """Whether the workers run vLLM's second model runner."""
+    """True if the workers run vLLM's second model runner."""
     return bool(config.use_v2_model_runner)
 
 

@@ -1,4 +1,4 @@
-"""Which of vLLM's KV connectors leave every block to the requests that computed it alike.
+"""KV connectors of vLLM that keep blocks with different steering apart.
 
 A steered block holds other keys and values than an unsteered one of the same tokens, and so does
 one from before a change of the weights. vLLM's own prefix cache tells them apart by our part of the
@@ -43,7 +43,7 @@ _KEPT_SPECS = frozenset({"CPUOffloadingSpec", "TieringOffloadingSpec"})
 
 
 def refusal(transfer: Any) -> str | None:
-    """Why a KV connector cannot be used together with steering; None if it can, or there is none.
+    """Reason why a KV connector cannot be used with steering; None if it can, or there is none.
 
     Args:
         transfer: vLLM's `KVTransferConfig`, or None.

@@ -1,4 +1,4 @@
-"""What runs in the engine core's process, beside the scheduler."""
+"""Hooks in the engine core's process, beside the scheduler."""
 
 import sys
 from collections.abc import Mapping

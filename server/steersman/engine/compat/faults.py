@@ -1,4 +1,4 @@
-"""How a request that failed in a worker ends, beside the scheduler: alone, and leaving nothing.
+"""End of a request that failed in a worker, beside the scheduler: alone, and leaving nothing.
 
 What it computed may be wrong, or no number. So its blocks lose their place in the prefix cache, and
 are cleared before anybody gets them. The same goes for the last blocks of a steered request that

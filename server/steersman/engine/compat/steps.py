@@ -1,4 +1,4 @@
-"""What both model runners have in common: the life of requests, and the way of a report."""
+"""Steps of both model runners: the life of requests, and the way of a report."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

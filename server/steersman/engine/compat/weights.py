@@ -106,7 +106,7 @@ class LiveWeight:
 
     @property
     def _method(self) -> Any:
-        """How the layer multiplies: vLLM's own method, also where ours is around it."""
+        """Multiplication method of the layer: vLLM's own method, also where ours is around it."""
         method = self._module.quant_method
         return getattr(method, "wrapped", method)
 

@@ -12,7 +12,7 @@ _WORDS = {True: "over", False: "under"}
 
 @dataclass(frozen=True)
 class CountPuzzle:
-    """How many of `numbers` are over (or under) `limit`? No number equals the limit."""
+    """Count of the `numbers` over (or under) `limit`; no number equals the limit."""
 
     numbers: tuple[int, ...]
     limit: int

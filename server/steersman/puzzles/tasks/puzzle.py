@@ -1,4 +1,4 @@
-"""What a puzzle offers to the problem list and to the trace writer."""
+"""Interface of a puzzle for the problem list and the trace writer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Puzzle(Protocol):
         """The complete working; each line is true and the last one states the answer."""
 
     def review(self) -> tuple[str, ...]:
-        """What a check of the complete working writes again."""
+        """Lines that a check of the complete working writes again."""
 
     def slip(self, index: int, rng: Random) -> Slip:
         """A slip in line `index`, 0 <= index < len(lines())."""

@@ -1,4 +1,4 @@
-"""Which blocks of the prefix cache requests share."""
+"""Blocks of the prefix cache that requests share."""
 
 from collections.abc import Sequence
 
