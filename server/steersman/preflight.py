@@ -1,4 +1,4 @@
-"""What this machine must have before Steersman can be set up, or run.
+"""Checks of a machine, before Steersman is set up on it or run.
 
 Standard library only, and parsed by older Pythons too: `make` runs it by its path, before anything
 is installed, so that whatever is missing is one clear line.
@@ -48,7 +48,7 @@ class Check(NamedTuple):
 
 
 def python_problem(version: tuple[int, ...], system: str, machine: str) -> str | None:
-    """Whether the locked requirements cover this Python and platform."""
+    """A Python or platform that the locked requirements do not cover; None for the others."""
     if not OLDEST <= version[:2] <= NEWEST:
         return (
             f"Python {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]} is needed, this is "
@@ -60,7 +60,7 @@ def python_problem(version: tuple[int, ...], system: str, machine: str) -> str |
 
 
 def compiler_problem(device: str, environment: Mapping[str, str], include: Path) -> str | None:
-    """Whether vLLM can compile its kernels when it starts.
+    """Anything that keeps vLLM from compiling its kernels when it starts.
 
     On a CPU it compiles C++ by default; on a GPU Triton compiles its launchers with a C compiler.
     Both need the headers of this Python.
@@ -91,7 +91,7 @@ def compiler_problem(device: str, environment: Mapping[str, str], include: Path)
 
 
 def library_problem(device: str, load: Callable[[str], object]) -> str | None:
-    """Whether the system library is there that vLLM's CPU engine is linked to."""
+    """The absence of the system library that vLLM's CPU engine is linked to."""
     if device != "cpu":
         return None
     try:
@@ -105,7 +105,7 @@ def library_problem(device: str, load: Callable[[str], object]) -> str | None:
 
 
 def venv_problem(venv: Path, version: tuple[int, ...]) -> str | None:
-    """Whether a directory is the virtual environment of this Python, or can become one."""
+    """The reason why a directory cannot be the virtual environment of this Python."""
     try:
         import ensurepip  # noqa: F401 (Debian ships it apart)
         import venv as _  # noqa: F401
@@ -130,7 +130,7 @@ def venv_problem(venv: Path, version: tuple[int, ...]) -> str | None:
 
 
 def disk_problem(device: str, free: int, used: int) -> str | None:
-    """Whether the set-up would fill the disk; `used` bytes are in the environment already."""
+    """A lack of room on the disk; `used` bytes are in the environment already."""
     needed = NEEDED_DISK[device] - used
     if free >= needed:
         return None
@@ -141,7 +141,7 @@ def disk_problem(device: str, free: int, used: int) -> str | None:
 
 
 def machine_checks(device: str) -> Iterator[Check]:
-    """Everything that a server on this machine needs beside Python packages.
+    """Checks of everything that a server on this machine needs beside Python packages.
 
     Args:
         device: `cpu` or `cuda`.
@@ -156,7 +156,7 @@ def machine_checks(device: str) -> Iterator[Check]:
 
 
 def setup_checks(device: str, venv: Path, *, install: bool) -> Iterator[Check]:
-    """Everything that a set-up needs, the cheapest first.
+    """Checks of everything that a set-up needs, the cheapest first.
 
     Args:
         device: `cpu` or `cuda`.
@@ -171,7 +171,7 @@ def setup_checks(device: str, venv: Path, *, install: bool) -> Iterator[Check]:
 
 
 def failure(venv: Path, run: Callable[..., subprocess.CompletedProcess[str]]) -> str:
-    """Why an installation has failed, as far as can be told afterwards, in one line.
+    """The reason why an installation has failed, as far as can be told afterwards, in one line.
 
     Args:
         venv: The environment, with pip in it.

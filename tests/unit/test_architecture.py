@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SERVER = ROOT / "server/steersman"
 ENGINE = SERVER / "engine"
-FRONT_END = {"app.py", "arguments.py", "cli.py", "opening.py", "api/facts.py"}
+FRONT_END = {"app.py", "arguments.py", "by_model.py", "cli.py", "opening.py", "api/facts.py"}
 
 
 def imported(path: Path) -> set[str]:

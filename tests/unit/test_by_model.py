@@ -1,4 +1,4 @@
-"""What the arguments leave open follows from the model."""
+"""Arguments that were left open follow from the model."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ def thinker(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the server's log says."""
+    """Lines of the server's log."""
     lines: list[str] = []
     handler = logging.Handler()
     monkeypatch.setattr(handler, "emit", lambda record: lines.append(record.getMessage()))

@@ -1,4 +1,4 @@
-"""Which parser reads which model."""
+"""Parsers of models, by family."""
 
 import pytest
 from vllm.reasoning import ReasoningParserManager

@@ -1,4 +1,4 @@
-"""Which models run in float32 on a CPU without bfloat16 instructions."""
+"""Models that run in float32 on a CPU without bfloat16 instructions."""
 
 from pathlib import Path
 from typing import Any

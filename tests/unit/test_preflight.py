@@ -1,4 +1,4 @@
-"""What a machine lacks is said in one line, before anything is installed."""
+"""Whatever a machine lacks is said in one line, before anything is installed."""
 
 import ast
 import subprocess

@@ -90,7 +90,7 @@ def _wants_html(headers: Headers) -> bool:
 
 
 def _welcome(accepted: str, kind: str, subtype: str) -> tuple[float, int]:
-    """How much an `Accept` header wants a media type: its weight, and how exactly it is named."""
+    """Rank a media type by an `Accept` header: its weight, and how exactly it is named."""
     ranges = {f"{kind}/{subtype}": 3, f"{kind}/*": 2, "*/*": 1}
     best, weight = 0, 0.0
     for part in accepted.split(","):
