@@ -53,7 +53,7 @@ def _dtype(args: Namespace, model: BuiltIn | None, files: ModelFiles) -> str:
 
 
 def _has_native_bfloat16() -> bool:
-    """Tell whether this CPU multiplies bfloat16 matrices; emulated, they are slower than float32."""
+    """Tell whether this CPU multiplies bfloat16; emulated, it is slower than float32."""
     has = torch.cpu.get_capabilities()
     return bool(has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16"))
 
