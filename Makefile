@@ -34,7 +34,7 @@ LOCK = $(abspath $(BIN))/uv pip compile --quiet --upgrade --generate-hashes --no
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup dev serve test fuzz soak lint format bench evidence lock clean
+.PHONY: help check setup dev serve test test-unit fuzz soak lint format bench evidence lock clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -85,8 +85,11 @@ $(TOOLS): requirements/dev.lock $(READY)
 serve: setup ## Serve MODEL on PORT
 	@exec $(BIN)/steersman serve $(MODEL) --port $(PORT) $(ARGS)
 
-test: dev ## Run the tests
-	$(BIN)/pytest $(PYTEST)
+test: dev ## Run the tests: those of engines and servers one after the other, the others beside them
+	$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST)
+
+test-unit: dev ## Run the tests that need neither an engine nor a server
+	$(BIN)/pytest -n 2 tests/unit $(PYTEST)
 
 fuzz: dev ## Ask a server REQUESTS odd requests; fails if one hurts another
 	$(BIN)/python -m tests.fuzz fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))

@@ -63,9 +63,8 @@ def test_a_make_command_serves_or_tests() -> None:
         for command in MAKE
     ]
     serving = [line.split("/steersman serve ")[1] for line in told if "/steersman serve " in line]
-    assert [line.split() for line in told if "/steersman serve " not in line] == [
-        [".venv/bin/pytest"]
-    ]
+    others = [line.split()[0] for line in told if "/steersman serve " not in line]
+    assert others == [".venv/bin/pytest"]
     # In a process of its own, as it sets variables of the environment.
     script = (
         "import shlex, sys\n"
