@@ -123,7 +123,8 @@ class Run:
         return self.tally.requests < self._options.requests and seconds < self._options.seconds
 
     def _weigh(self, started: float, index: int) -> None:
-        warm = self._options.requests / 10
+        # The engine's memory grows in its first thousands of requests, by as much without a control.
+        warm = self._options.requests / 2
         if self.tally.requests < warm and time.monotonic() - started < self._options.seconds / 5:
             return
         if index % 10 == 0 or not self._target.memory:
