@@ -123,7 +123,7 @@ class Run:
         return self.tally.requests < self._options.requests and seconds < self._options.seconds
 
     def _weigh(self, started: float, index: int) -> None:
-        # The engine's memory grows in its first thousands of requests, by as much without a control.
+        # The engine's memory grows in the first thousands of requests, without a control too.
         warm = self._options.requests / 2
         if self.tally.requests < warm and time.monotonic() - started < self._options.seconds / 5:
             return
