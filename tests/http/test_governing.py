@@ -339,7 +339,11 @@ def test_a_model_without_a_thinking_phase(client: Steersman) -> None:
         )
     assert caught.value.param == "control.thinking.budget"
     answer = client.chat.completions.create(
-        model="smollm2", messages=hello, max_tokens=12, control=ControlSpec(monitor=Monitor())
+        model="smollm2",
+        messages=hello,
+        max_tokens=12,
+        control=ControlSpec(monitor=Monitor()),
+        extra_body={"ignore_eos": True},
     )
     assert answer.control is not None
     assert answer.control.entropy is not None
