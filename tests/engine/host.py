@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal, Self
@@ -102,7 +103,7 @@ class EngineProcess:
     """
 
     def __init__(self, *, runner: Runner = "V1", ranks: int = 1, **options: Any) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = _context(runner, ranks)
         self._connection, child = context.Pipe()
         self._process = context.Process(target=_serve, args=(child, runner, ranks, options))
         self._process.start()
@@ -181,6 +182,18 @@ class EngineProcess:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+def _context(runner: Runner, ranks: int) -> BaseContext:
+    """Start methods of processes: a fork of one that has vLLM imported, where nothing forbids it.
+
+    Triton has to be told of its interpreter, and OpenMP of its cores, before they are imported.
+    """
+    if runner == "V2" or ranks > 1:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.engine.imported"])
+    return context
 
 
 def _interpret_triton() -> None:

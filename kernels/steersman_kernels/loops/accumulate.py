@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from steersman_kernels.loops.bits import ELEMENTS, pointer, value
+from steersman_kernels.loops.compiled import njit
 from steersman_kernels.reference import accumulate_reference
 
 _ROWS = 64
 """Rows that are summed in float32 before float64 takes over."""
 
 
-_njit = numba.njit(nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+_njit = njit(fastmath={"contract", "reassoc"}, error_model="numpy")
 
 
-@_njit  # type: ignore[untyped-decorator]
+@_njit
 def _add(row: NDArray[Any], factor: np.float32, part: NDArray[np.float32]) -> np.float32:
     """Add a multiple of a row to a sum; returns the square of the row's norm."""
     square = np.float32(0)
@@ -30,7 +31,7 @@ def _add(row: NDArray[Any], factor: np.float32, part: NDArray[np.float32]) -> np
     return square
 
 
-@_njit  # type: ignore[untyped-decorator]
+@_njit
 def _add_both(
     row: NDArray[Any], other: NDArray[Any], factor: np.float32, part: NDArray[np.float32]
 ) -> np.float32:
@@ -45,7 +46,7 @@ def _add_both(
 
 @functools.cache
 def _loop(element: type) -> Any:
-    @_njit  # type: ignore[untyped-decorator]
+    @_njit
     def loop(
         hidden: int,
         hidden_stride: int,

@@ -22,6 +22,7 @@ from steersman_kernels.governed import (
     TRACK,
 )
 from steersman_kernels.loops.bits import ELEMENTS, pointer, value
+from steersman_kernels.loops.compiled import njit
 
 _F = np.float32
 _LOG2_E = _F(math.log2(math.e))
@@ -39,7 +40,7 @@ _LEAST = _F(-87.0)
 
 
 # Its terms must not be put in another order, so it is a function of its own.
-@numba.njit(fastmath={"contract"})  # type: ignore[untyped-decorator]
+@njit(fastmath={"contract"})
 def _exp(x: np.float32) -> np.float32:
     """exp of `_LEAST` to 0, within 2e-7 of itself: the polynomial of Cephes' `expf`."""
     shifted = x * _LOG2_E + _ROUNDS
@@ -58,7 +59,7 @@ def _exp(x: np.float32) -> np.float32:
 
 # Sums in any order: that makes them vectors. NaN, which the compiler may not expect then, is told
 # by its bits.
-@numba.njit(fastmath={"contract", "nsz", "reassoc", "nnan"}, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(fastmath={"contract", "nsz", "reassoc", "nnan"}, error_model="numpy")
 def _statistics(row: NDArray[np.float32 | np.int16], out: NDArray[np.float32]) -> None:
     largest = _F(-np.inf)
     magnitude = np.int32(0)
@@ -86,7 +87,7 @@ def _statistics(row: NDArray[np.float32 | np.int16], out: NDArray[np.float32]) -
 
 @functools.cache
 def _entropy(element: type) -> Any:
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    @njit()
     def loop(
         logits: int, batch: int, stride: int, size: int, count: int, rows: int, out: int
     ) -> None:
@@ -99,7 +100,7 @@ def _entropy(element: type) -> Any:
     return loop
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _logprob(row: NDArray[np.float32 | np.int16], token: int, lse: np.float32) -> np.float32:
     """The token's log-probability; NaN outside the vocabulary."""
     return value(row[token]) - lse if 0 <= token < len(row) else _F(np.nan)
@@ -107,7 +108,7 @@ def _logprob(row: NDArray[np.float32 | np.int16], token: int, lse: np.float32) -
 
 @functools.cache
 def _measure(element: type) -> Any:
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    @njit()
     def loop(
         logits: int,
         batch: int,
@@ -138,7 +139,7 @@ def _measure(element: type) -> Any:
 
 @functools.cache
 def _logprobs(element: type) -> Any:
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    @njit()
     def loop(
         logits: int,
         batch: int,

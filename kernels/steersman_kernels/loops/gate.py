@@ -1,10 +1,10 @@
 """The gate on a CPU: its definition, a request and a token at a time."""
 
-import numba  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from steersman_kernels.loops.compiled import njit
 from steersman_kernels.steered import (
     CLOSED,
     COUNTS,
@@ -17,7 +17,7 @@ from steersman_kernels.steered import (
 )
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _completes(marker: NDArray[np.int32], state: NDArray[np.int32], position: int) -> bool:
     """Tell whether the last generated tokens are the marker."""
     length = len(marker)
@@ -29,7 +29,7 @@ def _completes(marker: NDArray[np.int32], state: NDArray[np.int32], position: in
     return True
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _among(ids: NDArray[np.int32], token: int) -> bool:
     for one in ids:  # noqa: SIM110 - numba knows no generators here
         if one == token:
@@ -37,7 +37,7 @@ def _among(ids: NDArray[np.int32], token: int) -> bool:
     return False
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _gate(
     requests: NDArray[np.int32],
     seats: NDArray[np.int32],

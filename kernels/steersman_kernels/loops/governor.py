@@ -2,7 +2,6 @@
 
 import math
 
-import numba  # type: ignore[import-untyped]
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -76,12 +75,13 @@ from steersman_kernels.governed import (
     State,
     Vocabulary,
 )
+from steersman_kernels.loops.compiled import njit
 
 Ints = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _completes(marker: Ints, recent: Ints, seen: int, drawn: int) -> bool:
     """True if the last tokens and the drawn one make the marker."""
     length = len(marker)
@@ -93,7 +93,7 @@ def _completes(marker: Ints, recent: Ints, seen: int, drawn: int) -> bool:
     return True
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _contains(tokens: Ints, token: int) -> bool:
     for one in tokens:  # noqa: SIM110 - numba knows no generators here
         if one == token:
@@ -101,7 +101,7 @@ def _contains(tokens: Ints, token: int) -> bool:
     return False
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _loops(runs: Ints) -> bool:
     """True if the last thinking tokens are a block that stands there often enough."""
     for period in range(1, HISTORY + 1):
@@ -110,7 +110,7 @@ def _loops(runs: Ints) -> bool:
     return False
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _mean(window: Floats, thought: int, width: int) -> float:
     """Mean entropy of the last `width` thinking tokens, nats."""
     total = 0.0
@@ -119,7 +119,7 @@ def _mean(window: Floats, thought: int, width: int) -> float:
     return total / width
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _reason(ints: Ints, floats: Floats, runs: Ints, window: Floats, position: int) -> int:
     """Reason to close thinking by the token at `position`; 0 for none."""
     thought, budget = int(ints[THOUGHT]), int(ints[BUDGET])
@@ -138,7 +138,7 @@ def _reason(ints: Ints, floats: Floats, runs: Ints, window: Floats, position: in
     return BY_CERTAINTY if ended and ints[SETTLED] != 0 else 0
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _force(ints: Ints, kind: int, length: int) -> int:
     """Force the next token of a sequence of so many; its place there."""
     place = ints[FORCED]
@@ -148,7 +148,7 @@ def _force(ints: Ints, kind: int, length: int) -> int:
     return int(place)
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _remember(ints: Ints, recent: Ints, runs: Ints, token: int, thought: int) -> None:
     """Take a token up into `recent`; into `runs` too if it comes after so many thinking tokens, and
     is not after -1."""
@@ -162,7 +162,7 @@ def _remember(ints: Ints, recent: Ints, runs: Ints, token: int, thought: int) ->
     ints[SEEN] = seen + 1
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _proportional(floats: Floats, entropy: float) -> float:
     """Strength after a segment: a PI controller whose sum stands still at a bound."""
     error = entropy - floats[TARGET]
@@ -175,7 +175,7 @@ def _proportional(floats: Floats, entropy: float) -> float:
     return float(_within(floats, wanted))
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _within(floats: Floats, strength: float) -> float:
     """A strength kept within the bounds; the base for one that is no number."""
     if math.isnan(strength):
@@ -183,7 +183,7 @@ def _within(floats: Floats, strength: float) -> float:
     return float(min(max(strength, floats[LOW]), floats[HIGH]))
 
 
-@numba.njit(nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(error_model="numpy")
 def _confidence(floats: Floats, confidence: float) -> float:
     """Strength after a segment, by its confidence and the variance over the last two."""
     low, high = floats[CONFIDENCE_LOW], floats[CONFIDENCE_HIGH]
@@ -198,7 +198,7 @@ def _confidence(floats: Floats, confidence: float) -> float:
     return float(_within(floats, floats[BASE] * (1 - ratio) / 2))
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _steer(
     ints: Ints, floats: Floats, ends: Ints, strengths: Floats, measured: Floats, position: int
 ) -> None:
@@ -225,7 +225,7 @@ def _steer(
     floats[ENTROPY_SUM] = floats[CONFIDENCE_SUM] = 0
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _advance(
     ints: Ints,
     floats: Floats,
@@ -313,7 +313,7 @@ def _advance(
     return token, forced
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _govern(
     all_ints: Ints,
     all_floats: Floats,
@@ -407,7 +407,7 @@ def govern(
         sampled.copy_(tokens)
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _replay(
     ints: Ints,
     floats: Floats,
@@ -469,7 +469,7 @@ def replay(state: State, vocabulary: Vocabulary, position: int, tokens: Tensor) 
     )
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _coefficients(
     coef: Floats,
     ints: Ints,
@@ -507,7 +507,7 @@ def coefficients(
     )
 
 
-@numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit()
 def _short(ints: Ints, seats: Ints) -> NDArray[np.int64]:
     found = np.empty(len(seats), np.int64)
     count = 0

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from steersman_kernels.loops.bits import ELEMENTS, pointer, rounded, value
+from steersman_kernels.loops.compiled import njit
 from steersman_kernels.reference import project_reference, steer_reference
 
 # Tensors come as addresses: to make NumPy's view of one costs as much as to steer its rows.
@@ -17,7 +18,7 @@ from steersman_kernels.reference import project_reference, steer_reference
 
 @functools.cache
 def _steer(element: type) -> Any:
-    @numba.njit(nogil=True, fastmath={"contract"}, error_model="numpy")  # type: ignore[untyped-decorator]
+    @njit(fastmath={"contract"}, error_model="numpy")
     def loop(
         hidden: int,
         hidden_stride: int,
@@ -61,9 +62,7 @@ def steering(bank: Tensor, slot: Tensor, coef: Tensor) -> Callable[[Tensor], Non
 
 @functools.cache
 def _project(element: type) -> Any:
-    @numba.njit(  # type: ignore[untyped-decorator]
-        nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy"
-    )
+    @njit(fastmath={"contract", "reassoc"}, error_model="numpy")
     def loop(
         output: int,
         output_stride: int,

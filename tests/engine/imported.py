@@ -1,0 +1,13 @@
+"""Imports of every engine process, made once in the process that they are forked from."""
+
+import os
+
+os.environ["VLLM_LOGGING_LEVEL"] = "ERROR"
+
+from vllm import LLM, SamplingParams
+
+import steersman.engine.carrier
+import steersman.engine.controlled
+import steersman.trajectory.boundaries
+
+__all__ = ["LLM", "SamplingParams", "steersman"]
