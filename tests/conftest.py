@@ -18,6 +18,7 @@ _HERE = Path(__file__).parent
 _ENGINES = (_HERE / "engine", _HERE / "http")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests that share engines first, and into one worker where there are several."""
     items.sort(key=lambda item: not _needs_an_engine(item))

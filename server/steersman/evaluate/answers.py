@@ -30,8 +30,8 @@ class Comparer:
     A right answer that consists of words is compared as text. Callable from any thread.
 
     Args:
-        seconds: Time for one comparison; past it the answer counts as wrong, and an expected one
-            as not understood.
+        seconds: Processor time for one comparison, whatever else the machine does; past it the
+            answer counts as wrong, and an expected one as not understood.
 
     """
 
@@ -77,33 +77,33 @@ class Comparer:
             return self._ask(_boxed(expected), text if boxed is None else _boxed(boxed))
 
     def _ask(self, expected: str, given: str | None) -> bool:
-        self._worker = self._worker or _start()
+        self._worker = self._worker or _start(self._seconds)
         pipe = self._worker[1]
         try:
             pipe.send((expected, given))
-            if pipe.poll(self._seconds):
-                return bool(pipe.recv())
+            return bool(pipe.recv())
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            pass  # The comparison took the process down: as undecidable as one without end.
-        self.close()
-        return False
+            # It took too long, or took the process down in another way.
+            self.close()
+            return False
 
 
 def _boxed(expression: str) -> str:
     return f"\\boxed{{{expression}}}"
 
 
-def _start() -> tuple[BaseProcess, Connection]:
+def _start(seconds: float) -> tuple[BaseProcess, Connection]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, seconds), daemon=True)
     process.start()
     theirs.close()
     ours.recv()
     return process, ours
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, seconds: float) -> None:
+    """Compare what comes through the pipe; the system ends the process where one takes longer."""
     from math_verify import parse, verify
 
     # An interrupt from the keyboard is for the process that asks.
@@ -115,10 +115,12 @@ def _serve(pipe: Connection) -> None:
             expected, given = pipe.recv()
         except EOFError:
             return
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         if given is None:
-            found = parse(expected, fallback_mode="no_fallback", parsing_timeout=None)
-            pipe.send(bool(found))
-            continue
-        right = parse(expected, parsing_timeout=None)
-        answer = parse(given, parsing_timeout=None)
-        pipe.send(bool(verify(right, answer, timeout_seconds=None)))
+            found = bool(parse(expected, fallback_mode="no_fallback", parsing_timeout=None))
+        else:
+            right = parse(expected, parsing_timeout=None)
+            answer = parse(given, parsing_timeout=None)
+            found = bool(verify(right, answer, timeout_seconds=None))
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        pipe.send(found)

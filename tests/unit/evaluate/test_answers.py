@@ -72,7 +72,7 @@ def test_a_comparison_without_end_is_given_up_and_the_next_one_works() -> None:
     def running() -> set[BaseProcess]:
         return set(multiprocessing.active_children()) - others
 
-    with Comparer(seconds=1) as comparer:
+    with Comparer(seconds=2) as comparer:
         assert comparer.equivalent("7", r"\boxed{14/2}")
         assert len(running()) == 1
         assert not comparer.equivalent("7", ENDLESS)
