@@ -18,13 +18,15 @@ _HERE = Path(__file__).parent
 _ENGINES = (_HERE / "engine", _HERE / "http")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let one worker have all tests that share engines, where there are several workers."""
+    if _needs_an_engine(item):
+        item.add_marker(pytest.mark.xdist_group("engines"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests that share engines first, and into one worker where there are several."""
+    """Put those tests first: they take longest."""
     items.sort(key=lambda item: not _needs_an_engine(item))
-    for item in items:
-        if _needs_an_engine(item):
-            item.add_marker(pytest.mark.xdist_group("engines"))
 
 
 def _needs_an_engine(item: pytest.Item) -> bool:

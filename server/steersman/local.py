@@ -37,7 +37,7 @@ class LocalServer:
     def __init__(
         self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._command = [*command, "--host", "127.0.0.1", "--port", str(self.port)]
         self._log = log
         self._environment = {**os.environ, **(environment or {})}
@@ -155,7 +155,8 @@ class LocalServer:
             return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine at which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
