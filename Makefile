@@ -86,10 +86,10 @@ serve: setup ## Serve MODEL on PORT
 	@exec $(BIN)/steersman serve $(MODEL) --port $(PORT) $(ARGS)
 
 test: dev ## Run the tests: those of engines and servers one after the other, the others beside them
-	$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST)
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 test-unit: dev ## Run the tests that need neither an engine nor a server
-	$(BIN)/pytest -n 2 tests/unit $(PYTEST)
+	$(BIN)/pytest -n 2 --dist loadscope tests/unit $(PYTEST)
 
 fuzz: dev ## Ask a server REQUESTS odd requests; fails if one hurts another
 	$(BIN)/python -m tests.fuzz fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))

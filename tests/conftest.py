@@ -1,10 +1,11 @@
 """Fixtures of all tests."""
 
 import os
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # No test may depend on a hub, or wait for one.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -13,21 +14,22 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 settings.register_profile("steersman", deadline=None)
 settings.load_profile("steersman")
 
-
-_HERE = Path(__file__).parent
-_ENGINES = (_HERE / "engine", _HERE / "http")
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Let one worker have all tests that share engines, where there are several workers."""
-    if _needs_an_engine(item):
-        item.add_marker(pytest.mark.xdist_group("engines"))
+_ENGINES = ("tests/engine/", "tests/http/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put those tests first: they take longest."""
-    items.sort(key=lambda item: not _needs_an_engine(item))
+    """Put the tests of engines and servers first: they take longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_ENGINES))
 
 
-def _needs_an_engine(item: pytest.Item) -> bool:
-    return any(directory in item.path.parents for directory in _ENGINES)
+class _Modules(LoadScopeScheduling):  # type: ignore[misc]
+    """Workers take modules, whose tests share fixtures; one takes all that share engines."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "engines" if nodeid.startswith(_ENGINES) else nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Schedule tests that run in several workers."""
+    return _Modules(config, log)

@@ -8,8 +8,6 @@ import pytest
 from tests.unit.kernels import targets
 from tests.unit.kernels.targets import Case, Usage
 
-pytestmark = pytest.mark.xdist_group("compiled")
-
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Case, Usage]]:
