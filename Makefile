@@ -85,7 +85,7 @@ $(TOOLS): requirements/dev.lock $(READY)
 serve: setup ## Serve MODEL on PORT
 	@exec $(BIN)/steersman serve $(MODEL) --port $(PORT) $(ARGS)
 
-test: dev ## Run the tests: those of engines and servers one after the other, the others beside them
+test: dev ## Run the tests, in two workers
 	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 test-unit: dev ## Run the tests that need neither an engine nor a server

@@ -14,22 +14,31 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 settings.register_profile("steersman", deadline=None)
 settings.load_profile("steersman")
 
-_ENGINES = ("tests/engine/", "tests/http/")
+_SHARED = {"tests/engine/": "engines", "tests/http/": "servers"}
+"""Directories whose tests share what takes long to start."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the other cores have work
+
+
+def _scope(nodeid: str) -> str:
+    shared = (name for directory, name in _SHARED.items() if nodeid.startswith(directory))
+    return next(shared, nodeid.partition("::")[0])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of engines and servers first: they take longest."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_ENGINES))
+    """Put the tests of engines and of servers first: they take longest."""
+    items.sort(key=lambda item: _scope(item.nodeid) not in _SHARED.values())
 
 
-class _Modules(LoadScopeScheduling):  # type: ignore[misc]
-    """Workers take modules, whose tests share fixtures; one takes all that share engines."""
+class _Scopes(LoadScopeScheduling):  # type: ignore[misc]
+    """Workers take a module each, or everything that shares engines or servers."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "engines" if nodeid.startswith(_ENGINES) else nodeid.partition("::")[0]
+        return _scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Schedule tests that run in several workers."""
-    return _Modules(config, log)
+    return _Scopes(config, log)
