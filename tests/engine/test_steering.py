@@ -206,7 +206,7 @@ def test_a_clean_prompt_is_shared_and_steered_blocks_are_not(engine: EngineProce
 
 def test_a_steered_request_leaves_no_trace_in_the_cache(engine: EngineProcess) -> None:
     prompt = [*range(70, 110), *range(70, 110), *engine.encode(QUESTIONS[1])]
-    options = {"max_tokens": 70, "ignore_eos": True, "logprobs": -1}
+    options = {"max_tokens": 40, "ignore_eos": True, "logprobs": -1}
     (clean,) = engine.run(Job([*prompt, 5], options=options))
     fresh = [*prompt, 6]
     for prompt_too in (False, True):
@@ -233,13 +233,17 @@ def test_every_choice_of_a_request_is_steered(engine: EngineProcess, prompt: lis
 
 
 def test_rows_are_reused_by_later_configurations(engine: EngineProcess, prompt: list[int]) -> None:
-    options = {"max_tokens": 6, "logprobs": -1, "ignore_eos": True}
+    options = {"max_tokens": 4, "logprobs": -1, "ignore_eos": True}
     strengths = [round(0.01 * i, 2) for i in range(1, 25)]
-    first = [engine.run(Job(prompt, (Term("a", s),), options))[0] for s in strengths[:4]]
-    for strength in strengths:
-        engine.run(Job(prompt, (Term("b", strength),), options))
 
-    again = [engine.run(Job(prompt, (Term("a", s),), options))[0] for s in strengths[:4]]
+    def run(name: str, begin: int) -> list[Result]:
+        several = strengths[begin : begin + 4]
+        return engine.run(*(Job(prompt, (Term(name, s),), options) for s in several))
+
+    first = run("a", 0)
+    for begin in range(0, len(strengths), 4):
+        run("b", begin)
+    again = run("a", 0)
 
     for one, other in zip(first, again, strict=True):
         np.testing.assert_allclose(every_logprob(one), every_logprob(other), atol=CLOSE)
