@@ -26,7 +26,7 @@ PREFLIGHT = $(PYTHON) -I server/steersman/preflight.py $(VENV) $(DEVICE)
 FAILED = || { $(PREFLIGHT) --failed; exit 1; }
 # uv draws its progress on a terminal; in a log the names of the steps are enough.
 QUIET := $(shell test -t 2 || echo --quiet)
-ALONE = flock $(CURDIR) $(MAKE) --no-print-directory DEVICE=$(DEVICE)
+ALONE = flock $(CURDIR) $(MAKE) --silent DEVICE=$(DEVICE)
 # Packages come from where pip would look. What a killed run has left half done is done anew.
 UV = eval "$$($(BIN)/python tools/uv_sources.py $(BIN)/pip)" && VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv
 INSTALL = $(UV) pip install $(QUIET) --no-deps $(if $(wildcard $(VENV)/unfinished),--reinstall)

@@ -172,7 +172,11 @@ def test_a_requests_own_stop_becomes_the_end_of_the_thinking(reasoner: Server) -
 def test_the_client_reads_a_receipt_without_pear(reasoner: Server) -> None:
     with Steersman(base_url=f"{reasoner.url}/v1", api_key=API_KEY) as client:
         answer = client.chat.completions.create(
-            model="reasoner", messages=[QUESTION], max_tokens=8, control={"monitor": {}}
+            model="reasoner",
+            messages=[QUESTION],
+            temperature=0,
+            max_tokens=4,
+            control={"monitor": {}},
         )
     assert answer.control.entropy is not None
     assert answer.control.entropy.pear is None

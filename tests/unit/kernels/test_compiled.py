@@ -41,4 +41,4 @@ def test_the_next_process_reads_what_one_has_compiled(tmp_path: Path) -> None:
 def test_where_nothing_can_be_written_each_process_compiles(tmp_path: Path) -> None:
     (tmp_path / "loops").touch()
     assert used(tmp_path) == (0, 1)
-    assert used(tmp_path) == (0, 1)
+    assert (tmp_path / "loops").is_file()
