@@ -249,6 +249,13 @@ class Planner:
                 f"or {request.grammar}",
                 param=f"control.thinking{part}",
             )
+        if request.grammar is not None and not request.include_reasoning:
+            raise ControlError(
+                f"{request.grammar} is a grammar, which without include_reasoning binds the "
+                "response from its first token on, so that nothing can close the thinking: leave "
+                f"out control.thinking, {request.grammar} or include_reasoning",
+                param="include_reasoning",
+            )
         if request.stop_token_ids > MOST_STOPS:
             raise ControlError(
                 f"{request.stop_token_ids} tokens end this response: beside control.thinking it "

@@ -28,6 +28,8 @@ class Request:
         embeddings: Whether some prompts are given as embeddings.
         thinking_token_budget: Whether vLLM's own budget of the thinking phase is set.
         grammar: The field that binds the output to a grammar; None if none does.
+        include_reasoning: Whether the thinking is returned; without it a grammar binds the response
+            from its first token on.
         stop_token_ids: Tokens that the request names as ends of its response.
         allowed_token_ids: The only tokens that its response may consist of; None if all may be.
 
@@ -45,5 +47,6 @@ class Request:
     embeddings: bool = False
     thinking_token_budget: bool = False
     grammar: str | None = None
+    include_reasoning: bool = True
     stop_token_ids: int = 0
     allowed_token_ids: frozenset[int] | None = None

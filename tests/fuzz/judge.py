@@ -1,6 +1,7 @@
 """One request judged: its answer against the rules, and against the answer without its control."""
 
 import json
+import re
 from dataclasses import dataclass
 
 import httpx
@@ -125,9 +126,14 @@ class Judge:
             return [Violation("refuses a redirect", shown)]
         if not refused and answer.status != plain.status:
             return [Violation("another status", shown)]
-        if not refused and answer.status >= 400 and answer.content != plain.content:
+        if not refused and answer.status >= 400 and _words(answer) != _words(plain):
             return [Violation("another message", shown)]
         return []
+
+
+def _words(answer: Answer) -> bytes:
+    """The answer without its numbers: of several prompts any may be the first that is refused."""
+    return re.sub(rb"\d+", b"0", answer.content)
 
 
 def _class(answer: Answer) -> tuple[int, bool]:

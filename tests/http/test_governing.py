@@ -315,6 +315,26 @@ def test_what_is_refused(thinker: Steersman, control: dict[str, Any], param: str
     assert caught.value.param == param
 
 
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"allowed_token_ids": [339]}, "allowed_token_ids"),
+        (
+            {"include_reasoning": False, "structured_outputs": {"choice": ["yes", "no"]}},
+            "include_reasoning",
+        ),
+    ],
+)
+def test_fields_that_leave_no_room_for_a_limit(
+    thinker: Steersman, fields: dict[str, Any], param: str
+) -> None:
+    limit = {"control": {"thinking": {"budget": 4}}}
+    with pytest.raises(openai.BadRequestError) as caught:
+        thinker.chat.completions.create(**FIXED, extra_body={**fields, **limit})
+    assert caught.value.param == param
+    assert thinker.chat.completions.create(**FIXED, extra_body=fields).choices
+
+
 def test_a_balance_stands_alone_in_its_phase(thinker: Steersman) -> None:
     balance = Balance(vector="concise", target_entropy=0.2)
     both = ControlSpec(thinking=Thinking(balance=balance), steer=(Steer(vector="onward"),))

@@ -27,7 +27,7 @@ _SHARED = ("stream", "temperature")
 _SAMPLED = (*_SHARED, "n", "max_tokens", "use_beam_search", "thinking_token_budget")
 _TOKENS = (*_SAMPLED, "stop_token_ids", "allowed_token_ids")
 FIELDS: Mapping[Endpoint, tuple[str, ...]] = {
-    Endpoint.CHAT: (*_TOKENS, "max_completion_tokens"),
+    Endpoint.CHAT: (*_TOKENS, "max_completion_tokens", "include_reasoning"),
     Endpoint.COMPLETIONS: (*_TOKENS, "prompt", "prompt_embeds"),
     Endpoint.RESPONSES: (*_SHARED, "max_output_tokens", "background"),
 }
@@ -98,6 +98,7 @@ def read(endpoint: Endpoint, body: Mapping[str, Any]) -> Request | None:
         embeddings=facts.get("prompt_embeds") is not None,
         thinking_token_budget=facts.get("thinking_token_budget") is not None,
         grammar=_grammar(endpoint, body),
+        include_reasoning=bool(facts.get("include_reasoning", True)),
         stop_token_ids=len({*(facts.get("stop_token_ids") or ())}),
         allowed_token_ids=None if allowed is None else frozenset(allowed),
     )

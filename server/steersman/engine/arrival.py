@@ -20,7 +20,8 @@ def check_arrival(
         control: The request.
         prompt: The rendered prompt.
         params: Its sampling parameters.
-        grammar_in_thinking: Whether a grammar binds the thinking too.
+        grammar_in_thinking: Whether a grammar, if there is one, binds the thinking too: always on
+            this server, or here, where the prompt has opened a phase that vLLM takes for ended.
 
     Raises:
         VLLMValidationError: It is another one.
@@ -32,7 +33,7 @@ def check_arrival(
     for field, reason in _differences(plan, prompt, params):
         raise _refusal(field, reason)
     if plan.governing and params.structured_outputs is not None and grammar_in_thinking:
-        raise _refusal("control.thinking", "a grammar binds the thinking too on this server")
+        raise _refusal("control.thinking", "a grammar binds the thinking too")
 
 
 def _differences(plan: Plan, prompt: Any, params: SamplingParams) -> Iterator[tuple[str, str]]:

@@ -82,14 +82,15 @@ class ControlledEngine:
                 prompt, sampling_params, request_id, **options
             )
             return outputs
+        carrier = self._carrier(control.plan, prompt, options.get("reasoning_parser_kwargs"))
         grammars = self._engine.vllm_config.structured_outputs_config
+        from_the_start = carrier.opened and options.get("reasoning_ended") is True
         check_arrival(
             control,
             prompt,
             sampling_params,
-            grammar_in_thinking=grammars.enable_in_reasoning,
+            grammar_in_thinking=grammars.enable_in_reasoning or from_the_start,
         )
-        carrier = self._carrier(control.plan, prompt, options.get("reasoning_parser_kwargs"))
         run = control.ledger.open(control.plan.branches(sampling_params.n), carrier.opened)
         run.stops = frozenset(carrier.stops_of(sampling_params))
         params = sampling_params.clone()

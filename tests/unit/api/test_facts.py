@@ -90,6 +90,7 @@ def test_values_that_vllm_coerces() -> None:
         Endpoint.CHAT, stream=True, choices=20, max_tokens=5, temperature=0.0, beam_search=True
     )
     assert read(Endpoint.RESPONSES, background="true").background
+    assert not read(include_reasoning="off").include_reasoning
     assert read(allowed_token_ids=["339", 2.0]).allowed_token_ids == {339, 2}
 
 

@@ -290,6 +290,24 @@ def test_what_the_body_alone_does_not_tell_is_refused_on_arrival() -> None:
     check_arrival(ControlScope(governed), PROMPT, grammar, grammar_in_thinking=False)
 
 
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_grammar_that_begins_within_the_thinking_is_refused(opened: bool) -> None:
+    """As with `include_reasoning: false`: vLLM takes the phase that the prompt opened for ended."""
+    governed = plan(None, Request(Endpoint.CHAT), governing=Governing())
+    reasoning: Any = SimpleNamespace(markers=None, opens=lambda *_: opened, stops=())
+    engine = ControlledEngine(ScriptedClient(), reasoning, Reports())
+    grammar = StructuredOutputsParams(choice=["yes"])
+    arrives = SamplingParams(structured_outputs=grammar, output_kind=WHOLE)
+    with scope(ControlScope(governed)):
+        if not opened:
+            engine.generate(PROMPT, arrives, "r", reasoning_ended=True)
+            return
+        with pytest.raises(VLLMValidationError, match="binds the thinking") as caught:
+            engine.generate(PROMPT, arrives, "r", reasoning_ended=True)
+        assert caught.value.parameter == "control.thinking"
+        engine.generate(PROMPT, arrives, "r", reasoning_ended=False)
+
+
 def test_more_prompts_than_planned_are_refused() -> None:
     two = ControlScope(plan(None, Request(Endpoint.COMPLETIONS, prompts=2)))
     engine = ControlledEngine(ScriptedClient(), NO_PHASE, Reports())

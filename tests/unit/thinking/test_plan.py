@@ -276,6 +276,11 @@ def test_another_law_shares_no_steered_block(other: dict[str, Any]) -> None:
         ({"monitor": {}}, Request(Endpoint.COMPLETIONS, embeddings=True), "prompt_embeds"),
         ({"thinking": {}}, Request(Endpoint.CHAT, stop_token_ids=49), "stop_token_ids"),
         (
+            {"thinking": {}},
+            Request(Endpoint.CHAT, grammar="tool_choice", include_reasoning=False),
+            "include_reasoning",
+        ),
+        (
             {
                 "thinking": {"budget": 3, "grace": 1},
                 "search": {"method": "first_finish", "n": 2, "min_thinking": 5},
