@@ -45,9 +45,11 @@ class Servers:
         server = self._running.get(arguments)
         if server is None or not server.running:
             self.stop()
-            log = self._directory / Path(arguments[0]).name
+            number = sum(1 for _ in self._directory.iterdir())
+            log = self._directory / f"{number}-{Path(arguments[0]).name}.log"
             common = (f"--api-key={API_KEY}", "--profiles", PROFILES)
-            environment = {"VLLM_LOGGING_LEVEL": "WARNING"}
+            # However long a test takes between two requests, their connection is not closed.
+            environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600"}
             if arguments is TWO_ENGINES:
                 environment["VLLM_CPU_OMP_THREADS_BIND"] = "0|1"
             server = Server.steersman((*arguments, *common), log, environment)

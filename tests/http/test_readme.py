@@ -60,7 +60,9 @@ def test_every_block_of_the_readme_is_of_a_kind_that_is_run() -> None:
 
 def test_a_make_command_serves_or_tests() -> None:
     told = [
-        run("make", "-n", *shlex.split(command, comments=True)[1:]).splitlines()[-1]
+        run("make", "-n", "--no-print-directory", *shlex.split(command, comments=True)[1:])
+        .strip()
+        .splitlines()[-1]
         for command in MAKE
     ]
     serving = [line.split("/steersman serve ")[1] for line in told if "/steersman serve " in line]
