@@ -15,7 +15,7 @@ from steersman.models.catalog import BuiltIn
 from steersman.models.files import ModelFiles
 
 ARGUMENTS = ("dtype", "reasoning_parser", "tool_call_parser", "enable_auto_tool_choice")
-"""Those that are chosen here when they are None; vLLM's defaults hide whether one was given."""
+"""Arguments that are chosen here when they are None; vLLM's defaults hide whether one was given."""
 
 _NO_PARSER = "none"
 """The value that keeps a parser from being chosen."""

@@ -71,7 +71,7 @@ REASONING = (
     _rule("cohere_command3", "cohere2", r"<\|START_THINKING\|>"),
     _rule("gemma4", "gemma4 gemma4_text gemma4_unified", r"<\|channel>", "enable_thinking"),
 )
-"""What reads the thinking phase; the first that holds counts."""
+"""Parsers of the thinking phase; the first rule that holds counts."""
 
 _HERMES = r'<tool_call>(?:\\n|\n)?\{+\\?"name\\?":'
 TOOLS = (
@@ -95,7 +95,7 @@ TOOLS = (
     _rule("jamba", "jamba", "<tool_calls>"),
     _rule("gemma4", "gemma4 gemma4_text gemma4_unified", r"<\|tool_call>"),
 )
-"""What reads tool calls; the first that holds counts."""
+"""Parsers of tool calls; the first rule that holds counts."""
 
 
 def parser_of(

@@ -10,7 +10,7 @@ from steersman.models.files import ModelFiles
 AUTO = "auto"
 """vLLM's word for the type that the model's configuration names."""
 _OWN_BYTES = 2 * 2**30
-"""What the processes take beside weights and KV cache: libraries, activations, logits."""
+"""Memory of the processes beside weights and KV cache, in bytes: libraries, activations, logits."""
 _QUANTIZED = ("quantization_config", "compression_config")
 
 
