@@ -90,10 +90,10 @@ def rates(
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     from vllm import LLM, SamplingParams
 
-    from steersman.engine.carrier import Carrier
     from steersman.engine.plugin import RPC, register
-    from steersman.engine.reports import Reports, read_counts
     from steersman.engine.settings import Settings
+    from steersman.frontend.reports import Reports, read_counts
+    from steersman.frontend.unplanned import unplanned
     from steersman.steering.configuration import KEY, Configuration, Term
     from steersman.thinking.governing import Governing
 
@@ -148,7 +148,7 @@ def rates(
                 logprobs=asked.logprobs,
             )
             if asked.controlled:
-                carrier = Carrier(
+                carrier = unplanned(
                     configuration=Configuration.of(asked.terms) if asked.terms else None,
                     governing=limits if asked.governed else None,
                     monitored=asked.monitored,

@@ -46,7 +46,7 @@ class Engine:
     """Our engine."""
 
     def __init__(self, model: str, dtype: str, cache_bytes: int) -> None:
-        from steersman.engine.offline import OfflineEngine
+        from steersman.directions.offline import OfflineEngine
 
         cache = ("--kv-cache-memory-bytes", str(cache_bytes))
         self._engine = OfflineEngine(model, ("--dtype", dtype, *cache), capture=True)
@@ -194,7 +194,7 @@ def _part(contrast: Contrast, start: int, end: int) -> Contrast:
 
 def draw(connection: Connection, model: str, count: int) -> None:
     """Send samples of a model: of its thinking, or without markers of all that it says."""
-    from steersman.engine.offline import OfflineEngine
+    from steersman.directions.offline import OfflineEngine
     from steersman.trajectory.phases import opens_thinking
 
     cells = [(kind, grade) for kind in KINDS for grade in TRAINED]

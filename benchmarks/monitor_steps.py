@@ -22,10 +22,10 @@ import steps
 from vllm import LLM, SamplingParams
 
 from steersman import models
-from steersman.engine.carrier import Carrier
 from steersman.engine.plugin import RPC
-from steersman.engine.reports import Reports
 from steersman.engine.settings import Settings
+from steersman.frontend.reports import Reports
+from steersman.frontend.unplanned import unplanned
 from steersman.steering.configuration import KEY
 from steersman.thinking.governing import Governing
 from steersman.trajectory.boundaries import boundary_table
@@ -97,7 +97,7 @@ class Engine:
             )
             if kind != LOGPROBS:
                 governing = LIMITS if kind == GOVERNED else None
-                carrier = Carrier(
+                carrier = unplanned(
                     governing=governing, monitored=True, origin=PROMPT, opened=True, longest=10**6
                 )
                 params.extra_args = {KEY: carrier.wire(one.key, params)}

@@ -23,10 +23,10 @@ from safetensors.torch import save
 from vllm import LLM, SamplingParams
 
 from steersman import models
-from steersman.engine.carrier import Carrier
 from steersman.engine.compat.layers import decoder_layers
 from steersman.engine.plugin import RPC
 from steersman.engine.settings import Settings
+from steersman.frontend.unplanned import unplanned
 from steersman.steering.configuration import KEY, Configuration, Term
 
 MODEL = "smollm2"
@@ -73,7 +73,7 @@ def add_requests(llm: LLM, terms: Terms, tokens: int) -> None:
     for number in range(REQUESTS):
         params = SamplingParams(max_tokens=tokens, ignore_eos=True, temperature=0, detokenize=False)
         if steering := terms(number):
-            carrier = Carrier(configuration=Configuration.of(steering), origin=PROMPT)
+            carrier = unplanned(Configuration.of(steering), origin=PROMPT)
             params.extra_args = {KEY: carrier.wire(str(number), params)}
         ids = [(100 + number * 7 + i) % 4000 + 10 for i in range(PROMPT)]
         llm.llm_engine.add_request(str(number), {"prompt_token_ids": ids}, params)

@@ -27,10 +27,10 @@ from steersman.api.admin import Admin, closed
 from steersman.api.middleware import ControlMiddleware
 from steersman.arguments import ArgumentError
 from steersman.capabilities import Limits
-from steersman.engine.client import ControlledEngine
-from steersman.engine.describe import describe
-from steersman.engine.reasoning import Reasoning
-from steersman.engine.reports import Reports
+from steersman.frontend.client import ControlledEngine
+from steersman.frontend.describe import describe
+from steersman.frontend.reasoning import Reasoning
+from steersman.frontend.reports import Reports
 from steersman.observe.metrics import Metrics
 from steersman.opening import SteeringOptions, open_desk
 from steersman.plan import Planner
@@ -69,7 +69,7 @@ async def serve(args: Namespace, options: Options) -> bool:
     Raises:
         steersman.profiles.ProfileError: A profile that this server could not serve.
         steersman.arguments.ArgumentError: The port is taken, or the keys are the same.
-        steersman.engine.ranks.SteeringError: Steering does not work on this engine.
+        steersman.frontend.ranks.SteeringError: Steering does not work on this engine.
         steersman.artifacts.artifact.ArtifactError: A vector or an edit that it cannot use.
 
     """

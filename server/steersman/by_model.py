@@ -10,7 +10,7 @@ from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
 
 from steersman import families, memory, precision
-from steersman.engine import parsers
+from steersman.frontend import parsers
 from steersman.models.catalog import BuiltIn
 from steersman.models.files import ModelFiles
 

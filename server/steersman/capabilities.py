@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from steersman.errors import ControlError
 from steersman.trajectory.phases import Markers
 
 
@@ -14,6 +15,9 @@ class Limits(_Value):
 
     max_branches: int = 16
     """Engine requests that one HTTP request may start: prompts times siblings."""
+    max_forks: int = 64
+    """Engine requests of one HTTP request that may be in flight, forks included: over it they wait,
+    and the answer is the same."""
     max_control_tokens: int = 262_144
     """Tokens that one controlled HTTP request may sample, losers included."""
     max_body_bytes: int = 64 * 2**20
@@ -42,8 +46,7 @@ class Methods(_Value):
     thinkedit: tuple[str, ...] = ()
     thinking: tuple[str, ...] = ()
     monitor: tuple[str, ...] = ()
-    sampler: tuple[str, ...] = ()
-    search: tuple[str, ...] = ("first_finish",)
+    search: tuple[str, ...] = ()
 
 
 class Steering(_Value):
@@ -81,3 +84,22 @@ class Capabilities(_Value):
     """Null if the server was started without steering."""
     methods: Methods = Methods()
     limits: Limits = Limits()
+
+    def markers(self, what: str, param: str) -> Markers:
+        """The markers of the thinking phase, for something that cannot be done without.
+
+        Args:
+            what: It, for the message.
+            param: The field that asks for it.
+
+        Raises:
+            ControlError: The model has none.
+
+        """
+        if self.thinking_tokens is None:
+            raise ControlError(
+                f"{what} needs a model with a thinking phase; this server knows of none "
+                "(start it with --reasoning-parser if the model has one)",
+                param=param,
+            )
+        return self.thinking_tokens

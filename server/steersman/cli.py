@@ -51,6 +51,14 @@ def serve(
     max_branches: Annotated[
         int, typer.Option(min=1, help="Engine requests that one controlled request may start.")
     ] = _DEFAULTS.max_branches,
+    max_forks: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Engine requests of one controlled request that may be in flight, forks included: "
+            "over it they wait.",
+        ),
+    ] = _DEFAULTS.max_forks,
     max_control_tokens: Annotated[
         int, typer.Option(min=1, help="Tokens that one controlled request may sample in all.")
     ] = _DEFAULTS.max_control_tokens,
@@ -129,8 +137,8 @@ def serve(
     from steersman.app import serve as run
     from steersman.arguments import ArgumentError, controls_of, parse, steer
     from steersman.artifacts.artifact import ArtifactError
-    from steersman.engine.ranks import SteeringError
     from steersman.engine.settings import Settings
+    from steersman.frontend.ranks import SteeringError
     from steersman.observe.logs import configure
     from steersman.opening import EDIT_ROWS, SteeringOptions
     from steersman.profiles import PROFILES, ProfileError
@@ -139,6 +147,7 @@ def serve(
     configure()
     limits = Limits(
         max_branches=max_branches,
+        max_forks=max_forks,
         max_control_tokens=max_control_tokens,
         max_body_bytes=max_body_bytes,
         max_steering_norm=max_steering_norm,

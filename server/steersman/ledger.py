@@ -1,77 +1,73 @@
-"""The books of one HTTP request: what ran, what it cost, and the receipt made of it."""
+"""Books of one HTTP request: its trajectories, and their cost."""
 
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from steersman.steering.configuration import CLASSES
-from steersman.steering.plan import PlannedTerm, Steering
-from steersman.thinking import report
-from steersman.thinking.governing import Governing
-from steersman.trajectory.line import Line
-from steersman.trajectory.phases import Markers
-from steersman_client import (
-    Applied,
-    AppliedEdit,
-    AppliedSearch,
-    AppliedSteer,
-    AppliedThinking,
-    Compute,
-    Entropy,
-    Leader,
-    Monitor,
-    Receipt,
-)
-
-if TYPE_CHECKING:
-    from steersman.search.first_finish import Outcome
+from steersman.trajectory.outcome import Outcome
+from steersman.trajectory.reading import Reading
+from steersman.trajectory.trajectory import Trajectory
+from steersman_client import Compute, Leader
 
 
-class Run:
+@dataclass(slots=True, eq=False)
+class Generation:
     """One call of the engine within the request: one prompt, or one turn of a tool loop.
 
-    Args:
-        branches: Its lines.
-        opened: Whether the prompt leaves the thinking phase open.
+    Attributes:
+        branches: The trajectories that its responses are chosen from.
+        reading: Where the phases of a response begin and end.
+        started: All trajectories that the engine ran, forks included.
+        stops: Tokens each of which ends a response.
+        outcome: The result of its search; None without a search, or before it.
+        branch_max_tokens: Token limit of each branch.
+        after: Tokens sampled one after another before it could begin.
 
     """
 
-    def __init__(self, branches: int, opened: bool = False) -> None:
-        self.lines: list[Line[Any]] = [Line(branch) for branch in range(branches)]
-        self.opened = opened
-        self.stops: frozenset[int] = frozenset()
-        """Tokens each of which ends a response."""
-        self.outcome: Outcome[Any] | None = None
-        self.branch_max_tokens: int | None = None
-        self._leader: Line[Any] | None = None
-        self._shown = 0
+    branches: list[Trajectory[Any]] = field(default_factory=list)
+    reading: Reading = field(default_factory=Reading)
+    started: list[Trajectory[Any]] = field(default_factory=list)
+    stops: frozenset[int] = frozenset()
+    outcome: Outcome[Any] | None = None
+    branch_max_tokens: int | None = None
+    after: int = 0
+    _leader: Trajectory[Any] | None = None
+    _shown: int = 0
 
     @property
-    def probes(self) -> list[Line[Any]]:
-        """The forks of its lines that were asked for their answers."""
-        return [probe for line in self.lines for probe in line.probes]
+    def returned(self) -> Sequence[Trajectory[Any]]:
+        """The trajectories of the returned choices."""
+        return self.branches if self.outcome is None else self.outcome.winners
 
     @property
     def sampled_tokens(self) -> int:
-        return sum(line.tokens for line in (*self.lines, *self.probes))
+        return sum(one.sampled_tokens for one in self.started)
 
     @property
-    def returned(self) -> Sequence[Line[Any]]:
-        """The lines of the returned choices."""
-        return self.lines if self.outcome is None else self.outcome.winners
+    def cancelled_tokens(self) -> int:
+        """Tokens of aborted trajectories that are in no response."""
+        returned = {id(one) for one in self.returned}
+        return sum(
+            one.sampled_tokens - one.kept
+            for one in self.started
+            if one.aborted and id(one) not in returned
+        )
 
     @property
-    def returned_tokens(self) -> int:
-        return sum(line.tokens for line in self.returned)
+    def sequential_tokens(self) -> int:
+        """Tokens sampled one after another on the longest way to any trajectory's end."""
+        return self.after + max((one.sequential_tokens for one in self.started), default=0)
 
     def leader(self) -> Leader | None:
-        """The leading sibling, with its text since it was last asked for; None if there is none.
+        """The leading branch, with its text since it was last asked for; None if there is none.
 
-        The sibling that has got furthest takes the lead and keeps it as long as it runs.
+        The branch that has got furthest takes the lead and keeps it as long as it runs.
         """
-        if self._leader is None or self._leader.finish_reason is not None:
-            running = [line for line in self.lines if line.finish_reason is None]
-            self._leader = max(running, key=lambda line: line.tokens, default=None)
+        if self._leader is None or not self._leader.running:
+            running = [one for one in self.branches if one.running]
+            self._leader = max(running, key=lambda one: one.tokens, default=None)
             self._shown = 0
         if self._leader is None:
             return None
@@ -81,206 +77,95 @@ class Run:
 
 
 class Ledger:
-    """All runs of one HTTP request, and the clock."""
+    """All generations of one HTTP request, and the clock.
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.runs: list[Run] = []
+    Args:
+        clock: Seconds, from any zero.
+        in_turn: Whether a generation begins when the one before has ended, as the turns of a tool
+            loop do; the prompts of one request run beside each other.
+
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.perf_counter, *, in_turn: bool = False
+    ) -> None:
+        self.generations: list[Generation] = []
         self._clock = clock
-        self._started = clock()
+        self._in_turn = in_turn
+        self._began = clock()
+        self.stopped_by: str | None = None
+        """The limit that ended the request before it had ended by itself."""
 
-    def open(self, branches: int, opened: bool = False) -> Run:
-        """Start the books of an engine call with this many lines.
-
-        Args:
-            branches: Its lines.
-            opened: Whether its prompt leaves the thinking phase open.
-
-        """
-        run = Run(branches, opened)
-        self.runs.append(run)
-        return run
+    def open(self, reading: Reading | None = None) -> Generation:
+        """Start the books of an engine call."""
+        after = self.sequential_tokens if self._in_turn else 0
+        generation = Generation(reading=reading or Reading(), after=after)
+        self.generations.append(generation)
+        return generation
 
     @property
-    def lines(self) -> list[Line[Any]]:
-        return [line for run in self.runs for line in run.lines]
+    def branches(self) -> list[Trajectory[Any]]:
+        return [one for generation in self.generations for one in generation.branches]
+
+    @property
+    def returned(self) -> Iterator[tuple[Generation, Trajectory[Any]]]:
+        """The trajectories of the returned choices, in the response's order."""
+        for generation in self.generations:
+            for trajectory in generation.returned:
+                yield generation, trajectory
 
     @property
     def sampled_tokens(self) -> int:
-        return sum(run.sampled_tokens for run in self.runs)
+        return sum(generation.sampled_tokens for generation in self.generations)
 
     @property
-    def returned_tokens(self) -> int:
-        return sum(run.returned_tokens for run in self.runs)
-
-    @property
-    def probes(self) -> list[Line[Any]]:
-        return [probe for run in self.runs for probe in run.probes]
+    def sequential_tokens(self) -> int:
+        return max((generation.sequential_tokens for generation in self.generations), default=0)
 
     @property
     def seconds(self) -> float:
         """Seconds since the request was planned."""
-        return self._clock() - self._started
+        return self._clock() - self._began
 
     @property
     def running(self) -> int:
-        return sum(line.finish_reason is None for line in self.lines)
+        return sum(one.running for one in self.branches)
 
     @property
     def finished(self) -> int:
-        return sum(line.finished for line in self.lines)
+        return sum(one.finished for one in self.branches)
 
     @property
     def cancelled(self) -> int:
-        return sum(line.aborted for line in self.lines)
+        return sum(one.aborted for one in self.branches)
 
-    def compute(self) -> Compute:
-        # In one go: every request asks for it, and mostly it has but one line.
-        sampled = cancelled = prefill = 0
-        for run in self.runs:
-            for line in (*run.lines, *run.probes):
-                sampled += line.tokens
-                prefill += line.prefill_tokens
-            for line in run.lines:
-                cancelled += line.tokens if line.aborted else 0
-        return Compute(
-            sampled_tokens=sampled,
-            returned_tokens=self.returned_tokens,
-            cancelled_tokens=cancelled,
-            prefill_tokens=prefill,
-            wall_ms=round(self.seconds * 1e3, 3),
-        )
+    @property
+    def limits(self) -> tuple[int, ...]:
+        """Token limits of the returned choices."""
+        limits = (generation.branch_max_tokens for generation, _ in self.returned)
+        return tuple(limit for limit in limits if limit is not None)
 
-    def receipt(
-        self,
-        *,
-        profile: str | None,
-        search: str | None,
-        steering: Steering | None = None,
-        edits: Sequence[AppliedEdit] = (),
-        governing: Governing | None = None,
-        monitor: Monitor | None = None,
-        markers: Markers | None = None,
-    ) -> Receipt:
-        """The receipt, as of now.
-
-        Args:
-            profile: Name of the profile that applied.
-            search: Name of the search method; None if there was none.
-            steering: The steering and the edit that were asked for; None if there were none.
-            edits: What the model's weights have.
-            governing: What was asked of the governor; None if nothing was.
-            monitor: What was asked of the monitor; None if nothing was.
-            markers: The model's thinking markers; None for a model without a thinking phase.
-
-        """
-        balance = steering.balance if steering else None
-        thinking = self.thinking(governing, markers, balance) if governing and markers else ()
-        entropies = self._entropies(monitor, markers) if monitor else ()
-        limits = self._limits()
-        applied = Applied(
-            profile=profile,
-            max_tokens=limits[0] if limits else None,
-            max_tokens_by_choice=limits if len(set(limits)) > 1 else None,
-            seeds=self._seeds(),
-            steer=self._steer(steering) if steering else (),
-            thinkedit=steering.edit.applied(self.edited) if steering and steering.edit else None,
-            edits=tuple(edits),
-            thinking=thinking[0] if thinking else None,
-            thinking_by_choice=thinking if len(thinking) > 1 else None,
-            search=self._search(search) if search else None,
-        )
-        return Receipt(
-            applied=applied,
-            compute=self.compute(),
-            entropy=entropies[0] if entropies else None,
-            entropy_by_choice=entropies if len(entropies) > 1 else None,
-        )
-
-    def thinking(
-        self, governing: Governing, markers: Markers, balance: PlannedTerm | None
-    ) -> tuple[AppliedThinking, ...]:
-        """Outcome of the thinking phase of each returned line.
-
-        Args:
-            governing: What was asked of the governor.
-            markers: The model's thinking markers.
-            balance: The vector whose strength it moved; None without one.
-
-        """
-        return tuple(
-            report.applied(
-                line.track,
-                markers,
-                governing,
-                opened=run.opened,
-                stops=run.stops,
-                balance=balance,
-                steered=line.steered,
-                probes=len(line.probes),
-            )
-            for run in self.runs
-            for line in run.returned
-            if line.track is not None
-        )
-
-    def _limits(self) -> tuple[int, ...]:
-        """Token limits of the returned lines."""
-        return tuple(
-            run.branch_max_tokens
-            for run in self.runs
-            for _ in run.returned
-            if run.branch_max_tokens is not None
-        )
-
-    def _seeds(self) -> tuple[int, ...] | None:
-        """Seeds of the returned lines; None if the request names none."""
-        seeds = [line.seed for run in self.runs for line in run.returned]
+    @property
+    def seeds(self) -> tuple[int, ...] | None:
+        """Seeds of the returned choices; None if the request names none."""
+        seeds = (trajectory.seed for _, trajectory in self.returned)
         return tuple(seed for seed in seeds if seed is not None) or None
 
-    def _entropies(self, monitor: Monitor, markers: Markers | None) -> tuple[Entropy, ...]:
-        return tuple(
-            report.entropy(line.track, markers, opened=run.opened, tokens=monitor.tokens)
-            for run in self.runs
-            for line in run.returned
-            if line.track is not None
-        )
-
-    @property
-    def steered(self) -> dict[tuple[str, bool], int]:
-        """Steered tokens of the returned lines, by class of token."""
-        lines = [line for run in self.runs for line in run.returned if line.steered]
-        return {
-            kind: sum(line.steered[index] for line in lines) for index, kind in enumerate(CLASSES)
-        }
-
-    @property
-    def edited(self) -> int:
-        """Tokens of the returned lines, and their prompts, that went through the request's edit."""
-        lines = [line for run in self.runs for line in run.returned if line.steered]
-        return sum(line.steered[len(CLASSES)] for line in lines)
-
-    def _steer(self, steering: Steering) -> tuple[AppliedSteer, ...]:
-        counts = self.steered
-        return tuple(
-            planned.applied(sum(counts[kind] for kind in CLASSES if planned.term.applies(*kind)))
-            for planned in steering.terms
-        )
-
-    def _search(self, method: str) -> AppliedSearch:
-        outcomes = [run.outcome for run in self.runs if run.outcome is not None]
-        winners = tuple(line.branch for outcome in outcomes for line in outcome.winners)
-        # With several runs the receipt names the weakest way in which one of them was decided.
-        decided = {outcome.decided_by for outcome in outcomes}
-        decided_by = next((by for by in ("fallback", "vote", "first") if by in decided), None)
-        limits = {run.branch_max_tokens for run in self.runs}
-        return AppliedSearch(
-            method=method,
-            launched=len(self.lines),
-            finished=self.finished,
-            cancelled=self.cancelled,
-            winner=winners[0] if winners else None,
-            winners=winners,
-            decided_by=decided_by,
-            votes=outcomes[0].votes if len(outcomes) == 1 else None,
-            branch_max_tokens=limits.pop() if len(limits) == 1 else None,
+    def compute(self) -> Compute:
+        """The cost so far; `sampled = returned + cancelled + lost`."""
+        # In one go: every request asks for it, and mostly it has but one trajectory.
+        sampled = cancelled = prefill = returned = 0
+        for generation in self.generations:
+            sampled += generation.sampled_tokens
+            cancelled += generation.cancelled_tokens
+            prefill += sum(one.prefill_tokens for one in generation.started)
+            returned += sum(one.tokens for one in generation.returned)
+        return Compute(
+            sampled_tokens=sampled,
+            returned_tokens=returned,
+            cancelled_tokens=cancelled,
+            lost_tokens=sampled - returned - cancelled,
+            sequential_tokens=self.sequential_tokens,
+            prefill_tokens=prefill,
+            wall_ms=round(self.seconds * 1e3, 3),
         )

@@ -10,7 +10,7 @@ from vllm.engine.protocol import EngineClient
 from steersman.capabilities import Capabilities, Methods, Steering
 from steersman.edits.edit import Edit, EditError
 from steersman.edits.store import EditStore, LiveEdits
-from steersman.engine.ranks import Ranks
+from steersman.frontend.ranks import Ranks
 from steersman.steering.admission import Admission
 from steersman.steering.desk import Desk
 from steersman.vectors.store import VectorStore
@@ -64,7 +64,7 @@ async def open_desk(
         The capabilities with steering in them, and what requests take of it.
 
     Raises:
-        steersman.engine.ranks.SteeringError: Steering does not work on this engine.
+        steersman.frontend.ranks.SteeringError: Steering does not work on this engine.
         steersman.artifacts.artifact.ArtifactError: A file that this server cannot use.
 
     """
@@ -120,6 +120,7 @@ async def open_desk(
         thinkedit=("project",) if edits is not None else (),
         thinking=thinking_methods(engine),
         monitor=("entropy",),
+        search=capabilities.methods.search,
     )
     known = capabilities.model_copy(update={"steering": steering, "methods": methods})
     admission = Admission(options.rows, wait_seconds=options.wait_seconds)

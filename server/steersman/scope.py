@@ -1,13 +1,14 @@
 """Scope of one controlled HTTP request: from the middleware to the engine, and back."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from steersman.ledger import Ledger, Run
+from steersman.ledger import Ledger
 from steersman.plan import Plan
-from steersman.thinking.report import LiveTrack
-from steersman_client import AppliedEdit, Leader, Receipt
+from steersman.request import Endpoint
+from steersman_client import AppliedEdit, Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,43 +18,33 @@ class ControlScope:
     Attributes:
         plan: What it will do.
         ledger: What it did.
+        room: Bounds its engine requests in flight.
         edits: What the model's weights have, asked when the receipt is made.
 
     """
 
     plan: Plan
-    ledger: Ledger = field(default_factory=Ledger)
-    edits: Callable[[], Sequence[AppliedEdit]] = tuple
+    ledger: Ledger
+    room: asyncio.Semaphore
+    edits: Callable[[], Sequence[AppliedEdit]] = field(default=tuple)
+
+    @classmethod
+    def of(
+        cls, plan: Plan, max_forks: int, edits: Callable[[], Sequence[AppliedEdit]] = tuple
+    ) -> "ControlScope":
+        """A scope with empty books.
+
+        Args:
+            plan: What the request will do.
+            max_forks: Engine requests of it that may be in flight.
+            edits: What the model's weights have.
+
+        """
+        in_turn = plan.request.endpoint is Endpoint.RESPONSES
+        return cls(plan, Ledger(in_turn=in_turn), asyncio.Semaphore(max_forks), edits)
 
     def receipt(self) -> Receipt:
-        search = self.plan.search
-        return self.ledger.receipt(
-            profile=self.plan.profile,
-            search=search.method if search else None,
-            steering=self.plan.steering,
-            edits=self.edits(),
-            governing=self.plan.governing,
-            monitor=self.plan.monitor,
-            markers=self.plan.markers,
-        )
-
-    def progress(self) -> dict[str, int]:
-        """A line of progress for a client that waits for the winner."""
-        return {
-            "finished": self.ledger.finished,
-            "running": self.ledger.running,
-            "tokens": self.ledger.sampled_tokens,
-        }
-
-    def leader(self) -> Leader | None:
-        """The leading sibling and its new text, while one runs."""
-        return self.ledger.runs[0].leader() if self.ledger.runs else None
-
-    def live(self, index: int, run: Run) -> LiveTrack:
-        """A reader of the values of one choice, which is a line of a run, as they are streamed."""
-        monitor = self.plan.monitor
-        listed = monitor is not None and monitor.tokens
-        return LiveTrack(self.plan.markers, run.opened, index, listed)
+        return self.plan.receipt(self.ledger, self.edits())
 
 
 CONTROL: ContextVar[ControlScope | None] = ContextVar("steersman_control", default=None)

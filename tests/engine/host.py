@@ -15,8 +15,8 @@ from safetensors.numpy import save
 
 from steersman.edits import file as edit_file
 from steersman.edits.edit import Edit
-from steersman.engine.reports import Report, Reports, read_counts
 from steersman.engine.settings import Settings
+from steersman.frontend.reports import Report, Reports, read_counts
 from steersman.steering.configuration import CLASSES, KEY, Configuration, EditTerm, Term
 from steersman.thinking.governing import Governing
 from steersman.trajectory.track import Value
@@ -285,7 +285,7 @@ class _Engine:
     def run(self, jobs: Sequence[Job]) -> list[Result]:
         from vllm import SamplingParams
 
-        from steersman.engine.carrier import Carrier
+        from steersman.frontend.unplanned import unplanned
 
         params, reports = [], []
         for job in jobs:
@@ -293,18 +293,17 @@ class _Engine:
             plain = SamplingParams(**options)
             report = self.reports.open(plain.n)
             reports.append(report)
-            carrier = Carrier(
-                self.reports,
+            carrier = unplanned(
                 Configuration.of(job.terms, job.edit) if job.terms or job.edit else None,
                 job.governing,
-                job.monitored,
+                monitored=job.monitored,
                 origin=len(job.prompt) if job.origin is None else job.origin,
                 opened=job.opened,
                 begun=0 if job.origin is None else len(job.prompt) - job.origin,
                 stops=[self.tokenizer.eos_token_id],
                 longest=self.llm.llm_engine.model_config.max_model_len,
             )
-            if carrier.configuration or carrier.watched:
+            if carrier.parts:
                 plain.extra_args = {KEY: carrier.wire(report.key, plain)}
             params.append(plain)
         prompts = [{"prompt_token_ids": list(job.prompt)} for job in jobs]

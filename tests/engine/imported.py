@@ -6,8 +6,8 @@ os.environ["VLLM_LOGGING_LEVEL"] = "ERROR"
 
 from vllm import LLM, SamplingParams
 
-import steersman.engine.carrier
 import steersman.engine.controlled
+import steersman.frontend.carrier
 import steersman.trajectory.boundaries
 
 __all__ = ["LLM", "SamplingParams", "steersman"]

@@ -13,9 +13,9 @@ from vllm.exceptions import VLLMValidationError
 from steersman.directions import efficiency, segments, thinkedit
 from steersman.directions.contrast import Contrast, Weighted
 from steersman.directions.heads import contributions
+from steersman.directions.offline import Means, OfflineEngine
 from steersman.directions.sample import Sample
 from steersman.edits.checkpoint import Checkpoint
-from steersman.engine.offline import Means, OfflineEngine
 from steersman.puzzles.problems import problems, verify
 from steersman.trajectory.phases import opens_thinking
 from tests.engine.host import HEAD_DIM, HEADS, HIDDEN, LAYERS, REASONER

@@ -34,7 +34,7 @@ def planner(
         model=MODEL,
         thinking_tokens=MARKERS if thinking else None,
         greedy_by_default=greedy,
-        methods=methods or Methods(),
+        methods=methods or Methods(search=("first_finish",)),
         limits=limits or Limits(max_branches=8, max_control_tokens=1000),
     )
     presets = PROFILES if profiles is None else profiles

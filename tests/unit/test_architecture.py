@@ -2,14 +2,22 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER = ROOT / "server/steersman"
-ENGINE = SERVER / "engine"
-FRONT_END = {"app.py", "arguments.py", "by_model.py", "cli.py", "opening.py", "api/facts.py"}
+CALLERS = {
+    "app.py",
+    "arguments.py",
+    "by_model.py",
+    "cli.py",
+    "opening.py",
+    "api/facts.py",
+    "directions/offline.py",
+}
 
 
 def imported(path: Path) -> set[str]:
@@ -26,10 +34,39 @@ def importers(package: str, tree: Path) -> Iterator[Path]:
             yield path
 
 
-def test_only_the_engine_and_the_front_ends_callers_import_vllm() -> None:
-    outside = {path for path in importers("vllm", SERVER) if not path.is_relative_to(ENGINE)}
-    assert {str(path.relative_to(SERVER)) for path in outside} == FRONT_END
-    assert any(importers("vllm", ENGINE))
+def test_only_the_engine_the_front_end_and_its_callers_import_vllm() -> None:
+    inside = (SERVER / "engine", SERVER / "frontend")
+    outside = {
+        str(path.relative_to(SERVER))
+        for path in importers("vllm", SERVER)
+        if not any(path.is_relative_to(room) for room in inside)
+    }
+    assert outside == CALLERS
+    assert all(any(importers("vllm", room)) for room in inside)
+
+
+@pytest.mark.parametrize("room", ["search", "sampling", "trajectory", "controls"])
+@pytest.mark.parametrize("package", ["vllm", "torch", "steersman.engine", "steersman.frontend",
+                                     "steersman.api"])  # fmt: skip
+def test_searches_and_samplers_know_no_engine(room: str, package: str) -> None:
+    assert list(importers(package, SERVER / room)) == []
+
+
+def test_the_workers_know_nothing_of_the_front_end() -> None:
+    for package in ("steersman.frontend", "steersman.api", "steersman.controls"):
+        assert list(importers(package, SERVER / "engine")) == []
+
+
+def test_imports_between_rooms_run_one_way() -> None:
+    """A room is a package of the server, or a module beside the packages."""
+    needs: dict[str, set[str]] = {}
+    for path in sorted(SERVER.rglob("*.py")):
+        room = path.relative_to(SERVER).parts[0].removesuffix(".py")
+        for name in imported(path):
+            if name.startswith("steersman."):
+                needs.setdefault(room, set()).add(name.split(".")[1])
+    order = TopologicalSorter({room: others - {room} for room, others in needs.items()})
+    assert len(list(order.static_order())) > 10  # raises where there is a cycle
 
 
 @pytest.mark.parametrize("package", ["vllm", "steersman", "steersman_client"])

@@ -1,34 +1,63 @@
-"""The books: everything in a receipt is derived from the lines."""
+"""The books: everything in a receipt is derived from the trajectories."""
+
+from typing import Any
 
 import numpy as np
 
+from steersman.controls.control import Part
+from steersman.controls.monitor import MonitorPart
+from steersman.controls.search import SearchPart
+from steersman.controls.steering import SteeringPart
+from steersman.controls.thinking import ThinkingPart
 from steersman.edits.edit import Edit, EditMetadata
-from steersman.ledger import Ledger
-from steersman.search.first_finish import Outcome
+from steersman.ledger import Generation, Ledger
+from steersman.plan import Plan
+from steersman.request import Endpoint, Request
+from steersman.search.first_finish import FirstFinishPolicy
 from steersman.steering.configuration import CLASSES, Configuration, EditTerm
 from steersman.steering.plan import PlannedEdit, Steering
 from steersman.thinking.governing import Governing
-from steersman.trajectory.line import Line, Piece
+from steersman.trajectory.outcome import Outcome
+from steersman.trajectory.reading import Reading
 from steersman.trajectory.track import Track, Value
-from steersman_client import Applied, AppliedEdit, Monitor, Receipt
+from steersman.trajectory.trajectory import Piece, Prefix, Start, Trajectory
+from steersman_client import Applied, AppliedEdit, FirstFinish, Receipt
 from tests.unit.servers import MARKERS
 
 
-def grow(line: Line[object], text: str, finish_reason: str | None = None) -> None:
-    line.add(Piece((7,), text, finish_reason, None))
+def opened(
+    ledger: Ledger, branches: int, reading: Reading | None = None
+) -> tuple[Generation, list[Trajectory[Any]]]:
+    """A generation with so many branches, each an engine request of its own."""
+    generation = ledger.open(reading)
+    trajectories: list[Trajectory[Any]] = [Trajectory(Start(n)) for n in range(branches)]
+    generation.branches.extend(trajectories)
+    generation.started.extend(trajectories)
+    return generation, trajectories
+
+
+def receipt_of(ledger: Ledger, *parts: Part, profile: str | None = None) -> Receipt:
+    return Plan(Request(Endpoint.CHAT), 1000, profile, parts).receipt(ledger)
+
+
+def grow(trajectory: Trajectory[object], text: str, finish_reason: str | None = None) -> None:
+    trajectory.add(Piece((7,), text, finish_reason, None))
+
+
+RACE = SearchPart(FirstFinishPolicy(), FirstFinish(method="first_finish", n=2))
 
 
 def test_a_search_over_two_prompts() -> None:
     ledger = Ledger(clock=iter([10.0, 12.5]).__next__)
     for winner in (1, 0):
-        run = ledger.open(2)
+        run, branches = opened(ledger, 2)
         run.branch_max_tokens = 9
-        for line in run.lines:
-            line.prefill_tokens = 4
-            line.advance(5, None)
-            line.advance(1, "stop" if line.branch == winner else "abort")
-        run.outcome = Outcome((run.lines[winner],), "first" if winner else "fallback")
-    receipt = ledger.receipt(profile="fast", search="first_finish")
+        for one in branches:
+            one.prefill_tokens = 4
+            one.advance(5, None)
+            one.advance(1, "stop" if one.branch == winner else "abort")
+        run.outcome = Outcome((branches[winner],), "first" if winner else "fallback")
+    receipt = receipt_of(ledger, RACE, profile="fast")
     search = receipt.applied.search
     assert search is not None
     assert (search.launched, search.finished, search.cancelled) == (4, 2, 2)
@@ -41,15 +70,16 @@ def test_a_search_over_two_prompts() -> None:
         12,
         12,
     )
+    assert (compute.lost_tokens, compute.sequential_tokens) == (0, 6)
     assert compute.prefill_tokens == 16
     assert compute.wall_ms == 2500.0
 
 
 def test_a_plain_run_returns_all_that_it_sampled() -> None:
     ledger = Ledger()
-    for line in ledger.open(2).lines:
-        line.advance(3, "stop")
-    receipt = ledger.receipt(profile=None, search=None)
+    for one in opened(ledger, 2)[1]:
+        one.advance(3, "stop")
+    receipt = receipt_of(ledger)
     assert receipt.applied.search is None
     assert receipt.compute.returned_tokens == receipt.compute.sampled_tokens == 6
 
@@ -57,53 +87,53 @@ def test_a_plain_run_returns_all_that_it_sampled() -> None:
 def test_limits_and_seeds_of_what_is_returned() -> None:
     ledger = Ledger()
     for limit, seeds in ((9, (5, 6)), (7, (5, 6))):
-        run = ledger.open(2)
+        run, branches = opened(ledger, 2)
         run.branch_max_tokens = limit
-        for line, seed in zip(run.lines, seeds, strict=True):
-            line.seed = seed
-    applied = ledger.receipt(profile=None, search=None).applied
+        for one, seed in zip(branches, seeds, strict=True):
+            one.seed = seed
+    applied = receipt_of(ledger).applied
     assert (applied.max_tokens, applied.max_tokens_by_choice) == (9, (9, 9, 7, 7))
     assert applied.seeds == (5, 6, 5, 6)
-    ledger.runs[1].branch_max_tokens = 9
-    for run in ledger.runs:
-        run.outcome = Outcome((run.lines[1],), "first")
-    applied = ledger.receipt(profile=None, search="first_finish").applied
+    ledger.generations[1].branch_max_tokens = 9
+    for run in ledger.generations:
+        run.outcome = Outcome((run.branches[1],), "first")
+    applied = receipt_of(ledger, RACE).applied
     assert (applied.max_tokens, applied.max_tokens_by_choice, applied.seeds) == (9, None, (6, 6))
 
 
 def test_without_a_seed_there_is_none_to_name() -> None:
     ledger = Ledger()
-    assert ledger.receipt(profile=None, search=None).applied == Applied()
-    ledger.open(1).branch_max_tokens = 4
-    assert ledger.receipt(profile=None, search=None).applied == Applied(max_tokens=4)
+    assert receipt_of(ledger).applied == Applied()
+    opened(ledger, 1)[0].branch_max_tokens = 4
+    assert receipt_of(ledger).applied == Applied(max_tokens=4)
 
 
-def test_running_lines_are_neither_finished_nor_cancelled() -> None:
+def test_running_branches_are_neither_finished_nor_cancelled() -> None:
     ledger = Ledger()
-    done, aborted, running = ledger.open(3).lines
+    done, aborted, running = opened(ledger, 3)[1]
     done.advance(1, "length")
     aborted.advance(1, "abort")
     running.advance(1, None)
     assert (ledger.finished, ledger.cancelled, ledger.running) == (1, 1, 1)
 
 
-def test_the_furthest_line_leads_as_long_as_it_runs() -> None:
-    run = Ledger().open(2)
-    grow(run.lines[1], "x")
+def test_the_furthest_branch_leads_as_long_as_it_runs() -> None:
+    run, branches = opened(Ledger(), 2)
+    grow(branches[1], "x")
     leader = run.leader()
     assert leader is not None
     assert (leader.branch, leader.tokens, leader.text) == (1, 1, "x")
     for _ in range(3):
-        grow(run.lines[0], "a")
-    grow(run.lines[1], "y", "length")
+        grow(branches[0], "a")
+    grow(branches[1], "y", "length")
     leader = run.leader()
     assert leader is not None
     assert (leader.branch, leader.tokens, leader.text) == (0, 3, "aaa")
-    grow(run.lines[0], "b", "stop")
+    grow(branches[0], "b", "stop")
     assert run.leader() is None
 
 
-def test_an_edits_tokens_are_those_of_the_returned_lines() -> None:
+def test_an_edits_tokens_are_those_of_the_returned_branches() -> None:
     edit = Edit(
         {0: np.eye(1, 8, dtype=np.float32)[0]},
         {0: np.ones((2, 4), np.float32)},
@@ -116,16 +146,15 @@ def test_an_edits_tokens_are_those_of_the_returned_lines() -> None:
     )
     ledger = Ledger()
     for _ in range(2):
-        run = ledger.open(2)
-        for line, edited in zip(run.lines, (40, 7), strict=True):
-            line.steered = (*(0 for _ in CLASSES), edited)
-        run.outcome = Outcome((run.lines[1],), "first")
-    ledger.open(1)  # broke off before anything was reported
+        run, branches = opened(ledger, 2)
+        for one, edited in zip(branches, (40, 7), strict=True):
+            one.steered = (*(0 for _ in CLASSES), edited)
+        run.outcome = Outcome((branches[1],), "first")
+    opened(ledger, 1)  # broke off before anything was reported
 
     live = AppliedEdit(edit="steady", digest="0123456789abcdef", heads=3)
-    applied = ledger.receipt(
-        profile=None, search="first_finish", steering=chosen, edits=[live]
-    ).applied
+    plan = Plan(Request(Endpoint.CHAT), 1000, None, (RACE, SteeringPart(chosen)))
+    applied = plan.receipt(ledger, [live]).applied
 
     assert applied.steer == ()
     assert applied.edits == (live,)
@@ -137,31 +166,26 @@ def test_an_edits_tokens_are_those_of_the_returned_lines() -> None:
         "heads": 2,
         "tokens": 14,
     }
-    assert ledger.receipt(profile=None, search=None).applied.thinkedit is None
+    assert receipt_of(ledger).applied.thinkedit is None
 
 
 def watched(*token_ids: int) -> Track:
     return Track([*token_ids], [Value(1.0, -1.0, 0.5, 0.0, 1, 0).packed() for _ in token_ids])
 
 
+WATCHED = (ThinkingPart(Governing(), MARKERS), MonitorPart(tokens=True, markers=MARKERS))
+
+
 def test_governed_and_monitored_choices_in_the_order_of_the_response() -> None:
     ledger = Ledger()
-    first, second = ledger.open(2, opened=True), ledger.open(1)
-    first.lines[0].track = watched(7, 7, 2, 9)
-    first.lines[1].track = watched(7, 2, 9)
-    first.outcome = Outcome((first.lines[1],), "first")
+    first, branches = opened(ledger, 2, Reading(MARKERS, opened=True))
+    _, (second,) = opened(ledger, 1)
+    branches[0].track = watched(7, 7, 2, 9)
+    branches[1].track = watched(7, 2, 9)
+    first.outcome = Outcome((branches[1],), "first")
 
-    def receipt() -> Receipt:
-        return ledger.receipt(
-            profile=None,
-            search=None,
-            governing=Governing(),
-            monitor=Monitor(tokens=True),
-            markers=MARKERS,
-        )
-
-    # The second run's line broke off before it was watched.
-    single = receipt()
+    # The second generation's branch broke off before it was watched.
+    single = receipt_of(ledger, *WATCHED)
     assert single.applied.thinking is not None
     assert single.applied.thinking.tokens == 1
     assert single.entropy is not None
@@ -170,18 +194,57 @@ def test_governed_and_monitored_choices_in_the_order_of_the_response() -> None:
     assert single.applied.thinking_by_choice is None
     assert single.entropy_by_choice is None
 
-    second.lines[0].track = watched(1, 7, 7, 7)
-    several = receipt()
+    second.track = watched(1, 7, 7, 7)
+    several = receipt_of(ledger, *WATCHED)
     assert several.applied.thinking == single.applied.thinking
     assert [choice.tokens for choice in several.applied.thinking_by_choice or ()] == [1, 3]
     assert [choice.answer is None for choice in several.entropy_by_choice or ()] == [False, True]
 
 
-def test_lines_without_a_track_are_in_no_report() -> None:
+def test_branches_without_a_track_are_in_no_report() -> None:
     ledger = Ledger()
-    ledger.open(1)
-    receipt = ledger.receipt(
-        profile=None, search=None, governing=Governing(), monitor=Monitor(), markers=MARKERS
-    )
+    opened(ledger, 1)
+    receipt = receipt_of(ledger, *WATCHED)
     assert receipt.applied.thinking is None
     assert receipt.entropy is None
+
+
+def test_finished_losers_and_probes_are_lost() -> None:
+    ledger = Ledger()
+    generation, branches = opened(ledger, 3)
+    for one, (tokens, reason) in zip(
+        branches, ((6, "stop"), (4, "stop"), (5, "abort")), strict=True
+    ):
+        one.advance(tokens, reason)
+    probe = Start(0, prefix=Prefix(branches[0], 3), suffix=(2,), bare=True, after=3)
+    generation.started.append(Trajectory(probe))
+    generation.started[-1].advance(9, "stop")
+    generation.outcome = Outcome((branches[0],), "first")
+    compute = ledger.compute()
+    assert compute.sampled_tokens == 24
+    assert (compute.returned_tokens, compute.cancelled_tokens, compute.lost_tokens) == (6, 5, 13)
+    assert compute.sequential_tokens == 12
+
+
+def test_a_fork_counts_what_it_added_and_its_parent_what_was_kept() -> None:
+    ledger = Ledger()
+    generation, (parent,) = opened(ledger, 1)
+    parent.advance(10, "abort")
+    parent.kept = 4
+    fork: Trajectory[Any] = Trajectory(Start(0, prefix=Prefix(parent, 4), after=6))
+    fork.advance(4, None)
+    fork.advance(5, "stop")
+    generation.started.append(fork)
+    generation.outcome = Outcome((fork,), "first")
+    compute = ledger.compute()
+    assert (compute.sampled_tokens, compute.returned_tokens) == (15, 9)
+    assert (compute.cancelled_tokens, compute.lost_tokens) == (6, 0)
+    assert compute.sequential_tokens == 11
+
+
+def test_turns_of_a_tool_loop_wait_for_each_other_and_prompts_do_not() -> None:
+    for in_turn, tokens in ((True, 7), (False, 4)):
+        ledger = Ledger(in_turn=in_turn)
+        for count in (3, 4):
+            opened(ledger, 1)[1][0].advance(count, "stop")
+        assert ledger.compute().sequential_tokens == tokens

@@ -10,18 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from steersman.capabilities import Methods, Steering
+from steersman.controls.search import SearchPart
+from steersman.controls.steering import SteeringPart
 from steersman.edits.edit import Edit, EditError, EditMetadata
 from steersman.errors import ControlError
 from steersman.plan import Plan, Planner
 from steersman.profiles import Profile, ProfileError
 from steersman.request import Endpoint, Request
-from tests.unit.servers import MARKERS, planner
+from steersman.steering import plan as steering
+from steersman_client import FirstFinish
+from tests.unit.servers import planner
 
 CHAT = Request(Endpoint.CHAT, temperature=1.0)
 
 
 def first_finish(**fields: Any) -> dict[str, Any]:
     return {"search": {"method": "first_finish", **fields}}
+
+
+def searched(plan: Plan) -> FirstFinish:
+    part = plan.part(SearchPart)
+    assert part is not None
+    assert isinstance(part.spec, FirstFinish)
+    return part.spec
 
 
 def refusal(control: object, request: Request = CHAT, **server: Any) -> ControlError:
@@ -42,7 +53,7 @@ def refusal(control: object, request: Request = CHAT, **server: Any) -> ControlE
         ({"search": 1}, "control.search"),
         ({"search": {}}, "control.search.method"),
         ({"search": {"method": "last_finish"}}, "control.search.method"),
-        ({"search": {"method": "majority"}}, "control.search.method"),
+        ({"search": {"method": "align"}}, "control.search.method"),
         (first_finish(n=0), "control.search.n"),
         (first_finish(n=-1), "control.search.n"),
         (first_finish(n="4"), "control.search.n"),
@@ -68,7 +79,11 @@ def refusal(control: object, request: Request = CHAT, **server: Any) -> ControlE
         ({"thinking": {"budget": -1}}, "control.thinking.budget"),
         ({"monitor": {"tokens": True}}, "control.monitor"),
         ({"sampler": {"method": "cautious"}}, "control.sampler"),
-        ({"sampler": {"method": "bold"}}, "control.sampler.method"),
+        ({"limits": {"max_seconds": 0}}, "control.limits.max_seconds"),
+        ({"limits": {"max_sampled_tokens": 0}}, "control.limits.max_sampled_tokens"),
+        ({"limits": {"tokens": 5}}, "control.limits.tokens"),
+        ({"events": ["progress"]}, "control.events"),
+        ({"events": ["steps"]}, "control.events[0]"),
     ],
 )
 def test_a_wrong_control_names_its_field(control: object, param: str) -> None:
@@ -77,7 +92,7 @@ def test_a_wrong_control_names_its_field(control: object, param: str) -> None:
 
 def test_an_unsupported_part_says_so() -> None:
     assert "not supported by this server" in refusal({"thinking": {"budget": 10}}).message
-    assert "not supported by this server" in refusal({"search": {"method": "align"}}).message
+    assert "unknown method 'align'" in refusal({"search": {"method": "align"}}).message
 
 
 @pytest.mark.parametrize(
@@ -116,16 +131,14 @@ def test_a_conflict_with_the_rest_of_the_request(
 def test_siblings_of_a_greedy_default_are_all_the_same() -> None:
     request = Request(Endpoint.CHAT)
     assert refusal(first_finish(n=2), request, greedy=True).param == "temperature"
-    assert planner(greedy=False).plan(first_finish(n=2), request).search is not None
-    assert planner(greedy=True).plan(first_finish(n=1), request).search is not None
+    assert planner(greedy=False).plan(first_finish(n=2), request).part(SearchPart)
+    assert planner(greedy=True).plan(first_finish(n=1), request).part(SearchPart)
 
 
 def test_min_thinking_needs_a_thinking_phase() -> None:
     control = first_finish(min_thinking=5)
     assert refusal(control, thinking=False).param == "control.search.min_thinking"
-    search = planner().plan(control, CHAT).search
-    assert search is not None
-    assert search.min_thinking == 5
+    assert searched(planner().plan(control, CHAT)).min_thinking == 5
 
 
 def test_limits_are_met_exactly() -> None:
@@ -139,7 +152,7 @@ def test_an_empty_control_is_a_plain_plan() -> None:
     for control in (None, {}):
         request = Request(Endpoint.CHAT, choices=3)
         plan = planner().plan(control, request)
-        assert plan == Plan(None, None, None, 1, 1000, markers=MARKERS, request=request)
+        assert plan == Plan(request, 1000)
         assert plan.method == "plain"
         assert plan.branches(3) == 3
 
@@ -147,13 +160,12 @@ def test_an_empty_control_is_a_plain_plan() -> None:
 def test_a_profile_is_merged_under_the_request() -> None:
     plan = planner().plan({"profile": "fast", "search": {"n": 5}}, CHAT)
     assert plan.profile == "fast"
-    assert plan.search is not None
-    assert (plan.search.n, plan.search.min_thinking) == (5, 2)
+    assert (searched(plan).n, searched(plan).min_thinking) == (5, 2)
 
 
 def test_a_null_switches_a_part_of_the_profile_off() -> None:
     plan = planner().plan({"profile": "fast", "search": None}, CHAT)
-    assert (plan.profile, plan.search) == ("fast", None)
+    assert (plan.profile, plan.parts) == ("fast", ())
 
 
 def test_the_model_suffix_names_a_profile() -> None:
@@ -229,16 +241,21 @@ def test_an_edit_needs_prompts_of_tokens() -> None:
     with pytest.raises(ControlError) as caught:
         editing().plan({"thinkedit": {"edit": "calm"}}, request)
     assert caught.value.param == "prompt_embeds"
-    assert editing().plan({}, request).steering is None
+    assert editing().plan({}, request).parts == ()
+
+
+def steered(plan: Plan) -> steering.Steering:
+    part = plan.part(SteeringPart)
+    assert part is not None
+    return part.steering
 
 
 def test_an_edit_goes_with_a_search_on_every_endpoint() -> None:
     for endpoint in Endpoint:
         control = {"thinkedit": {"edit": "calm"}, **first_finish(n=2)}
         plan = editing().plan(control, Request(endpoint, temperature=1.0))
-        assert plan.search is not None
-        assert plan.steering is not None
-        assert plan.steering.edits == (EDIT,)
+        assert plan.part(SearchPart) is not None
+        assert steered(plan).edits == (EDIT,)
 
 
 def test_a_profiles_edit_is_merged_under_the_request() -> None:
@@ -248,8 +265,8 @@ def test_a_profiles_edit_is_merged_under_the_request() -> None:
         ({"thinkedit": {"strength": -2.0}}, -2.0),
         ({"thinkedit": None}, None),
     ):
-        steering = editing().plan({"profile": "calm", **control}, CHAT).steering
-        chosen = steering.edit if steering else None
+        plan = editing().plan({"profile": "calm", **control}, CHAT)
+        chosen = steered(plan).edit if plan.parts else None
         assert (chosen.strength if chosen else None) == strength
 
 

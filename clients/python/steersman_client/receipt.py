@@ -33,10 +33,11 @@ class AppliedSearch(_Part):
     """Branch index (within its prompt) of the first returned choice."""
     winners: tuple[int, ...] = ()
     """Branch index of each returned choice, in the order of the response."""
-    decided_by: Literal["first", "vote", "fallback"] | None = None
-    """`fallback`: no sibling met the conditions, so the best of those that finished was taken."""
+    decided_by: str | None = None
+    """`first`, `vote`, a word of another method, or `fallback`: no sibling met the conditions, so
+    the best of those that finished was taken."""
     votes: tuple[tuple[str, int], ...] | None = None
-    """With k > 1: each distinct answer among the voters and its votes, most frequent first."""
+    """Where siblings vote: each distinct answer and its votes, most frequent first."""
     branch_max_tokens: int | None = None
     """Token limit that each sibling ran under."""
 
@@ -138,6 +139,9 @@ class Applied(_Part):
     thinking_by_choice: tuple[AppliedThinking, ...] | None = None
     """Of all returned choices, in the order of the response; null with a single one."""
     search: AppliedSearch | None = None
+    stopped_by: str | None = None
+    """The limit (`max_seconds`, `max_sampled_tokens`) that ended the request early; null if none
+    did."""
 
 
 class Compute(_Part):
@@ -149,6 +153,12 @@ class Compute(_Part):
     """Tokens of the returned choices: what `usage.completion_tokens` counts."""
     cancelled_tokens: int = 0
     """Tokens sampled by siblings that were then aborted."""
+    lost_tokens: int = 0
+    """Tokens sampled by siblings that finished and are not returned, and by probes:
+    `sampled_tokens` is the sum of returned, cancelled and lost ones."""
+    sequential_tokens: int = 0
+    """Tokens of the longest chain of tokens each of which waited for the one before: what runs side
+    by side counts once."""
     prefill_tokens: int = 0
     """Prompt tokens computed, without those read from the prefix cache."""
     reward_calls: int = 0
@@ -199,6 +209,27 @@ class Leader(_Part):
     """Tokens this sibling has sampled so far."""
     text: str
     """New text since the last report of this branch."""
+
+
+class Progress(_Part):
+    """State of the branches of a request, in a stream that asked for the event `progress`."""
+
+    finished: int
+    """Branches that ran to their own end."""
+    running: int
+    tokens: int
+    """Tokens sampled so far, in all branches."""
+
+
+class Branch(_Part):
+    """News of one branch, in a stream that asked for the event `branches`."""
+
+    branch: int
+    tokens: int
+    """Tokens this branch has sampled so far."""
+    text: str
+    """New text since the last report of this branch."""
+    state: Literal["running", "finished", "cancelled", "failed"]
 
 
 class Live(_Part):

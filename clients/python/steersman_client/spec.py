@@ -165,16 +165,6 @@ class Monitor(_Part):
     tokens: bool = Field(default=False, description="Return the track of every token.")
 
 
-class CautiousSampler(_Part):
-    """Cautious Next Token Prediction (arXiv 2507.03038): several trials where entropy is high."""
-
-    method: Literal["cautious"]
-    min_entropy: Annotated[float, Field(ge=0, description="Nats.")] = 0.01
-    max_entropy: Annotated[float, Field(gt=0, description="Nats.")] = 1.5
-    max_trials: PositiveInt = 10
-    max_trial_tokens: PositiveInt = 64
-
-
 class FirstFinish(_Part):
     """First Finish Search (arXiv 2505.18149): of n siblings, the first that finishes wins."""
 
@@ -199,39 +189,23 @@ class FirstFinish(_Part):
     )
 
 
-class Majority(_Part):
-    """Self-consistency: n samples, the most frequent answer."""
+class Limits(_Part):
+    """Limits of the request as a whole; at one of them the best response so far is returned."""
 
-    method: Literal["majority"]
-    n: PositiveInt = 8
-
-
-class BestOf(_Part):
-    """Best of n by reward."""
-
-    method: Literal["best_of"]
-    n: PositiveInt = 8
+    max_seconds: Annotated[
+        float | None, Field(gt=0, description="Seconds from the request's arrival.")
+    ] = None
+    max_sampled_tokens: Annotated[
+        int | None,
+        Field(ge=1, description="Tokens sampled for the request, losers and probes included."),
+    ] = None
 
 
-class BestOfMajority(_Part):
-    """Best-of-Majority (arXiv 2510.03199): best by reward among the frequent answers."""
+Event = Literal["progress", "leader", "branches"]
+"""A kind of event that a stream can tell of beside the answer."""
 
-    method: Literal["best_of_majority"]
-    n: PositiveInt = 8
-    min_frequency: Annotated[float, Field(ge=0, le=1)] | None = None
-
-
-class Align(_Part):
-    """QAlign (arXiv 2504.03790): Metropolis-Hastings over whole responses."""
-
-    method: Literal["align"]
-    steps: PositiveInt = 32
-    beta: Annotated[float, Field(gt=0)] = 0.5
-
-
-Search = Annotated[
-    FirstFinish | Majority | BestOf | BestOfMajority | Align, Field(discriminator="method")
-]
+Search = FirstFinish
+"""The searches that are built in."""
 
 
 class ControlSpec(_Part):
@@ -244,5 +218,9 @@ class ControlSpec(_Part):
     thinkedit: ThinkEdit | None = None
     thinking: Thinking | None = None
     monitor: Monitor | None = None
-    sampler: CautiousSampler | None = None
     search: Search | None = None
+    limits: Limits | None = None
+    events: Annotated[
+        tuple[Event, ...],
+        Field(strict=False, description="Kinds of events that a stream tells of."),
+    ] = ()

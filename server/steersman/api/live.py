@@ -1,12 +1,11 @@
 """Monitor values in streams: each chunk carries the entropies of its tokens."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from steersman.request import Endpoint, Request
+from steersman.controls.monitor import MonitorPart
+from steersman.request import Endpoint
 from steersman.scope import ControlScope
-
-if TYPE_CHECKING:
-    from steersman.thinking.report import LiveTrack
+from steersman.thinking.report import LiveTrack
 
 
 class LiveValues:
@@ -14,12 +13,14 @@ class LiveValues:
 
     Args:
         scope: The request.
-        request: The facts of its body.
+        monitor: What it asked for.
 
     """
 
-    def __init__(self, scope: ControlScope, request: Request) -> None:
-        self._scope = scope
+    def __init__(self, scope: ControlScope, monitor: MonitorPart) -> None:
+        request = scope.plan.request
+        self._ledger = scope.ledger
+        self._monitor = monitor
         self._choices = request.choices
         self._responses = request.endpoint is Endpoint.RESPONSES
         self._tracks: dict[int, LiveTrack] = {}
@@ -36,18 +37,21 @@ class LiveValues:
         return True
 
     def _advance(self, index: int) -> dict[str, Any] | None:
-        ledger = self._scope.ledger
-        run = ledger.runs[-1 if self._responses else index // self._choices]
-        line = run.returned[index % self._choices]
-        if line.track is None:
+        generations = self._ledger.generations
+        generation = generations[-1 if self._responses else index // self._choices]
+        trajectory = generation.returned[index % self._choices]
+        if trajectory.track is None:
             return None
-        # A tool loop of the Responses API begins anew with each of its runs.
-        key = len(ledger.runs) if self._responses else index
+        # A tool loop of the Responses API begins anew with each of its turns.
+        key = len(generations) if self._responses else index
         if key not in self._tracks:
-            self._tracks[key] = self._scope.live(index, run)
+            opened = generation.reading.opened
+            self._tracks[key] = LiveTrack(
+                self._monitor.markers, opened, index, self._monitor.tokens
+            )
         track = self._tracks[key]
-        new = slice(track.tokens, line.delivered)
-        if not line.track.token_ids[new]:
+        new = slice(track.tokens, trajectory.delivered)
+        if not trajectory.track.token_ids[new]:
             return None
-        live = track.advance(line.track.token_ids[new], line.track.values[new])
+        live = track.advance(trajectory.track.token_ids[new], trajectory.track.values[new])
         return live.model_dump(mode="json", exclude_none=True)

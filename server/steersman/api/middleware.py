@@ -19,6 +19,9 @@ from steersman.api.body import Controlled
 from steersman.api.live import LiveValues
 from steersman.api.progress import ChunkHead
 from steersman.api.refusal import Refusal
+from steersman.controls.events import EventsPart
+from steersman.controls.monitor import MonitorPart
+from steersman.controls.search import SearchPart
 from steersman.errors import ControlError
 from steersman.observe.metrics import Metrics
 from steersman.plan import Plan, Planner
@@ -70,7 +73,8 @@ class ControlMiddleware:
                     controlled.control, request, profile_suffix=controlled.profile_suffix
                 )
                 if self._desk is not None:
-                    await taken.enter_async_context(self._desk.taken(plan.steering))
+                    for part in plan.parts:
+                        await taken.enter_async_context(part.held(self._desk))
             except ControlError as error:
                 self._metrics.refused()
                 await Refusal(error)(scope, receive, send)
@@ -91,16 +95,18 @@ class ControlMiddleware:
         self, plan: Plan, head: ChunkHead | None, scope: Scope, receive: Receive, send: Send
     ) -> None:
         request = plan.request
-        control = ControlScope(plan)
-        if self._desk is not None:
-            control = ControlScope(plan, edits=self._desk.applied_edits)
-        live = LiveValues(control, request) if plan.monitor and request.stream else None
+        edits = self._desk.applied_edits if self._desk is not None else tuple
+        max_forks = self._planner.capabilities.limits.max_forks
+        control = ControlScope.of(plan, max_forks, edits)
+        events = told.kinds if (told := plan.part(EventsPart)) else frozenset()
+        monitor = plan.part(MonitorPart) if request.stream else None
+        live = LiveValues(control, monitor) if monitor is not None else None
         answer = Answer(control, receive, send, live)
         token = CONTROL.set(control)
         try:
             async with contextlib.AsyncExitStack() as stack:
-                if plan.search is not None and request.stream:
-                    reporter = progress.report(control, answer, head)
+                if request.stream and (events or plan.part(SearchPart)):
+                    reporter = progress.report(control, answer, events, head)
                     await stack.enter_async_context(_beside(reporter))
                 await self._app(scope, answer.receive, answer.send)
         finally:
@@ -109,8 +115,8 @@ class ControlMiddleware:
             asyncio.get_running_loop().call_soon(self._count, control, _outcome(answer))
 
     def _chunk_head(self, plan: Plan, rest: Mapping[str, Any], scope: Scope) -> ChunkHead | None:
-        """The common fields of a stream's chunks, if it shows its leader; None for any other."""
-        if plan.search is None or not plan.search.stream_leader or not plan.request.stream:
+        """The common fields of the chunks of a stream with events; None for any other."""
+        if plan.part(EventsPart) is None or plan.request.endpoint is Endpoint.RESPONSES:
             return None
         names, model = self._planner.capabilities.model.names, rest.get("model")
         # vLLM answers under its first name, or under that of an adapter.
@@ -118,8 +124,7 @@ class ControlMiddleware:
         return ChunkHead(plan.request.endpoint, _request_id(scope, rest), shown)
 
     def _count(self, control: ControlScope, outcome: str) -> None:
-        self._metrics.closed(control.plan.method, control.ledger, outcome)
-        self._metrics.watched(control.plan, control.ledger)
+        self._metrics.closed(control.plan, control.ledger, outcome)
 
 
 def _may_hold_control(scope: Scope) -> bool:

@@ -6,7 +6,8 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from steersman.request import Endpoint
-from steersman_client import ControlSpec, Receipt
+from steersman.schema import control_spec
+from steersman_client import Receipt
 
 _REQUESTS = ("ChatCompletionRequest", "CompletionRequest", "ResponsesRequest")
 _REF = "#/components/schemas/{model}"
@@ -27,7 +28,7 @@ def describe_control(app: FastAPI) -> None:
 
 def _with_control(document: dict[str, Any]) -> dict[str, Any]:
     _, definitions = models_json_schema(
-        [(ControlSpec, "validation"), (Receipt, "serialization")], ref_template=_REF
+        [(control_spec(), "validation"), (Receipt, "serialization")], ref_template=_REF
     )
     schemas = document["components"]["schemas"]
     schemas.update(definitions["$defs"])

@@ -1,20 +1,23 @@
-"""Progress events of a stream while a search runs and no token of the answer is known yet."""
+"""Events of a stream beside its answer: the progress of the request's branches."""
 
 import asyncio
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from steersman.api.answer import Answer
+from steersman.ledger import Ledger
 from steersman.request import Endpoint
 from steersman.scope import ControlScope
-from steersman_client import Leader
+from steersman.trajectory.trajectory import Trajectory
+from steersman_client import Branch, Event, Progress
 
 COMMENT_SECONDS = 1.0
 """An idle stream gets a comment this often, so that no proxy takes it for dead."""
-LEADER_SECONDS = 0.2
-"""How often new text of the leading sibling is shown."""
+EVENT_SECONDS = 0.2
+"""How often there are events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,8 @@ class ChunkHead:
     request_id: str
     model: str
 
-    def chunk(self, created: int, leader: Leader) -> dict[str, Any]:
-        """A chunk that adds nothing to the answer and shows the leader in its `control`."""
+    def chunk(self, created: int, events: Mapping[str, Any]) -> dict[str, Any]:
+        """A chunk that adds nothing to the answer and has events in its `control`."""
         chat = self.endpoint is Endpoint.CHAT
         nothing: dict[str, Any] = {"delta": {}} if chat else {"text": ""}
         return {
@@ -42,27 +45,95 @@ class ChunkHead:
             "created": created,
             "model": self.model,
             "choices": [{"index": 0, **nothing, "logprobs": None, "finish_reason": None}],
-            "control": {"leader": leader.model_dump(mode="json")},
+            "control": events,
         }
 
 
-async def report(scope: ControlScope, answer: Answer, head: ChunkHead | None) -> None:
-    """Report until cancelled: comments on an idle stream, or its leading sibling.
+@dataclass(slots=True)
+class Events:
+    """Makes the events of one request.
+
+    Attributes:
+        ledger: Its books.
+        kinds: The kinds that it asked for.
+
+    """
+
+    ledger: Ledger
+    kinds: frozenset[Event]
+    _told: dict[int, tuple[int, str]] = field(default_factory=dict)
+
+    def take(self) -> dict[str, Any]:
+        """The events since the last call, by kind; of a kind nothing if there is nothing new."""
+        makers: dict[Event, Callable[[], Any]] = {
+            "progress": lambda: progress(self.ledger).model_dump(mode="json"),
+            "leader": self._leader,
+            "branches": self._branches,
+        }
+        made = {kind: makers[kind]() for kind in makers if kind in self.kinds}
+        return {kind: event for kind, event in made.items() if event}
+
+    def _leader(self) -> dict[str, Any] | None:
+        generations = self.ledger.generations
+        leader = generations[-1].leader() if generations else None
+        return leader.model_dump(mode="json") if leader and leader.text else None
+
+    def _branches(self) -> list[dict[str, Any]]:
+        generations = self.ledger.generations
+        branches = generations[-1].branches if generations else []
+        news = (self._news(branch) for branch in branches)
+        return [branch.model_dump(mode="json") for branch in news if branch is not None]
+
+    def _news(self, trajectory: Trajectory[Any]) -> Branch | None:
+        shown, state = self._told.get(id(trajectory), (0, ""))
+        text, now = trajectory.text, _state(trajectory)
+        if len(text) == shown and now == state:
+            return None
+        self._told[id(trajectory)] = (len(text), now)
+        return Branch(
+            branch=trajectory.branch, tokens=trajectory.tokens, text=text[shown:], state=now
+        )
+
+
+def _state(trajectory: Trajectory[Any]) -> Any:
+    if trajectory.running:
+        return "running"
+    if trajectory.failed:
+        return "failed"
+    return "cancelled" if trajectory.aborted else "finished"
+
+
+def progress(ledger: Ledger) -> Progress:
+    """Progress of the branches of a request."""
+    return Progress(finished=ledger.finished, running=ledger.running, tokens=ledger.sampled_tokens)
+
+
+async def report(
+    scope: ControlScope, answer: Answer, kinds: frozenset[Event], head: ChunkHead | None
+) -> None:
+    """Report until cancelled: events where they were asked for, or comments on an idle stream.
 
     Args:
         scope: The request.
         answer: Its stream.
-        head: What the chunks of a stream that shows its leader begin with; None for comments.
+        kinds: The kinds of events that it asked for; none for comments.
+        head: The common fields of its chunks; None where events travel as comments.
 
     """
-    created = int(time.time())
+    created, events = int(time.time()), Events(scope.ledger, kinds)
     while True:
         sent = answer.sent
-        await asyncio.sleep(COMMENT_SECONDS if head is None else LEADER_SECONDS)
-        if answer.sent != sent or not scope.ledger.running:
-            continue
-        if head is None:
-            await answer.interject(f": steersman {json.dumps(scope.progress())}\n\n".encode())
-        elif (leader := scope.leader()) and leader.text:
-            chunk = head.chunk(created, leader)
-            await answer.interject(f"data: {json.dumps(chunk)}\n\n".encode(), created)
+        await asyncio.sleep(EVENT_SECONDS if kinds else COMMENT_SECONDS)
+        if not kinds:
+            if answer.sent == sent and scope.ledger.running:
+                await answer.interject(_comment(progress(scope.ledger).model_dump(mode="json")))
+        elif made := events.take():
+            if head is None:
+                await answer.interject(_comment(made))
+            else:
+                chunk = json.dumps(head.chunk(created, made))
+                await answer.interject(f"data: {chunk}\n\n".encode(), created)
+
+
+def _comment(content: Mapping[str, Any]) -> bytes:
+    return f": steersman {json.dumps(content)}\n\n".encode()

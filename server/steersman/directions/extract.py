@@ -12,9 +12,9 @@ from steersman.directions import efficiency, segments, thinkedit
 from steersman.directions.contrast import Contrast
 from steersman.directions.error import DirectionError
 from steersman.directions.log import SampleLog
+from steersman.directions.offline import Means, OfflineEngine
 from steersman.directions.sample import Sample
 from steersman.engine.capture import SITES
-from steersman.engine.offline import Means, OfflineEngine
 from steersman.engine.settings import Settings
 from steersman.evaluate.problems import Problem
 from steersman.steering.configuration import Phase, Place

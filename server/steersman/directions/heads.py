@@ -19,9 +19,9 @@ from steersman.capabilities import Model
 from steersman.directions import thinkedit
 from steersman.directions.contrast import Contrast
 from steersman.directions.error import DirectionError
+from steersman.directions.offline import OfflineEngine
 from steersman.directions.sample import Sample
 from steersman.edits.checkpoint import Checkpoint
-from steersman.engine.offline import OfflineEngine
 from steersman.vectors.vector import Values, Vector, model_digest
 
 Progress = Callable[[str, int, int], None]

@@ -1,1 +1,1 @@
-"""The ring that touches vLLM: the wrapped engine client and what is read from its configuration."""
+"""The ring that runs inside vLLM's processes: workers, and the engine core with its scheduler."""

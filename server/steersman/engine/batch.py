@@ -14,7 +14,7 @@ class Arrival(NamedTuple):
 
     Attributes:
         request_id: The engine's id.
-        control: What came with the request: `steersman.engine.carrier.Carrier.wire`.
+        control: What came with the request: `steersman.frontend.carrier.Carrier.wire`.
         token_ids: All tokens known so far.
         computed: How many of them are in the KV cache already.
 

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Self
 
-from steersman.search.vote import canonical, last_boxed
+from steersman.trajectory.answers import canonical, last_boxed
 
 # Computer algebra on what a model wrote can take for ever: `\boxed{9^{9^{9^9}}} - 1`.
 _SECONDS = 10.0

@@ -13,7 +13,7 @@ from steersman.evaluate.answers import Comparer
 from steersman.evaluate.error import EvaluationError
 from steersman.evaluate.spec import FileSet, GymSet, LuceSet, ProblemSet, ReasonerSet
 from steersman.puzzles import problems as puzzles
-from steersman.search.vote import last_boxed
+from steersman.trajectory.answers import last_boxed
 
 _FINAL = re.compile(r"####\s*(\S.*?)\s*\Z")
 

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from steersman.controls.registry import CONTROLS
 from steersman.ledger import Ledger
-from steersman.observe.entropies import TokenEntropies
 from steersman.plan import Plan
 from steersman.steering.desk import Desk
-from steersman.thinking.report import phase_entropies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +52,8 @@ class Metrics:
         )
         self._tokens = Counter(
             "steersman_tokens",
-            "Tokens by kind: sampled (all), returned, or cancelled (of aborted branches).",
+            "Tokens by kind: sampled (all), returned, cancelled (of aborted branches), or lost (of "
+            "branches that finished and are not returned, and of probes).",
             ["method", "kind"],
             registry=registry,
         )
@@ -64,42 +64,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._steered = Counter(
-            "steersman_steered_tokens",
-            "Tokens steered in returned choices, counted in the engine, by segment of the response "
-            "and by whether they end a line or a sentence.",
-            ["segment", "boundary"],
-            registry=registry,
-        )
-        self._edited = Counter(
-            "steersman_edited_tokens",
-            "Tokens of returned choices and their prompts that went through the edit that their "
-            "request chose, counted in the engine.",
-            registry=registry,
-        )
-        self._entropies = TokenEntropies(registry)
-        self._thinking = Counter(
-            "steersman_thinking_closed",
-            "Returned choices of governed requests by what closed their thinking: model, budget, "
-            "entropy, loop, length, certainty, or none if nothing did.",
-            ["closed_by"],
-            registry=registry,
-        )
-        self._thinking_tokens = Counter(
-            "steersman_thinking_tokens",
-            "Thinking tokens in returned choices of governed requests.",
-            registry=registry,
-        )
-        self._forced = Counter(
-            "steersman_forced_tokens",
-            "Tokens in returned choices of governed requests that were put there and not drawn.",
-            registry=registry,
-        )
-        self._probes = Counter(
-            "steersman_probes",
-            "Forks that were asked for their answer while a line was thinking.",
-            registry=registry,
-        )
+        self._countings = [(control.part, control.counting(registry)) for control in CONTROLS]
         if desk is not None:
             self._watch(desk, registry)
 
@@ -138,50 +103,30 @@ class Metrics:
         """Count a request that was answered with an error before anything ran."""
         self._refused.inc()
 
-    def closed(self, method: str, ledger: Ledger, outcome: str) -> None:
+    def closed(self, plan: Plan, ledger: Ledger, outcome: str) -> None:
         """Count a request that has ended, from its books."""
+        method, branches, compute = plan.method, ledger.branches, ledger.compute()
         self._child(self._requests, method, outcome).inc()
         self._child(self._seconds, method).observe(ledger.seconds)
-        lines, compute = ledger.lines, ledger.compute()
-        self._child(self._faults, method).inc(any(line.failed for line in lines))
-        # A request that broke off has lines that nobody aborted; they are cancelled as well.
-        cancelled = [line.tokens for line in lines if not line.finished]
-        self._add(self._branches, method, "launched", len(lines))
-        self._add(self._branches, method, "finished", len(lines) - len(cancelled))
+        self._child(self._faults, method).inc(any(one.failed for one in branches))
+        # A request that broke off has branches that nobody aborted; they are cancelled as well.
+        cancelled = [one.tokens for one in branches if not one.finished]
+        self._add(self._branches, method, "launched", len(branches))
+        self._add(self._branches, method, "finished", len(branches) - len(cancelled))
         self._add(self._branches, method, "cancelled", len(cancelled))
         returned = compute.returned_tokens if outcome == "ok" else 0
         self._add(self._tokens, method, "sampled", compute.sampled_tokens)
         self._add(self._tokens, method, "returned", returned)
         self._add(self._tokens, method, "cancelled", sum(cancelled))
-        if any(line.steered for line in lines):
-            for (segment, boundary), count in ledger.steered.items():
-                if count:
-                    self._add(self._steered, segment, str(boundary).lower(), count)
-            self._edited.inc(ledger.edited)
+        self._add(self._tokens, method, "lost", compute.sampled_tokens - returned - sum(cancelled))
+        for kind, counting in self._countings:
+            if (part := plan.part(kind)) is not None:
+                counting.count(part, ledger)
 
     def _add(self, counter: Counter, first: str, second: str, count: int) -> None:
         child = self._child(counter, first, second)
         if count:  # to add nothing takes as long
             child.inc(count)
-
-    def watched(self, plan: Plan, ledger: Ledger) -> None:
-        """Count what the governor did and the monitor saw in a request that has ended."""
-        if plan.governing is not None and plan.markers is not None:
-            for thinking in ledger.thinking(plan.governing, plan.markers, balance=None):
-                self._child(self._thinking, thinking.closed_by or "none").inc()
-                self._thinking_tokens.inc(thinking.tokens)
-                self._forced.inc(thinking.forced_tokens)
-        if probes := ledger.probes:
-            self._probes.inc(len(probes))
-        if plan.monitor is None:
-            return
-        for run in ledger.runs:
-            for line in run.returned:
-                if line.track is None:
-                    continue
-                phases = phase_entropies(line.track, plan.markers, opened=run.opened)
-                for phase, entropies in phases.items():
-                    self._entropies.observe(phase, entropies)
 
 
 def _labelled(metric: Any, *labels: str) -> Any:

@@ -5,118 +5,75 @@ rest are aborted at once. A sample that ran into its token limit, has no answer 
 has not finished in the sense of the method, so it cannot win while others run.
 """
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
 
-from steersman.search.vote import majority
-from steersman.trajectory.line import Line, Source
-from steersman.trajectory.phases import Markers, Phases, split
-
-OutputT = TypeVar("OutputT")
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Rules of a search: its end, and the lines that may win it.
-
-    Attributes:
-        voters: Finishers awaited and put to the vote; 1 for no vote.
-        choices: Winners to return; more than one only without a vote.
-        require_answer: A line without an answer cannot win while others run.
-        min_thinking: A line that thought fewer tokens cannot win while others run.
-        markers: The model's thinking markers.
-        opened: Whether the prompt left the thinking phase open.
-
-    """
-
-    voters: int = 1
-    choices: int = 1
-    require_answer: bool = True
-    min_thinking: int = 0
-    markers: Markers | None = None
-    opened: bool = False
-
-    @property
-    def awaited(self) -> int:
-        return max(self.voters, self.choices)
-
-    def phases(self, line: Line[OutputT]) -> Phases:
-        return split(line.token_ids, line.text, self.markers, opened=self.opened)
-
-    def rank(self, line: Line[OutputT]) -> int:
-        """Rank of a finished line by the rules: 0 may win at once, more is worse."""
-        if line.finish_reason != "stop":
-            return 3
-        phases = self.phases(line)
-        if self.require_answer and not phases.has_answer:
-            return 2
-        return 1 if phases.thinking_tokens < self.min_thinking else 0
+from steersman.capabilities import Capabilities
+from steersman.errors import ControlError
+from steersman.request import Endpoint, Request
+from steersman.search.eligibility import eligibility
+from steersman.search.policy import Need, Policy, Search
+from steersman.trajectory.answers import majority
+from steersman.trajectory.outcome import Outcome
+from steersman.trajectory.reading import Reading
+from steersman.trajectory.together import ends
+from steersman.trajectory.trajectory import OutputT, Trajectory
+from steersman_client import FirstFinish
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome(Generic[OutputT]):
-    """The winners in the order of the choices, and how they were found.
+class FirstFinishPolicy(Policy[FirstFinish]):
+    """Run n samples until enough of them have finished, then stop the rest."""
 
-    Attributes:
-        decided_by: `first`, `vote`, or `fallback` when too few lines met the rules and the best
-            of the others had to fill in.
-        votes: Answers and their votes, when there was a vote.
+    spec = FirstFinish
+    needs = frozenset({Need.SAMPLING})
 
-    """
+    def branches(self, spec: FirstFinish) -> int:
+        return spec.n
 
-    winners: tuple[Line[OutputT], ...]
-    decided_by: Literal["first", "vote", "fallback"]
-    votes: tuple[tuple[str, int], ...] | None = None
+    def check(self, spec: FirstFinish, request: Request, capabilities: Capabilities) -> None:
+        if spec.k > spec.n:
+            raise ControlError(f"k ({spec.k}) is above n ({spec.n})", param="control.search.k")
+        if spec.k > 1 and request.choices > 1:
+            raise ControlError(
+                f"k = {spec.k} votes for one answer, so n must be 1, not {request.choices}",
+                param="control.search.k",
+            )
+        if spec.min_thinking:
+            capabilities.markers("min_thinking", "control.search.min_thinking")
+        chunks_of_one_prompt = request.endpoint is not Endpoint.RESPONSES and request.prompts == 1
+        if spec.stream_leader and request.stream and not chunks_of_one_prompt:
+            raise ControlError(
+                "stream_leader works on chat completions, and on completions of one prompt",
+                param="control.search.stream_leader",
+            )
 
-
-async def first_finish(
-    source: Source[OutputT], lines: Sequence[Line[OutputT]], rules: Rules
-) -> Outcome[OutputT]:
-    """Run all lines until enough of them have finished, then stop the rest.
-
-    Args:
-        source: Where the lines run.
-        lines: Empty records, one for each sibling. They are filled while the search runs, so a
-            caller can watch them.
-        rules: When to stop and who may win.
-
-    Raises:
-        BaseExceptionGroup: An engine error of a line; the others are cancelled.
-
-    """
-    finishers: list[tuple[int, Line[OutputT]]] = []
-    stopped = False
-
-    async def run(line: Line[OutputT]) -> None:
-        nonlocal stopped
-        async for piece in source.follow(line):
-            line.add(piece)
-        if not line.finished:
-            return
-        finishers.append((rules.rank(line), line))
-        if not stopped and sum(rank == 0 for rank, _ in finishers) >= rules.awaited:
-            stopped = True
-            await source.stop()
-
-    async with asyncio.TaskGroup() as siblings:
-        for line in lines:
-            siblings.create_task(run(line))
-    return _decide(finishers, lines, rules)
+    async def run(self, spec: FirstFinish, search: Search[OutputT]) -> Outcome[OutputT]:
+        finishers: list[tuple[int, Trajectory[OutputT]]] = []
+        awaited, stopped = max(spec.k, search.choices), False
+        async for trajectory in ends(search.start_branches(spec.n)):
+            if not trajectory.finished:
+                continue
+            rank = eligibility(trajectory, search.reading, spec.require_answer, spec.min_thinking)
+            finishers.append((rank, trajectory))
+            if not stopped and sum(rank == 0 for rank, _ in finishers) >= awaited:
+                stopped = True
+                await search.stop()
+        return _decide(finishers, search, spec)
 
 
 def _decide(
-    finishers: list[tuple[int, Line[OutputT]]], lines: Sequence[Line[OutputT]], rules: Rules
+    finishers: list[tuple[int, Trajectory[OutputT]]], search: Search[OutputT], spec: FirstFinish
 ) -> Outcome[OutputT]:
     # The sort is stable: among equals, the order in which they finished.
     finishers.sort(key=lambda finisher: finisher[0])
-    able = [line for rank, line in finishers if rank == 0]
-    if rules.voters > 1 and able:
-        voters = able[: rules.voters]
-        tally = majority([rules.phases(line).answer or "" for line in voters])
-        return Outcome((voters[tally.winner],), "vote", tally.votes)
-    # Unfinished lines come last: they are all there is when somebody else aborted the request.
-    ranked = [line for _, line in finishers] + [line for line in lines if not line.finished]
-    winners = tuple(ranked[: rules.choices])
-    return Outcome(winners, "first" if len(able) >= rules.choices else "fallback")
+    able = [trajectory for rank, trajectory in finishers if rank == 0]
+    if spec.k > 1 and able:
+        return _vote(able[: spec.k], search.reading)
+    # Unfinished ones come last: they are all there is when somebody else aborted the request.
+    unfinished = [one for one in search.started if not one.finished]
+    winners = tuple([one for _, one in finishers] + unfinished)[: search.choices]
+    return Outcome(winners, "first" if len(able) >= search.choices else "fallback")
+
+
+def _vote(voters: Sequence[Trajectory[OutputT]], reading: Reading) -> Outcome[OutputT]:
+    tally = majority([reading.phases(voter).answer or "" for voter in voters])
+    return Outcome((voters[tally.winner],), "vote", {"votes": tally.votes})

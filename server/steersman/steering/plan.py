@@ -10,7 +10,6 @@ from steersman.edits.edit import Edit
 from steersman.errors import ControlError
 from steersman.steering.bound import Bound
 from steersman.steering.configuration import Configuration, EditTerm, Term
-from steersman.trajectory.phases import Markers
 from steersman.vectors.vector import Vector, VectorError
 from steersman_client import AppliedSteer, AppliedThinkEdit, Steer, ThinkEdit
 
@@ -169,7 +168,7 @@ def plan(
             f"{len(terms)} terms are over this server's limit of {limit}", param="control.steer"
         )
     planned = tuple(
-        _term(steer, vectors, capabilities.thinking_tokens, f"control.steer[{index}]")
+        _term(steer, vectors, capabilities, f"control.steer[{index}]")
         for index, steer in enumerate(terms)
     )
     if balance is not None:
@@ -237,7 +236,7 @@ def _edit(thinkedit: ThinkEdit, edits: Edits | None) -> PlannedEdit:
     return PlannedEdit(thinkedit.edit, edit, thinkedit.strength)
 
 
-def _term(steer: Steer, vectors: Vectors, markers: Markers | None, param: str) -> PlannedTerm:
+def _term(steer: Steer, vectors: Vectors, capabilities: Capabilities, param: str) -> PlannedTerm:
     try:
         vector = vectors.get(steer.vector)
     except ArtifactError as error:
@@ -252,7 +251,7 @@ def _term(steer: Steer, vectors: Vectors, markers: Markers | None, param: str) -
         prompt=steer.prompt,
     )
     if term.phase != "all":
-        thinking_markers(f"phase {term.phase!r}", markers, f"{param}.phase")
+        capabilities.markers(f"phase {term.phase!r}", f"{param}.phase")
     return PlannedTerm(steer.vector, vector, term)
 
 
@@ -268,22 +267,6 @@ def _layers(layers: tuple[int, ...], vector: Vector, param: str) -> tuple[int, .
         if layer in layers[:index]:
             raise ControlError(f"layer {layer} is named twice", param=f"{param}.layers[{index}]")
     return tuple(sorted(layers))
-
-
-def thinking_markers(what: str, markers: Markers | None, param: str) -> Markers:
-    """The markers of the thinking phase, for something that cannot be done without.
-
-    Raises:
-        ControlError: The model has none.
-
-    """
-    if markers is None:
-        raise ControlError(
-            f"{what} needs a model with a thinking phase; this server knows of none "
-            "(start it with --reasoning-parser if the model has one)",
-            param=param,
-        )
-    return markers
 
 
 def _ranges(numbers: Iterable[int]) -> str:

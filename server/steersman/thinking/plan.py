@@ -9,7 +9,6 @@ from steersman.steering.configuration import Term
 from steersman.steering.plan import (
     PlannedTerm,
     Vectors,
-    thinking_markers,
 )
 from steersman.thinking.governing import Governing, Probing
 from steersman.thinking.law import Law
@@ -30,21 +29,17 @@ _OTHER_LAW = {
 
 
 def plan(
-    thinking: Thinking | None, capabilities: Capabilities, encode: Encode, vectors: Vectors
-) -> tuple[Governing | None, PlannedTerm | None]:
-    """Resolve the governor's instructions and the vector whose strength it moves; None for neither.
+    thinking: Thinking, capabilities: Capabilities, encode: Encode, vectors: Vectors
+) -> tuple[Governing, PlannedTerm | None]:
+    """Resolve the governor's instructions and the vector whose strength it moves, if any.
 
     Raises:
         ControlError: Something that cannot be done on this model, or contradicts itself.
 
     """
-    if thinking is None:
-        return None, None
     given = [name for name in Thinking.model_fields if name in thinking.model_fields_set]
-    markers = thinking_markers(
-        given[0] if given else "thinking",
-        capabilities.thinking_tokens,
-        ".".join(("control.thinking", *given[:1])),
+    markers = capabilities.markers(
+        given[0] if given else "thinking", ".".join(("control.thinking", *given[:1]))
     )
     _check_lengths(thinking, capabilities.model.max_model_len)
     balance, law = None, None

@@ -3,11 +3,12 @@
 from typing import Any
 
 from steersman.api.live import LiveValues
+from steersman.controls.monitor import MonitorPart
 from steersman.plan import Plan
 from steersman.request import Endpoint, Request
 from steersman.scope import ControlScope
 from steersman.trajectory.track import Track, Value
-from steersman_client import Monitor
+from steersman.trajectory.trajectory import Start, Trajectory
 
 
 def value(entropy: float) -> bytes:
@@ -17,26 +18,19 @@ def value(entropy: float) -> bytes:
 class Stream:
     """A request that is streamed, and the tokens of its choices as they come."""
 
-    def __init__(self, request: Request, *, tokens: bool = True, prompts: int = 1) -> None:
-        plan = Plan(
-            profile=None,
-            steering=None,
-            search=None,
-            prompts=prompts,
-            max_tokens=100,
-            monitor=Monitor(tokens=tokens),
-        )
-        self.scope = ControlScope(plan)
-        self.live = LiveValues(self.scope, request)
+    def __init__(self, request: Request, *, tokens: bool = True) -> None:
+        monitor = MonitorPart(tokens, markers=None)
+        self.scope = ControlScope.of(Plan(request, 100, None, (monitor,)), max_forks=64)
+        self.live = LiveValues(self.scope, monitor)
 
     def run(self, choices: int) -> None:
-        run = self.scope.ledger.open(choices)
-        for line in run.lines:
-            line.track = Track()
+        generation = self.scope.ledger.open()
+        for choice in range(choices):
+            generation.branches.append(Trajectory(Start(choice), track=Track()))
 
     def deliver(self, run: int, choice: int, *entropies: float, ahead: int = 0) -> None:
         """Some tokens are handed on; of `ahead` more the engine has spoken already."""
-        line = self.scope.ledger.runs[run].lines[choice]
+        line = self.scope.ledger.generations[run].branches[choice]
         assert line.track is not None
         known = len(line.track.values)
         line.track.add([*range(known, known + len(entropies))])
@@ -66,7 +60,7 @@ def test_each_chunk_has_the_values_of_its_tokens() -> None:
 
 def test_choices_and_prompts_are_told_apart() -> None:
     request = Request(Endpoint.COMPLETIONS, stream=True, prompts=2, choices=2)
-    stream = Stream(request, tokens=False, prompts=2)
+    stream = Stream(request, tokens=False)
     stream.run(2)
     stream.run(2)
     stream.deliver(1, 0, 3.0)

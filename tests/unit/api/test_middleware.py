@@ -20,7 +20,8 @@ from steersman.api.middleware import ControlMiddleware
 from steersman.capabilities import Limits
 from steersman.observe.metrics import Metrics
 from steersman.scope import CONTROL, REFUSED
-from steersman.trajectory.line import Piece
+from steersman.trajectory.outcome import Outcome
+from steersman.trajectory.trajectory import Piece, Start, Trajectory
 from tests.unit.servers import planner
 
 pytestmark = pytest.mark.anyio
@@ -36,9 +37,14 @@ async def endpoint(request: Request) -> Response:
     if REFUSED.get():
         return JSONResponse({"error": {"message": "vLLM's own words"}, "got": body}, 400)
     if control is not None:
-        run = control.ledger.open(control.plan.branches(1))
-        for line in run.lines:
-            line.advance(3, "stop" if line.branch == 0 else "abort")
+        generation = control.ledger.open()
+        for branch in range(control.plan.branches(1)):
+            trajectory: Trajectory[Any] = Trajectory(Start(branch))
+            trajectory.advance(3, "abort" if branch else "stop")
+            generation.branches.append(trajectory)
+            generation.started.append(trajectory)
+        if control.plan.branches(1) > 1:
+            generation.outcome = Outcome((generation.branches[0],), "first")
     if body.get("fail"):
         return JSONResponse({"error": {"message": "no"}}, 500)
     if body.get("stream"):
@@ -53,7 +59,7 @@ async def endpoint(request: Request) -> Response:
 async def _events(body: dict[str, Any]) -> AsyncIterator[str]:
     control = CONTROL.get()
     if control is not None and body.get("slow"):
-        line = control.ledger.runs[0].lines[0]
+        line = control.ledger.generations[0].branches[0]
         line.finish_reason = None
         line.pieces.append(Piece((7,), "seven", None, None))
         await asyncio.sleep(0.05)
@@ -151,7 +157,7 @@ async def test_a_waiting_stream_gets_comments(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_the_leaders_chunks_begin_as_the_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "LEADER_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "EVENT_SECONDS", 0.01)
     search = {"search": {**FIRST["search"], "stream_leader": True}}
     body = {"control": search, "stream": True, "slow": True, "request_id": "mine"}
     for named, shown in (

@@ -18,7 +18,9 @@ SHOUT = Profile(description="<script>alert(1)</script>", control={})
 def client(
     *api_keys: str, profiles: dict[str, Profile] | None = None, docs: bool = True
 ) -> httpx.AsyncClient:
-    plan = planner(profiles=profiles, methods=Methods(monitor=("entropy",)))
+    plan = planner(
+        profiles=profiles, methods=Methods(monitor=("entropy",), search=("first_finish",))
+    )
     app = FastAPI() if docs else FastAPI(docs_url=None, openapi_url=None)
     app.include_router(root.router(plan, api_keys))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here")

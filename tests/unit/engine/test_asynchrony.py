@@ -20,9 +20,9 @@ from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
 
 from steersman.engine.batch import Arrival, Batch
-from steersman.engine.carrier import Carrier
 from steersman.engine.compat import steps
 from steersman.engine.governor import Governor
+from steersman.frontend.unplanned import unplanned
 from steersman.steering.configuration import KEY
 from steersman.thinking.governing import Governing
 
@@ -136,7 +136,7 @@ def responses(config: Any, *, second: bool, reset_after: int | None) -> list[lis
     scheduler = AsyncScheduler(config, cache, StructuredOutputManager(config), block_size=32)
     scheduler.use_v2_model_runner = second
     runner = Runner(second, governor)
-    carrier = Carrier(
+    carrier = unplanned(
         governing=Governing(budget=4, min_answer=3),
         origin=PROMPT,
         opened=True,

@@ -9,8 +9,8 @@ from torch import Tensor
 from vllm import SamplingParams
 
 from steersman.engine.batch import Arrival, Batch
-from steersman.engine.carrier import Carrier
 from steersman.engine.governor import Governor
+from steersman.frontend.unplanned import unplanned
 from steersman.thinking.governing import Governing, Probing
 from steersman.thinking.law import Law
 from steersman.trajectory.track import CLOSED_BY
@@ -48,7 +48,7 @@ class Engine:
     ) -> None:
         """A request comes, or comes back."""
         self.known.setdefault(name, [0] * PROMPT)
-        carrier = Carrier(
+        carrier = unplanned(
             governing=governing,
             monitored=monitored,
             origin=PROMPT,
@@ -195,14 +195,16 @@ def test_a_fork_begins_after_the_tokens_it_is_given() -> None:
     engine.arrive("f", governing, monitored=False, begun=True)
     assert budget(engine, "f", [3, 4, 5, STOP, 6]) == wanted
 
-    late = Carrier(governing=governing, origin=PROMPT, begun=30, longest=100)
+    late = unplanned(governing=governing, origin=PROMPT, begun=30, longest=100)
     assert late.wire("f", SamplingParams(max_tokens=10))["governing"]["end"] == PROMPT + 40
 
 
 def test_a_requests_own_stop_ends_no_thought() -> None:
     engine = Engine()
     engine.known["a"] = [0] * PROMPT
-    carrier = Carrier(governing=Governing(), origin=PROMPT, opened=True, stops=[STOP], longest=100)
+    carrier = unplanned(
+        governing=Governing(), origin=PROMPT, opened=True, stops=[STOP], longest=100
+    )
     wire = carrier.wire("a", SamplingParams(stop_token_ids=[3]))
     engine.governor.arrive(Arrival("a", wire, engine.known["a"], 0))
     assert budget(engine, "a", [1, 3, 4]) == [1, END, 4]

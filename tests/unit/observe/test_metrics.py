@@ -2,13 +2,18 @@
 
 from prometheus_client import CollectorRegistry
 
+from steersman.controls.control import Part
+from steersman.controls.monitor import MonitorPart
+from steersman.controls.thinking import ThinkingPart
 from steersman.ledger import Ledger
 from steersman.observe.metrics import Metrics
 from steersman.plan import Plan
-from steersman.search.first_finish import Outcome
+from steersman.request import Endpoint, Request
 from steersman.thinking.governing import Governing
+from steersman.trajectory.outcome import Outcome
+from steersman.trajectory.reading import Reading
 from steersman.trajectory.track import Track, Value
-from steersman_client import Monitor
+from steersman.trajectory.trajectory import Start, Trajectory
 from tests.unit.servers import MARKERS
 
 
@@ -17,24 +22,28 @@ def value(entropy: float, closed_by: int = 0, forced: int = 0) -> bytes:
 
 
 def books() -> Ledger:
-    """A search whose second line won, and a turn in which nothing was sampled."""
+    """A search whose second branch won, and a turn in which nothing was sampled."""
     ledger = Ledger()
-    run = ledger.open(2, opened=True)
     values = [value(0.5), value(9.0), value(1.0, 2, 1), value(0.01, 2)]
-    for line in run.lines:
-        line.track = Track([7, 8, 2, 9], values)
-    run.outcome = Outcome((run.lines[1],), "first")
-    ledger.open(1).lines[0].track = Track()
+    search, turn = ledger.open(Reading(MARKERS, opened=True)), ledger.open()
+    for branch in range(2):
+        search.branches.append(Trajectory(Start(branch), track=Track([7, 8, 2, 9], values)))
+    search.outcome = Outcome((search.branches[1],), "first")
+    turn.branches.append(Trajectory(Start(0), track=Track()))
     return ledger
 
 
-def plan(governing: Governing | None = None, monitor: Monitor | None = None) -> Plan:
-    return Plan(None, None, None, 1, 1000, governing, monitor, MARKERS)
+GOVERNED = ThinkingPart(Governing(budget=2), MARKERS)
+MONITORED = MonitorPart(tokens=False, markers=MARKERS)
+
+
+def plan(*parts: Part) -> Plan:
+    return Plan(Request(Endpoint.CHAT), 1000, None, parts)
 
 
 def test_what_closed_the_thinking_of_returned_choices() -> None:
     registry = CollectorRegistry()
-    Metrics(registry).watched(plan(Governing(budget=2)), books())
+    Metrics(registry).closed(plan(GOVERNED), books(), "ok")
 
     def closed(by: str) -> float | None:
         return registry.get_sample_value("steersman_thinking_closed_total", {"closed_by": by})
@@ -48,7 +57,7 @@ def test_entropies_by_phase() -> None:
     registry = CollectorRegistry()
     metrics = Metrics(registry)
     for _ in range(2):
-        metrics.watched(plan(monitor=Monitor()), books())
+        metrics.closed(plan(MONITORED), books(), "ok")
 
     def sample(name: str, **labels: str) -> float | None:
         return registry.get_sample_value(f"steersman_token_entropy_nats_{name}", labels)
@@ -64,6 +73,6 @@ def test_entropies_by_phase() -> None:
 
 def test_a_request_that_asked_for_neither_is_not_counted() -> None:
     registry = CollectorRegistry()
-    Metrics(registry).watched(plan(), books())
+    Metrics(registry).closed(plan(), books(), "ok")
     assert registry.get_sample_value("steersman_thinking_tokens_total") == 0
     assert registry.get_sample_value("steersman_token_entropy_nats_count", {"phase": "answer"}) == 0

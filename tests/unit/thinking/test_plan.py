@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 
 from steersman.capabilities import Methods, Steering
+from steersman.controls.monitor import MonitorPart
+from steersman.controls.steering import SteeringPart
+from steersman.controls.thinking import ThinkingPart
 from steersman.errors import ControlError
 from steersman.plan import Plan, Planner
 from steersman.profiles import Profile
 from steersman.request import Endpoint, Request
 from steersman.steering.configuration import Term
+from steersman.steering.plan import Steering as Steered
 from steersman.thinking.governing import Governing, Probing
 from steersman.trajectory.phases import Markers
 from steersman.vectors.vector import Vector, VectorError, VectorMetadata
@@ -53,6 +57,18 @@ def plan(thinking: dict[str, Any], **others: Any) -> Plan:
     return governing().plan({"thinking": thinking, **others}, CHAT)
 
 
+def governed(plan: Plan) -> Governing:
+    part = plan.part(ThinkingPart)
+    assert part is not None
+    return part.governing
+
+
+def steered(plan: Plan) -> Steered:
+    part = plan.part(SteeringPart)
+    assert part is not None
+    return part.steering
+
+
 def refusal(control: object, request: Request = CHAT, **server: Any) -> ControlError:
     with pytest.raises(ControlError) as caught:
         governing(**server).plan(control, request)
@@ -62,26 +78,27 @@ def refusal(control: object, request: Request = CHAT, **server: Any) -> ControlE
 
 def test_nothing_given_limits_nothing() -> None:
     planned = plan({})
-    assert planned.governing == Governing()
+    assert governed(planned) == Governing()
     assert not Governing().needs_entropy
-    assert planned.steering is None
-    assert plan({"on_loop": "ignore", "exit": None}).governing == Governing()
+    assert planned.part(SteeringPart) is None
+    assert governed(plan({"on_loop": "ignore", "exit": None})) == Governing()
 
 
 def test_everything_given() -> None:
-    planned = plan(
-        {
-            "budget": 100,
-            "grace": 20,
-            "min": 100,
-            "nudge": "Hm",
-            "exit": {"entropy_below": 0.2, "window": 16},
-            "on_loop": "close",
-            "min_answer_tokens": 5,
-            "balance": {**BALANCE, "integral_gain": 0.1},
-        }
-    ).governing
-    assert planned is not None
+    planned = governed(
+        plan(
+            {
+                "budget": 100,
+                "grace": 20,
+                "min": 100,
+                "nudge": "Hm",
+                "exit": {"entropy_below": 0.2, "window": 16},
+                "on_loop": "close",
+                "min_answer_tokens": 5,
+                "balance": {**BALANCE, "integral_gain": 0.1},
+            }
+        )
+    )
     assert planned.needs_entropy
     assert planned.wire() == {
         "budget": 100,
@@ -108,7 +125,7 @@ def test_everything_given() -> None:
 
 
 def test_a_minimum_has_the_default_nudge() -> None:
-    planned = plan({"min": 3}).governing
+    planned = governed(plan({"min": 3}))
     assert planned is not None
     assert bytes(planned.nudge) == b"Wait"
 
@@ -195,7 +212,7 @@ def test_a_model_that_does_not_think_cannot_be_governed(
     error = refusal({"thinking": thinking}, thinking=False)
     assert error.param == param
     assert "needs a model with a thinking phase; this server knows of none" in error.message
-    assert governing(thinking=False).plan({"monitor": {}}, CHAT).monitor is not None
+    assert governing(thinking=False).plan({"monitor": {}}, CHAT).part(MonitorPart)
 
 
 def test_a_server_without_steering_says_how_it_was_started() -> None:
@@ -211,11 +228,12 @@ def test_a_server_without_steering_says_how_it_was_started() -> None:
 def test_markers_of_several_tokens_are_governed_like_any_other() -> None:
     long = Markers(start=(1, 3), end=(2, 3), start_text="<a>", end_text="</a>")
     for thinking in ({"budget": 4}, {"balance": BALANCE}):
-        assert governing(long).plan({"thinking": thinking}, CHAT).governing is not None
+        assert governed(governing(long).plan({"thinking": thinking}, CHAT))
 
 
 def test_the_balanced_vector_is_a_term_of_its_own() -> None:
-    steering = plan({"balance": BALANCE}, steer=[{"vector": "plain", "phase": "answer"}]).steering
+    terms = [{"vector": "plain", "phase": "answer"}]
+    steering = steered(plan({"balance": BALANCE}, steer=terms))
     assert steering is not None
     assert [term.name for term in steering.terms] == ["plain"]
     assert steering.balance is not None
@@ -251,7 +269,7 @@ def test_nothing_else_is_steered_while_a_vector_is_balanced(phase: str | None) -
 )
 def test_another_law_shares_no_steered_block(other: dict[str, Any]) -> None:
     def digest(balance: dict[str, Any]) -> str:
-        steering = plan({"balance": balance}).steering
+        steering = steered(plan({"balance": balance}))
         assert steering is not None
         return steering.configuration.digest
 
@@ -329,14 +347,14 @@ def test_a_grammar_that_binds_the_thinking_leaves_nothing_to_govern(
     with pytest.raises(ControlError, match="response_format is a grammar") as caught:
         bound.plan({"thinking": thinking}, request)
     assert caught.value.param == param
-    assert bound.plan({"thinking": thinking}, CHAT).governing is not None
-    assert bound.plan({"monitor": {}}, request).monitor is not None
-    assert bare.plan({"thinking": thinking}, request).governing is not None
+    assert governed(bound.plan({"thinking": thinking}, CHAT))
+    assert bound.plan({"monitor": {}}, request).part(MonitorPart)
+    assert governed(bare.plan({"thinking": thinking}, request))
 
 
 def test_vllms_own_budget_goes_with_every_other_control() -> None:
     request = Request(Endpoint.CHAT, thinking_token_budget=True)
-    assert governing().plan({"monitor": {"tokens": True}}, request).monitor is not None
+    assert governing().plan({"monitor": {"tokens": True}}, request).part(MonitorPart)
 
 
 def test_a_profile_is_merged_under_the_request() -> None:
@@ -348,8 +366,8 @@ def test_a_profile_is_merged_under_the_request() -> None:
     server = governing(profiles=profiles)
     server.check_profiles()
     planned = server.plan({"profile": "brief", "thinking": {"budget": 0}, "monitor": None}, CHAT)
-    assert planned.governing == Governing(budget=0, grace=8)
-    assert planned.monitor is None
+    assert governed(planned) == Governing(budget=0, grace=8)
+    assert planned.part(MonitorPart) is None
 
 
 def test_balance_needs_the_logits_on_every_stage() -> None:
@@ -362,7 +380,7 @@ def test_balance_needs_the_logits_on_every_stage() -> None:
 
 
 def test_the_answer_is_asked_for_beside_the_thinking() -> None:
-    planned = plan({"certainty": {}}).governing
+    planned = governed(plan({"certainty": {}}))
     assert planned is not None
     assert planned.probing == Probing(every=64, agree=3, max_tokens=32)
     assert planned.wire() == Governing().wire()

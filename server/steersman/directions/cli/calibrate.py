@@ -95,7 +95,7 @@ def calibrate(
             fail(f"{option} {path}: there is no directory {path.absolute().parent}")
 
     from steersman.directions import calibrate as calibration
-    from steersman.engine.offline import describe
+    from steersman.directions.offline import describe
     from steersman.evaluate import problems as loading
     from steersman.evaluate.answers import Comparer
 

@@ -60,9 +60,9 @@ def edit(
     from steersman.arguments import ArgumentError
     from steersman.directions import edit as editing
     from steersman.directions.heads import Heads
+    from steersman.directions.offline import describe
     from steersman.edits import file
     from steersman.edits.checkpoint import Checkpoint
-    from steersman.engine.offline import describe
     from steersman.models import ModelError
 
     try:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vllm import SamplingParams
 
-from steersman.engine.carrier import Carrier
 from steersman.engine.compat.core import block_key
+from steersman.frontend.unplanned import unplanned
 from steersman.steering.configuration import CLASSES, Configuration, EditTerm, Term
 from steersman_kernels.gate import gate
 from steersman_kernels.steered import CLOSED, NEVER, OPENED, ORIGIN, ROWS, WIDTH, Markers
@@ -19,7 +19,7 @@ EDIT = EditTerm("edit", 1.0)
 
 def keys(configuration: Configuration, origin: int) -> list[str | None]:
     """What the hash of each block of a request has beside its tokens."""
-    wire = Carrier(configuration=configuration, origin=origin).wire("key", SamplingParams())
+    wire = unplanned(configuration, origin=origin).wire("key", SamplingParams())
     return [block_key(wire, end) for end in range(BLOCK, TOKENS + 1, BLOCK)]
 
 
@@ -83,7 +83,7 @@ def test_what_a_prompt_shares_and_a_next_turn_does_not() -> None:
         turn, after = keys(configuration, 14), keys(configuration, 24)
         assert turn[:3] == after[:3]
         assert not set(turn[3:]) & set(after[3:])
-    opened = Carrier(configuration=steered, origin=16, opened=True).wire("key", SamplingParams())
+    opened = unplanned(steered, origin=16, opened=True).wire("key", SamplingParams())
     assert block_key(opened, 16) is None
     assert block_key(opened, 20) == f"{steered.digest}/16/thinking"
     assert block_key({"steering": None, "origin": 3}, 8) is None

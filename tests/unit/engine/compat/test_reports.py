@@ -8,7 +8,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
 
 from steersman.engine.compat import core
-from steersman.engine.reports import Reports
+from steersman.frontend.reports import Reports
 
 LEFT = {"do_remote_prefill": True, "remote_block_ids": [[1, 2]]}
 REPORT = (b"\x90", b"", b"\x90", b"")

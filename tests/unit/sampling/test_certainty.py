@@ -1,14 +1,16 @@
 """Probes: a line is asked for its answer at set lengths, and agreement settles it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
+from steersman.sampling import certainty
+from steersman.sampling.certainty import Certainty, Prober
 from steersman.thinking.governing import Probing
-from steersman.trajectory import probe
 from steersman.trajectory.phases import Markers
-from steersman.trajectory.probe import Prober
+from steersman.trajectory.reading import Reading
+from steersman.trajectory.trajectory import Piece, Start, Trajectory
 
 pytestmark = pytest.mark.anyio
 
@@ -100,7 +102,7 @@ async def test_a_question_ends_with_its_line() -> None:
 
 async def test_a_question_that_fails_is_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[tuple[str, Exception]] = []
-    monkeypatch.setattr(probe.logger, "warning", lambda *args: said.append(args))
+    monkeypatch.setattr(certainty.logger, "warning", lambda *args: said.append(args))
     line = Line("7")
     await line.think([9] * 30)
     await line.prober.stop()
@@ -125,3 +127,78 @@ async def test_a_question_that_fails_last_keeps_nothing_from_ending() -> None:
     await line.prober.stop()
 
     assert line.asked == [4]
+
+
+class Forking:
+    """A source whose trajectories think word by word, and whose forks answer in three tokens.
+
+    Attributes:
+        fails: Whether no fork is taken.
+        asked: How the forks began.
+        closed: The trajectories whose thinking was let close.
+
+    """
+
+    def __init__(self, words: int, *, fails: bool = False) -> None:
+        self.words = words
+        self.fails = fails
+        self.asked: list[Start[int]] = []
+        self.closed: list[Trajectory[int]] = []
+
+    def start_all(self, starts: Sequence[Start[int]]) -> list[Trajectory[int]]:
+        if self.fails and any(start.bare for start in starts):
+            raise ConnectionError("the queue is full")
+        trajectories = [Trajectory(start) for start in starts]
+        for trajectory in trajectories:
+            trajectory.steps = self._play(trajectory)
+        return trajectories
+
+    async def stop(self, trajectories: Sequence[Trajectory[int]]) -> None:
+        raise NotImplementedError
+
+    async def close_thinking(self, trajectory: Trajectory[int]) -> None:
+        self.closed.append(trajectory)
+
+    async def _play(self, trajectory: Trajectory[int]) -> AsyncGenerator[Piece[int], None]:
+        if trajectory.start.bare:
+            self.asked.append(trajectory.start)
+        count = 3 if trajectory.start.bare else self.words
+        for index in range(count):
+            for _ in range(1 if trajectory.start.bare else 9):
+                await asyncio.sleep(0)
+            piece = Piece((9,), "7", "stop" if index == count - 1 else None, index)
+            trajectory.add(piece)
+            yield piece
+
+
+async def watched(source: Forking) -> Trajectory[int]:
+    reading = Reading(MARKERS, opened=True, closing=(END,))
+    probing = Probing(every=4, agree=2, max_tokens=3)
+    (trajectory,) = Certainty(probing).wrap(source, reading).start_all([Start(0, after=5)])
+    await trajectory.run()
+    return trajectory
+
+
+async def test_forks_that_agree_let_the_thinking_of_their_trajectory_close() -> None:
+    source = Forking(words=30)
+    trajectory = await watched(source)
+    assert source.closed == [trajectory]
+    assert [start.begun for start in source.asked] == [5, 9]
+    for start in source.asked:
+        assert start.bare
+        assert (start.suffix, start.temperature, start.max_tokens) == ((END,), 0.0, 3)
+    assert [start.after for start in source.asked] == [9, 13]
+    assert len(trajectory.pieces) == 30
+
+
+async def test_a_trajectory_whose_forks_are_refused_goes_on_unasked() -> None:
+    source = Forking(words=12, fails=True)
+    trajectory = await watched(source)
+    assert (source.asked, source.closed) == ([], [])
+    assert trajectory.finished
+
+
+async def test_a_model_without_thinking_is_not_asked() -> None:
+    source = Forking(words=12)
+    probing = Probing(every=4, agree=2, max_tokens=3)
+    assert Certainty(probing).wrap(source, Reading()) is source

@@ -8,8 +8,8 @@ from vllm.logprobs import FlatLogprobs, Logprob
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind
 
-from steersman.engine.lines import branch_seed, check, piece, prefill_tokens, replay, transfer_of
-from steersman.trajectory.line import FAILED, Line
+from steersman.frontend.outputs import check, piece, prefill_tokens, replay, transfer_of
+from steersman.trajectory.trajectory import FAILED, Start, Trajectory
 
 
 def step(token: int, text: str, finish_reason: str | None = None, **fields: Any) -> RequestOutput:
@@ -33,14 +33,14 @@ def step(token: int, text: str, finish_reason: str | None = None, **fields: Any)
     )
 
 
-def line(branch: int, *steps: RequestOutput) -> Line[RequestOutput]:
-    result: Line[RequestOutput] = Line(branch)
+def line(branch: int, *steps: RequestOutput) -> Trajectory[RequestOutput]:
+    result: Trajectory[RequestOutput] = Trajectory(Start(branch))
     for output in steps:
         result.add(piece(output))
     return result
 
 
-def two() -> list[Line[RequestOutput]]:
+def two() -> list[Trajectory[RequestOutput]]:
     return [
         line(3, step(1, "a", prompt="p", prompt_token_ids=[8, 9]), step(2, "b", "stop")),
         line(0, step(5, "c", prompt="p", prompt_token_ids=[8, 9], finish_reason="length")),
@@ -54,7 +54,7 @@ def two() -> list[Line[RequestOutput]]:
 def test_a_failed_output_ends_its_line_with_the_reason_or_vllms_words(
     reason: str | None, message: str
 ) -> None:
-    output, failed = step(1, "a", FAILED), Line[RequestOutput](0)
+    output, failed = step(1, "a", FAILED), Trajectory[RequestOutput](Start(0))
     output.outputs[0].stop_reason = reason
     with pytest.raises(GenerationError) as raised:
         check(output, [failed])
@@ -63,7 +63,7 @@ def test_a_failed_output_ends_its_line_with_the_reason_or_vllms_words(
 
 
 def test_an_output_that_goes_on_is_no_failure() -> None:
-    going: Line[RequestOutput] = Line(0)
+    going: Trajectory[RequestOutput] = Trajectory(Start(0))
     check(step(1, "a"), [going])
     assert going.finish_reason is None
 
@@ -132,10 +132,3 @@ def test_the_first_branch_knows_where_the_blocks_were_left() -> None:
 def test_prefill_leaves_out_what_the_cache_had() -> None:
     assert prefill_tokens(step(1, "a", prompt_token_ids=[0] * 40, num_cached_tokens=32)) == 8
     assert prefill_tokens(step(1, "a", prompt_token_ids=[0] * 40)) == 40
-
-
-def test_a_branch_has_the_seed_of_vllms_own_choice() -> None:
-    assert branch_seed(7, 3) == 10
-    assert branch_seed(-1, 1) == 0
-    assert branch_seed(2**63 - 1, 0) == 2**63 - 1
-    assert 0 <= branch_seed(2**63 - 1, 5) < 2**63

@@ -12,14 +12,20 @@ from vllm.exceptions import VLLMValidationError
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
-from steersman.engine.arrival import check_arrival
-from steersman.engine.client import ControlledEngine
-from steersman.engine.reports import Reports
+from steersman.controls.control import Part
+from steersman.controls.monitor import MonitorPart
+from steersman.controls.search import SearchPart
+from steersman.controls.thinking import ThinkingPart
+from steersman.frontend.arrival import check_arrival
+from steersman.frontend.client import ControlledEngine
+from steersman.frontend.reports import Reports
 from steersman.plan import Plan
 from steersman.request import Endpoint, Request
 from steersman.scope import CONTROL, REFUSED, ControlScope
+from steersman.search.first_finish import FirstFinishPolicy
 from steersman.thinking.governing import Governing
-from steersman_client import FirstFinish, Monitor
+from steersman_client import FirstFinish
+from tests.unit.servers import MARKERS
 
 pytestmark = pytest.mark.anyio
 
@@ -43,12 +49,14 @@ class ScriptedClient:
         self.requests: list[tuple[str, SamplingParams, dict[str, Any]]] = []
         self.admitted: list[int] = []
         self.aborted: set[str] = set()
+        self.aborts = 0
 
     def check_admission(self, n: int, request_id: str | None = None) -> None:
         self.admitted.append(n)
 
-    async def abort(self, request_id: str) -> None:
-        self.aborted.add(request_id)
+    async def abort(self, request_ids: list[str]) -> None:
+        self.aborts += 1
+        self.aborted.update(request_ids)
 
     async def generate(
         self, prompt: Any, params: SamplingParams, request_id: str, **options: Any
@@ -81,21 +89,24 @@ class ScriptedClient:
 STREAM = Request(Endpoint.CHAT, stream=True)
 
 
-def plan(search: FirstFinish | None, request: Request = STREAM, **fields: Any) -> Plan:
-    return Plan(
-        profile=None,
-        steering=None,
-        search=search,
-        prompts=request.prompts,
-        max_tokens=100,
-        request=request,
-        **fields,
-    )
+GOVERNED = ThinkingPart(Governing(), MARKERS)
+MONITORED = MonitorPart(tokens=False, markers=MARKERS)
+
+
+def plan(*parts: Part, request: Request = STREAM) -> Plan:
+    return Plan(request, 100, None, parts)
+
+
+def controlled(plan: Plan) -> ControlScope:
+    return ControlScope.of(plan, max_forks=64)
+
+
+RACE = SearchPart(FirstFinishPolicy(), FirstFinish(method="first_finish", n=3))
 
 
 @pytest.fixture
 def race() -> Iterator[ControlScope]:
-    control = ControlScope(plan(FirstFinish(method="first_finish", n=3)))
+    control = controlled(plan(RACE))
     token = CONTROL.set(control)
     yield control
     CONTROL.reset(token)
@@ -141,9 +152,9 @@ async def test_a_search_is_one_request_to_the_caller(race: ControlScope) -> None
     assert [request.seed for _, request, _ in client.requests] == [5, 6, 7]
     assert {request.max_tokens for _, request, _ in client.requests} == {33}
     assert [options for _, _, options in client.requests] == [{"priority": 1}] * 3
-    (own_id,) = {request_id for request_id, _, _ in client.requests}
-    assert own_id != "r"
-    assert client.aborted == {own_id}
+    ids = [request_id for request_id, _, _ in client.requests]
+    assert len({*ids, "r"}) == 4
+    assert (client.aborted, client.aborts) == ({*ids[1:]}, 1)
     assert (sampling.seed, sampling.max_tokens) == (5, 50)
     receipt = race.receipt()
     assert (receipt.applied.max_tokens, receipt.applied.seeds) == (33, (5,))
@@ -197,7 +208,7 @@ async def test_the_answer_says_where_its_sibling_left_the_blocks(
     )
 
     request = Request(Endpoint.CHAT, stream=kind is RequestOutputKind.DELTA)
-    with scope(ControlScope(replace(race.plan, request=request))):
+    with scope(controlled(replace(race.plan, request=request))):
         outputs = await collect(ControlledEngine(client, NO_PHASE, Reports()), sampling)
 
     assert len(client.carriers) == 1
@@ -212,7 +223,7 @@ async def test_admission_counts_the_branches(race: ControlScope) -> None:
 
 async def test_the_calls_of_a_tool_loop_have_one_receipt(race: ControlScope) -> None:
     engine = ControlledEngine(ScriptedClient(), NO_PHASE, Reports())
-    race = ControlScope(replace(race.plan, request=Request(Endpoint.RESPONSES, stream=True)))
+    race = controlled(replace(race.plan, request=Request(Endpoint.RESPONSES, stream=True)))
     CONTROL.set(race)
     await collect(engine, params(max_tokens=20))
     spent = race.ledger.sampled_tokens
@@ -220,8 +231,8 @@ async def test_the_calls_of_a_tool_loop_have_one_receipt(race: ControlScope) -> 
     receipt = race.receipt()
     assert receipt.applied.search is not None
     assert (receipt.applied.search.launched, receipt.applied.search.winners) == (6, (0, 0))
-    assert race.ledger.runs[0].branch_max_tokens == 20
-    assert race.ledger.runs[1].branch_max_tokens == (100 - spent) // 3
+    assert race.ledger.generations[0].branch_max_tokens == 20
+    assert race.ledger.generations[1].branch_max_tokens == (100 - spent) // 3
 
 
 async def test_an_engine_error_keeps_its_type(race: ControlScope) -> None:
@@ -231,7 +242,7 @@ async def test_an_engine_error_keeps_its_type(race: ControlScope) -> None:
 
 
 async def test_a_plain_control_counts_what_passes() -> None:
-    control = ControlScope(plan(None))
+    control = controlled(plan())
     with scope(control):
         outputs = await collect(
             ControlledEngine(ScriptedClient(), NO_PHASE, Reports()), params(max_tokens=9)
@@ -244,7 +255,7 @@ async def test_a_plain_control_counts_what_passes() -> None:
 
 async def test_every_choice_counts_what_it_computed_of_the_prompt() -> None:
     request = Request(Endpoint.CHAT, choices=3)
-    control = ControlScope(plan(None, request))
+    control = controlled(plan(request=request))
     sampling = SamplingParams(n=3, seed=2**63 - 2, output_kind=RequestOutputKind.FINAL_ONLY)
     client = ScriptedClient(length=2)
     with scope(control):
@@ -271,34 +282,34 @@ async def test_every_choice_counts_what_it_computed_of_the_prompt() -> None:
 def test_what_was_not_planned_is_refused(
     planned: Request, arrives: SamplingParams, field: str
 ) -> None:
-    refused(plan(None, planned), arrives, field)
+    refused(plan(request=planned), arrives, field)
 
 
 def test_what_the_body_alone_does_not_tell_is_refused_on_arrival() -> None:
-    race = plan(FirstFinish(method="first_finish", n=3), Request(Endpoint.CHAT))
+    race = plan(RACE, request=Request(Endpoint.CHAT))
     refused(race, SamplingParams(temperature=0, output_kind=WHOLE), "temperature")
-    governed = plan(None, Request(Endpoint.CHAT), governing=Governing())
+    governed = plan(GOVERNED, request=Request(Endpoint.CHAT))
     own = SamplingParams(thinking_token_budget=3, output_kind=WHOLE)
     refused(governed, own, "thinking_token_budget")
-    monitored = plan(None, Request(Endpoint.CHAT), monitor=Monitor())
+    monitored = plan(MONITORED, request=Request(Endpoint.CHAT))
     mixed = {"type": "embeds", "prompt_embeds": object(), "prompt_token_ids": [1]}
     refused(monitored, SamplingParams(output_kind=WHOLE), "prompt_embeds", prompt=mixed)
     grammar = SamplingParams(
         structured_outputs=StructuredOutputsParams(choice=["yes"]), output_kind=WHOLE
     )
     refused(governed, grammar, "control.thinking", grammar_in_thinking=True)
-    check_arrival(ControlScope(governed), PROMPT, grammar, grammar_in_thinking=False)
+    check_arrival(controlled(governed), PROMPT, grammar, grammar_in_thinking=False)
 
 
 @pytest.mark.parametrize("opened", [True, False])
 def test_a_grammar_that_begins_within_the_thinking_is_refused(opened: bool) -> None:
     """As with `include_reasoning: false`: vLLM takes the phase that the prompt opened for ended."""
-    governed = plan(None, Request(Endpoint.CHAT), governing=Governing())
+    governed = plan(GOVERNED, request=Request(Endpoint.CHAT))
     reasoning: Any = SimpleNamespace(markers=None, opens=lambda *_: opened, stops=())
     engine = ControlledEngine(ScriptedClient(), reasoning, Reports())
     grammar = StructuredOutputsParams(choice=["yes"])
     arrives = SamplingParams(structured_outputs=grammar, output_kind=WHOLE)
-    with scope(ControlScope(governed)):
+    with scope(controlled(governed)):
         if not opened:
             engine.generate(PROMPT, arrives, "r", reasoning_ended=True)
             return
@@ -309,7 +320,7 @@ def test_a_grammar_that_begins_within_the_thinking_is_refused(opened: bool) -> N
 
 
 def test_more_prompts_than_planned_are_refused() -> None:
-    two = ControlScope(plan(None, Request(Endpoint.COMPLETIONS, prompts=2)))
+    two = controlled(plan(request=Request(Endpoint.COMPLETIONS, prompts=2)))
     engine = ControlledEngine(ScriptedClient(), NO_PHASE, Reports())
     sampling = SamplingParams(output_kind=WHOLE)
     with scope(two):
@@ -336,5 +347,5 @@ def refused(planned: Plan, arrives: SamplingParams, field: str, **options: Any) 
     prompt = options.pop("prompt", PROMPT)
     options = {"grammar_in_thinking": False, **options}
     with pytest.raises(VLLMValidationError, match="cannot be applied") as caught:
-        check_arrival(ControlScope(planned), prompt, arrives, **options)
+        check_arrival(controlled(planned), prompt, arrives, **options)
     assert caught.value.parameter == field

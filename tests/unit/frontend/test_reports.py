@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 
 from steersman.engine.batch import listed
-from steersman.engine.reports import Reports, read_counts
+from steersman.frontend.reports import Reports, read_counts
 from steersman.trajectory.track import Value
 
 

@@ -13,8 +13,8 @@ from steersman.edits import file as edit_file
 from steersman.edits.edit import Edit, EditError
 from steersman.engine.compat.client import collective_rpc
 from steersman.engine.plugin import ASK
-from steersman.engine.reasoning import closing_tokens
 from steersman.engine.ring import RankFacts
+from steersman.frontend.reasoning import closing_tokens
 from steersman.trajectory.boundaries import boundary_table
 from steersman.trajectory.phases import Markers
 from steersman.vectors import file as vector_file

@@ -6,6 +6,7 @@ from typing import Any
 from vllm.exceptions import VLLMValidationError
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
+from steersman.controls.control import Arrived, UnplannedError
 from steersman.plan import Plan
 from steersman.request import Endpoint
 from steersman.scope import ControlScope
@@ -27,13 +28,22 @@ def check_arrival(
         VLLMValidationError: It is another one.
 
     """
-    plan, calls = control.plan, len(control.ledger.runs)
-    if plan.request.endpoint is not Endpoint.RESPONSES and calls >= plan.prompts:
-        raise _refusal("prompt", f"it was planned for prompts: {plan.prompts}, and there are more")
+    plan, calls = control.plan, len(control.ledger.generations)
+    prompts = plan.request.prompts
+    if plan.request.endpoint is not Endpoint.RESPONSES and calls >= prompts:
+        raise _refusal("prompt", f"it was planned for prompts: {prompts}, and there are more")
     for field, reason in _differences(plan, prompt, params):
         raise _refusal(field, reason)
-    if plan.governing and params.structured_outputs is not None and grammar_in_thinking:
-        raise _refusal("control.thinking", "a grammar binds the thinking too")
+    arrived = Arrived(
+        temperature=params.temperature,
+        thinking_token_budget=params.thinking_token_budget is not None,
+        grammar_in_thinking=params.structured_outputs is not None and grammar_in_thinking,
+    )
+    try:
+        for part in plan.parts:
+            part.check_arrival(arrived)
+    except UnplannedError as error:
+        raise _refusal(error.field, str(error)) from error
 
 
 def _differences(plan: Plan, prompt: Any, params: SamplingParams) -> Iterator[tuple[str, str]]:
@@ -44,12 +54,8 @@ def _differences(plan: Plan, prompt: Any, params: SamplingParams) -> Iterator[tu
     # Beam search asks for what its steps have gathered so far, as no endpoint does otherwise.
     if params.output_kind is not _KINDS[request.stream]:
         yield "stream", f"it was planned for another kind of output than {params.output_kind.name}"
-    if plan.search is not None and plan.search.n > 1 and params.temperature == 0:
-        yield "temperature", "at temperature 0 all siblings are the same"
-    if plan.governing and params.thinking_token_budget is not None:
-        yield "thinking_token_budget", "it is vLLM's own budget, beside control.thinking"
     embeddings = isinstance(prompt, Mapping) and prompt.get("prompt_embeds") is not None
-    if embeddings and (plan.steering or plan.governing or plan.monitor):
+    if embeddings and plan.reads_tokens:
         yield "prompt_embeds", "it needs prompts of tokens, not of embeddings"
 
 

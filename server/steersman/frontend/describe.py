@@ -4,7 +4,8 @@ from typing import Any
 
 from vllm.engine.protocol import EngineClient
 
-from steersman.capabilities import Capabilities, Limits, Model
+from steersman.capabilities import Capabilities, Limits, Methods, Model
+from steersman.search.registry import policies
 from steersman.trajectory.phases import Markers
 
 
@@ -27,6 +28,7 @@ def describe(
         thinking_tokens=markers,
         greedy_by_default=sampling.get("temperature") == 0,
         grammar_in_thinking=engine.vllm_config.structured_outputs_config.enable_in_reasoning,
+        methods=Methods(search=tuple(policies())),
         limits=limits,
     )
 

@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoTokenizer
 from vllm.reasoning import ReasoningParserManager
 
-from steersman.engine.reasoning import Reasoning, _takes_for_thinking
+from steersman.frontend.reasoning import Reasoning, _takes_for_thinking
 
 REASONER = Path(__file__).parents[3] / "server/steersman/models/reasoner"
 

@@ -18,9 +18,9 @@ from steersman.edits.store import LiveEdits
 from steersman.engine.bank import BankError
 from steersman.engine.controlled import Controlled
 from steersman.engine.plugin import ask
-from steersman.engine.ranks import RankError, Ranks, SteeringError
 from steersman.engine.ring import Refused, Ring
 from steersman.engine.worker import WorkerSteering
+from steersman.frontend.ranks import RankError, Ranks, SteeringError
 from tests.unit.edits import made_up
 from tests.unit.edits.scripted import MODEL
 from tests.unit.engine.projections import Rank

@@ -2,7 +2,7 @@
 
 import pytest
 
-from steersman.search.vote import canonical, last_boxed, majority
+from steersman.trajectory.answers import canonical, last_boxed, majority
 
 
 @pytest.mark.parametrize(

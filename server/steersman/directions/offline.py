@@ -21,10 +21,10 @@ from steersman.capabilities import Model
 from steersman.directions.contrast import Contrast, Weighted
 from steersman.directions.error import DirectionError
 from steersman.engine.capture import SIDES, SITES, Columns
-from steersman.engine.describe import describe_model
 from steersman.engine.plugin import RPC
-from steersman.engine.reasoning import Reasoning
 from steersman.engine.settings import Settings
+from steersman.frontend.describe import describe_model
+from steersman.frontend.reasoning import Reasoning
 from steersman.steering.configuration import KEY
 from steersman.trajectory.phases import Markers
 

@@ -1,0 +1,186 @@
+"""Port of a control, one part of a request's `control` field: from its plan to its metrics."""
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from steersman.capabilities import Capabilities
+from steersman.ledger import Ledger
+from steersman.request import Request
+from steersman.steering.desk import Desk
+from steersman.steering.plan import Edits, Vectors
+from steersman.trajectory.reading import Reading
+from steersman.trajectory.trajectory import OutputT, Source
+from steersman_client import ControlSpec
+
+Encode = Callable[[str], Sequence[int]]
+"""The token ids of a text, without special tokens around it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """An engine call as vLLM's serving layer makes it, as far as controls depend on it.
+
+    Attributes:
+        temperature: Sampling temperature.
+        thinking_token_budget: Whether vLLM's own budget of the thinking phase is set.
+        grammar_in_thinking: Whether a grammar binds the thinking.
+
+    """
+
+    temperature: float
+    thinking_token_budget: bool
+    grammar_in_thinking: bool
+
+
+class UnplannedError(Exception):
+    """An engine call that differs from the plan.
+
+    Args:
+        field: The field of the request that does.
+        reason: How.
+
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
+class Part:
+    """One control of one request, checked and resolved against the server.
+
+    A control overrides the stages that it takes part in.
+    """
+
+    reads_tokens: ClassVar[bool] = False
+    """Whether it needs prompts of tokens, not of embeddings."""
+
+    @contextlib.asynccontextmanager
+    async def held(self, desk: Desk) -> AsyncGenerator[None]:
+        """Hold whatever it needs of the server, for the body of the `async with`.
+
+        Raises:
+            ControlError: It could not be had in time.
+
+        """
+        yield
+
+    def check_arrival(self, arrived: Arrived) -> None:
+        """Refuse an engine call that differs from the plan.
+
+        Raises:
+            UnplannedError: It does.
+
+        """
+
+    @property
+    def method(self) -> str | None:
+        """The name under which metrics count the request; None to leave that to another part."""
+        return None
+
+    def branches(self, choices: int) -> int | None:
+        """Engine requests that run beside each other for one prompt; None if it changes nothing.
+
+        Args:
+            choices: Responses that are returned for a prompt.
+
+        """
+        return None
+
+    def wire(self, origin: int) -> Mapping[str, Any]:
+        """Its fields of the message that goes to the engine with each engine request.
+
+        Args:
+            origin: Tokens of the prompt.
+
+        """
+        return {}
+
+    def bare(self) -> bool:
+        """True if it also holds for trajectories that are started bare."""
+        return False
+
+    def wrap(self, source: Source[OutputT], reading: Reading) -> Source[OutputT]:
+        """Lay a sampler over a source of trajectories."""
+        return source
+
+    def applied(self, ledger: Ledger) -> Mapping[str, Any]:
+        """Its fields of `applied` in the receipt."""
+        return {}
+
+    def reported(self, ledger: Ledger) -> Mapping[str, Any]:
+        """Its fields of the receipt beside `applied`."""
+        return {}
+
+
+PartT = TypeVar("PartT", bound=Part)
+
+
+@dataclass(slots=True)
+class Planning:
+    """Everything that a control of one request can be planned from.
+
+    Attributes:
+        spec: The request's control, each field checked for itself.
+        request: The facts of the rest of the body.
+        capabilities: What the server can do, and its limits.
+        vectors: The server's vectors.
+        edits: The edits that requests can choose; None on a server without rows for them.
+        encode: The model's tokens of a text.
+        parts: The controls that are planned so far.
+
+    """
+
+    spec: ControlSpec
+    request: Request
+    capabilities: Capabilities
+    vectors: Vectors
+    edits: Edits | None
+    encode: Encode
+    parts: list[Part] = field(default_factory=list)
+
+    def part(self, kind: type[PartT]) -> PartT | None:
+        """The part of a control that was planned before; None if the request has none."""
+        return next((part for part in self.parts if isinstance(part, kind)), None)
+
+
+class Counting:
+    """Counts the parts of one control in the requests that have ended. The base counts nothing."""
+
+    def count(self, part: Any, ledger: Ledger) -> None:
+        """Count a request."""
+
+
+class Control(ABC):
+    """One control of the server.
+
+    Attributes:
+        fields: Its fields of `ControlSpec`.
+        part: The class of its parts.
+        how_to_start: By field: how a server is started that can do it.
+        always: Whether every server can do it, whatever its engine.
+
+    """
+
+    fields: ClassVar[tuple[str, ...]]
+    part: ClassVar[type[Part]]
+    how_to_start: ClassVar[Mapping[str, str]] = {}
+    always: ClassVar[bool] = False
+
+    @abstractmethod
+    def plan(self, planning: Planning) -> Part | None:
+        """Check and resolve its fields; None if the request has nothing of it.
+
+        Raises:
+            ControlError: Something that cannot be done as asked.
+
+        """
+
+    def counting(self, registry: CollectorRegistry) -> Counting:
+        """Register its metrics."""
+        return Counting()

@@ -1,0 +1,101 @@
+"""The control `limits`, and the server's limits on every request."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from steersman.controls.control import Control, Part, Planning
+from steersman.errors import ControlError
+from steersman.ledger import Ledger
+from steersman_client import Limits
+
+_POLL_SECONDS = 0.02
+"""How often the sampled tokens are counted: a few engine steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsPart(Part):
+    """Limits of one request, at which the best response so far is returned.
+
+    Attributes:
+        limits: The limits.
+
+    """
+
+    limits: Limits
+
+    def applied(self, ledger: Ledger) -> Mapping[str, Any]:
+        return {"stopped_by": ledger.stopped_by}
+
+    @contextlib.asynccontextmanager
+    async def watching(
+        self, ledger: Ledger, stop: Callable[[], Awaitable[None]]
+    ) -> AsyncGenerator[None]:
+        """Stop a search at a limit, for as long as the body of the `async with` runs.
+
+        Args:
+            ledger: The books of the request; they take a note of the limit.
+            stop: Stops whatever runs.
+
+        """
+        watch = asyncio.create_task(self._watch(ledger, stop))
+        try:
+            yield
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+
+    async def _watch(self, ledger: Ledger, stop: Callable[[], Awaitable[None]]) -> None:
+        while ledger.stopped_by is None and (reached := self._reached(ledger)) is None:
+            await asyncio.sleep(_POLL_SECONDS)
+        ledger.stopped_by = ledger.stopped_by or reached
+        await stop()
+
+    def _reached(self, ledger: Ledger) -> str | None:
+        seconds, tokens = self.limits.max_seconds, self.limits.max_sampled_tokens
+        if seconds is not None and ledger.seconds >= seconds:
+            return "max_seconds"
+        if tokens is not None and ledger.sampled_tokens >= tokens:
+            return "max_sampled_tokens"
+        return None
+
+
+class LimitsControl(Control):
+    """Limits of requests. It is planned last, as it looks at all other controls."""
+
+    fields = ("limits",)
+    part = LimitsPart
+    always = True
+
+    def plan(self, planning: Planning) -> LimitsPart | None:
+        _check_server_limits(planning)
+        limits = planning.spec.limits
+        if limits is None or (limits.max_seconds is None and limits.max_sampled_tokens is None):
+            return None
+        return LimitsPart(limits)
+
+
+def _check_server_limits(planning: Planning) -> None:
+    request, limits = planning.request, planning.capabilities.limits
+    branches, field = request.choices, "n"
+    for part in planning.parts:
+        if (own := part.branches(request.choices)) is not None:
+            branches, field = own, "control.search.n"
+    branches *= request.prompts
+    if branches > limits.max_branches:
+        prompts = f" for {request.prompts} prompts" if request.prompts > 1 else ""
+        raise ControlError(
+            f"{branches} branches{prompts} are over this server's limit of "
+            f"{limits.max_branches} a request",
+            param=field,
+        )
+    if request.max_tokens is not None:
+        tokens = branches * min(request.max_tokens, planning.capabilities.model.max_model_len)
+        if tokens > limits.max_control_tokens:
+            raise ControlError(
+                f"{branches} branches of {request.max_tokens} tokens are over this server's "
+                f"limit of {limits.max_control_tokens} sampled tokens a request",
+                param=request.max_tokens_field,
+            )

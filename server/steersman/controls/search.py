@@ -1,0 +1,108 @@
+"""The control `search`: which of several trajectories of a prompt is the answer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from steersman.controls.control import Arrived, Control, Part, Planning, UnplannedError
+from steersman.controls.thinking import ThinkingPart
+from steersman.errors import ControlError
+from steersman.ledger import Ledger
+from steersman.plugins import method_of
+from steersman.search.policy import Need, Policy
+from steersman.search.registry import policies
+from steersman_client import AppliedSearch
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPart(Part):
+    """A search for each prompt.
+
+    Attributes:
+        policy: Its method.
+        spec: The fields of the method.
+
+    """
+
+    policy: Policy[Any]
+    spec: BaseModel
+
+    @property
+    def method(self) -> str:
+        return method_of(self.policy)
+
+    def check_arrival(self, arrived: Arrived) -> None:
+        sampling = Need.SAMPLING in self.policy.needs and self.branches(1) > 1
+        if sampling and arrived.temperature == 0:
+            raise UnplannedError("temperature", "at temperature 0 all siblings are the same")
+
+    def branches(self, choices: int) -> int:
+        return self.policy.branches(self.spec)
+
+    def applied(self, ledger: Ledger) -> Mapping[str, Any]:
+        outcomes = [one.outcome for one in ledger.generations if one.outcome is not None]
+        winners = tuple(winner.branch for outcome in outcomes for winner in outcome.winners)
+        # With several prompts the receipt names the weakest way in which one was decided.
+        decided = [outcome.decided_by for outcome in outcomes]
+        weakest = "fallback" if "fallback" in decided else next(iter(decided), None)
+        limits = {generation.branch_max_tokens for generation in ledger.generations}
+        return {
+            "search": AppliedSearch(
+                method=self.method,
+                launched=len(ledger.branches),
+                finished=ledger.finished,
+                cancelled=ledger.cancelled,
+                winner=winners[0] if winners else None,
+                winners=winners,
+                decided_by=weakest,
+                branch_max_tokens=limits.pop() if len(limits) == 1 else None,
+                **(outcomes[0].applied if len(outcomes) == 1 else {}),
+            )
+        }
+
+
+class SearchControl(Control):
+    """The searches."""
+
+    fields = ("search",)
+    part = SearchPart
+    always = True
+
+    def plan(self, planning: Planning) -> SearchPart | None:
+        spec: Any = planning.spec.search
+        if spec is None:
+            return None
+        policy = policies()[spec.method]
+        branches = policy.branches(spec)
+        request = planning.request
+        policy.check(spec, request, planning.capabilities)
+        _check_budget(getattr(spec, "min_thinking", 0), planning)
+        if request.choices > branches:
+            raise ControlError(
+                f"n asks for {request.choices} choices of {branches} siblings", param="n"
+            )
+        greedy = request.temperature == 0 or (
+            request.temperature is None and planning.capabilities.greedy_by_default
+        )
+        if Need.SAMPLING in policy.needs and branches > 1 and greedy:
+            raise ControlError(
+                f"{method_of(policy)} needs sampling: at temperature 0 all siblings are the same",
+                param="temperature",
+            )
+        return SearchPart(policy, spec)
+
+
+def _check_budget(min_thinking: int, planning: Planning) -> None:
+    """Refuse a least length of the thinking that its budget rules out."""
+    thinking = planning.part(ThinkingPart)
+    if thinking is None or thinking.governing.budget is None:
+        return
+    most = thinking.governing.budget + thinking.governing.grace
+    if min_thinking > most:
+        raise ControlError(
+            f"min_thinking ({min_thinking}) is above the {most} tokens of "
+            "control.thinking's budget and grace: no sibling could win",
+            param="control.search.min_thinking",
+        )

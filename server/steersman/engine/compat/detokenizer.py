@@ -1,0 +1,58 @@
+"""vLLM's own detokenizer, for responses whose tokens come from several engine requests."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from vllm.sampling_params import SamplingParams
+from vllm.v1.engine.detokenizer import IncrementalDetokenizer
+
+
+class JoinedText:
+    """Text of one response, and the stop strings in it, as if one engine request had sampled it.
+
+    Args:
+        tokenizer: The model's; None on a server that does not detokenize.
+        prompt_token_ids: The prompt.
+        params: Sampling parameters of the response as a whole.
+
+    """
+
+    def __init__(
+        self, tokenizer: Any, prompt_token_ids: Sequence[int], params: SamplingParams
+    ) -> None:
+        request: Any = SimpleNamespace(
+            request_id="joined",
+            prompt_token_ids=list(prompt_token_ids),
+            prompt_embeds=None,
+            sampling_params=params,
+        )
+        self._detokenizer = IncrementalDetokenizer.from_new_request(
+            tokenizer if params.detokenize else None, request
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Tokens so far, without any that came after a stop string."""
+        tokens: int = self._detokenizer.num_output_tokens()
+        return tokens
+
+    def add(self, token_ids: Sequence[int], *, stopped: bool = False) -> str | None:
+        """Take the next tokens.
+
+        Args:
+            token_ids: The tokens.
+            stopped: Whether the last of them is a stop token that ends the response.
+
+        Returns:
+            The stop string that they complete; None for none.
+
+        """
+        stop: str | None = self._detokenizer.update(list(token_ids), stopped)
+        return stop
+
+    def text(self, *, ended: bool) -> str:
+        """New text since the last call; without `ended`, an end that could begin a stop string is
+        held back."""
+        text: str = self._detokenizer.get_next_output_text(ended, True)
+        return text

@@ -1,0 +1,285 @@
+"""Trajectories on vLLM: one engine request each, or one for all choices of a plain request."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vllm.engine.protocol import EngineClient
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+from steersman.engine.compat.client import collective_rpc
+from steersman.engine.plugin import ASK
+from steersman.frontend.carrier import Carrier
+from steersman.frontend.outputs import check, piece, prefill_tokens
+from steersman.frontend.splice import Seam, fork_params, joined_track, unforkable
+from steersman.trajectory.trajectory import ABORTED, Piece, Start, Trajectory
+
+_NOTHING = Carrier()
+_TRANSFER = "kv_transfer_params"
+"""Where a request says, in `SamplingParams.extra_args`, which blocks another engine hands over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of `EngineClient.generate`, as vLLM's serving layer makes it.
+
+    Attributes:
+        prompt: The rendered prompt.
+        params: Sampling parameters.
+        request_id: The id of the request.
+        options: The remaining keyword arguments.
+
+    """
+
+    prompt: Any
+    params: SamplingParams
+    request_id: str
+    options: Mapping[str, Any]
+
+    @property
+    def prompt_token_ids(self) -> Sequence[int]:
+        """Tokens of the rendered prompt; none for one that has only embeddings."""
+        if not isinstance(self.prompt, Mapping):
+            return ()
+        return self.prompt.get("prompt_token_ids") or ()
+
+    def start(
+        self, engine: EngineClient, params: SamplingParams
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """Make the call, with other sampling parameters."""
+        outputs: AsyncGenerator[RequestOutput, None] = engine.generate(
+            self.prompt, params, self.request_id, **self.options
+        )
+        return outputs
+
+    def after(self, token_ids: Sequence[int]) -> "Call":
+        """The same with a prompt that goes on with generated tokens."""
+        if not token_ids:
+            return self
+        # Without the text that its tokens were made from.
+        rendered = {name: part for name, part in self.prompt.items() if name != "prompt"}
+        return replace(
+            self,
+            prompt={**rendered, "prompt_token_ids": [*rendered["prompt_token_ids"], *token_ids]},
+        )
+
+
+class EngineSource:
+    """Starts trajectories of one vLLM request: same prompt, own seed.
+
+    Args:
+        engine: vLLM's engine client.
+        call: The request. Its `n` and its output kind are replaced.
+        carrier: The control that all trajectories have.
+        room: Bounds the engine requests in flight: over it a trajectory waits before it begins.
+        opened: Called with each trajectory that is admitted.
+
+    """
+
+    def __init__(
+        self,
+        engine: EngineClient,
+        call: Call,
+        carrier: Carrier = _NOTHING,
+        room: asyncio.Semaphore | None = None,
+        opened: Callable[[Trajectory[RequestOutput]], None] = lambda _: None,
+    ) -> None:
+        self._engine = engine
+        self._call = call
+        self._carrier = carrier
+        self._room = room or asyncio.Semaphore(1 << 30)
+        self._opened = opened
+        # Clients may reuse their request ids; the ids that `stop` aborts must be ours alone.
+        self._prefix = f"{call.request_id}-{uuid.uuid4().hex}"
+        self._ids: dict[int, str] = {}
+        self._stopping: set[int] = set()
+
+    def start_all(
+        self, starts: Sequence[Start[RequestOutput]]
+    ) -> Sequence[Trajectory[RequestOutput]]:
+        """Admit trajectories: all, or none.
+
+        Raises:
+            Exception: The engine's queue is full.
+            ValueError: A fork that would lose some state of its parent, or has no room left.
+
+        """
+        forks = [start for start in starts if start.begun]
+        for start in forks:
+            self._check_fork(start)
+        if forks:  # the others were admitted with the request
+            self._engine.check_admission(len(forks), self._call.request_id)
+        return [self._admit(start) for start in starts]
+
+    async def stop(self, trajectories: Sequence[Trajectory[RequestOutput]]) -> None:
+        running = [one for one in trajectories if one.running]
+        self._stopping.update(id(one) for one in running)
+        if ids := [self._ids[id(one)] for one in running if id(one) in self._ids]:
+            await self._engine.abort(ids)
+
+    async def close_thinking(self, trajectory: Trajectory[RequestOutput]) -> None:
+        assert trajectory.track is not None
+        args = ("settle", trajectory.track.key, trajectory.track.choice)
+        await collective_rpc(self._engine, ASK, args)
+
+    async def pass_through(
+        self, branches: list[Trajectory[RequestOutput]]
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """One engine request for all choices of a plain request: its outputs, as they come.
+
+        Args:
+            branches: The records of its choices are put here.
+
+        """
+        params = self._call.params
+        trajectories: list[Trajectory[RequestOutput]] = []
+        for branch in range(params.n):
+            trajectory: Trajectory[RequestOutput] = Trajectory(Start(branch))
+            trajectory.seed = branch_seed(params.seed, branch)
+            trajectories.append(trajectory)
+            self._opened(trajectory)
+        branches.extend(trajectories)
+        async with contextlib.aclosing(self._run(trajectories, self._call, params)) as outputs:
+            async for output in outputs:
+                for completion in output.outputs:
+                    one = trajectories[completion.index]
+                    one.advance(len(completion.token_ids), completion.finish_reason)
+                    one.delivered = one.tokens
+                yield output
+
+    def _admit(self, start: Start[RequestOutput]) -> Trajectory[RequestOutput]:
+        trajectory: Trajectory[RequestOutput] = Trajectory(start)
+        trajectory.steps = self._steps(trajectory)
+        self._opened(trajectory)
+        return trajectory
+
+    def _check_fork(self, start: Start[RequestOutput]) -> None:
+        if len(self._call.prompt_token_ids) + start.begun >= self._carrier.longest:
+            raise ValueError("the model's context is full")
+        if start.bare:
+            return
+        if lost := unforkable(self._call.params):
+            raise ValueError(f"{lost[0]}: {lost[1]}")
+        if start.suffix and self._call.params.logprobs is not None:
+            raise ValueError("logprobs: tokens that nobody drew have none")
+
+    async def _steps(
+        self, trajectory: Trajectory[RequestOutput]
+    ) -> AsyncGenerator[Piece[RequestOutput], None]:
+        """Run a trajectory, and record it."""
+        async with self._room:
+            if id(trajectory) in self._stopping:
+                trajectory.advance(0, ABORTED)
+                return
+            start, params = trajectory.start, self._params(trajectory.start)
+            trajectory.seed = params.seed
+            generated = _generated(start)
+            own_id = f"{self._prefix}-{len(self._ids)}"
+            self._ids[id(trajectory)] = own_id
+            call = replace(self._call.after(generated), request_id=own_id)
+            outputs = self._run([trajectory], call, params)
+            async with contextlib.aclosing(outputs):
+                if start.begun and not start.bare:
+                    pieces = self._spliced(outputs, start)
+                else:
+                    pieces = _plain(outputs)
+                async with contextlib.aclosing(pieces):
+                    async for step in pieces:
+                        unheard = id(trajectory) in self._stopping and not trajectory.pieces
+                        if start.prefix is not None and not trajectory.pieces:
+                            start.prefix.trajectory.forks.append(trajectory)
+                        trajectory.add(step)
+                        yield step
+                        if unheard and trajectory.running:  # it was not yet there to be aborted
+                            await self._engine.abort([own_id])
+
+    async def _run(
+        self, trajectories: Sequence[Trajectory[RequestOutput]], call: Call, params: SamplingParams
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """The outputs of one engine request, whose choices are these trajectories."""
+        start = trajectories[0].start
+        carrier = replace(self._carrier.bare() if start.bare else self._carrier, begun=start.begun)
+        with carrier.carrying(trajectories, params) as carried:
+            joined_track(trajectories[0].track, start.prefix, start.suffix)
+            async with contextlib.aclosing(call.start(self._engine, carried)) as outputs:
+                async for output in outputs:
+                    check(output, trajectories)
+                    first = trajectories[output.outputs[0].index]
+                    if not first.tokens:
+                        first.prefill_tokens = prefill_tokens(output)
+                    for completion in output.outputs:
+                        track = trajectories[completion.index].track
+                        if track is not None:
+                            track.add(completion.token_ids)
+                    yield output
+
+    async def _spliced(
+        self, outputs: AsyncGenerator[RequestOutput, None], start: Start[RequestOutput]
+    ) -> AsyncGenerator[Piece[RequestOutput], None]:
+        seam = Seam(
+            self._engine.get_tokenizer(),
+            self._call.prompt_token_ids,
+            self._call.params,
+            start.prefix,
+            start.suffix,
+        )
+        begun = False
+        async for output in outputs:
+            if not begun:
+                begun = True
+                yield seam.begin(output)
+            step = seam.go_on(output)
+            yield step
+            if step.finish_reason is not None:
+                return
+
+    def _params(self, start: Start[RequestOutput]) -> SamplingParams:
+        """Sampling parameters of a trajectory.
+
+        Blocks of another engine can be fetched, or left for it, once: that is for branch 0.
+        """
+        if start.bare:
+            params = SamplingParams()
+            params.max_tokens = None
+        elif start.begun:
+            params = fork_params(self._call.params, start.begun)
+        else:
+            params = self._call.params.clone()
+        params.n = 1
+        params.output_kind = RequestOutputKind.DELTA
+        params.seed = branch_seed(params.seed, start.branch) if start.seed is None else start.seed
+        if start.temperature is not None:
+            params.temperature = start.temperature
+        if start.max_tokens is not None:
+            params.max_tokens = start.max_tokens
+        if start.branch or start.begun:
+            own = dict(params.extra_args or {})
+            own.pop(_TRANSFER, None)
+            params.extra_args = own or None
+        return params
+
+
+async def _plain(
+    outputs: AsyncGenerator[RequestOutput, None],
+) -> AsyncGenerator[Piece[RequestOutput], None]:
+    async for output in outputs:
+        yield piece(output)
+
+
+def _generated(start: Start[RequestOutput]) -> list[int]:
+    """The generated tokens that a trajectory begins after."""
+    before = start.prefix.trajectory.token_ids[: start.prefix.tokens] if start.prefix else []
+    return [*before, *start.suffix]
+
+
+def branch_seed(seed: int | None, branch: int) -> int | None:
+    """The seed of a branch: `seed + branch`, kept within the 64 bits that vLLM accepts; None
+    without one."""
+    if seed is None:
+        return None
+    wanted = seed + branch
+    return wanted if wanted < 2**63 else wanted - 2**63

@@ -1,0 +1,154 @@
+"""Responses from several engine requests: a prefix, and whatever a fork adds to it."""
+
+import math
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import SamplingParams
+
+from steersman.engine.compat.detokenizer import JoinedText
+from steersman.frontend.outputs import join, piece
+from steersman.trajectory.track import Track, Value
+from steersman.trajectory.trajectory import Piece, Prefix
+
+_LOST = {
+    "presence_penalty": "which counts the tokens of one engine request",
+    "frequency_penalty": "which counts the tokens of one engine request",
+    "bad_words": "which are looked for in the tokens of one engine request",
+    "structured_outputs": "a grammar, whose state a fork has not",
+    "thinking_token_budget": "which counts the tokens of one engine request",
+    "repetition_detection": "which looks at the tokens of one engine request",
+}
+"""Sampling parameters whose state a fork would lose."""
+
+
+def unforkable(params: SamplingParams) -> tuple[str, str] | None:
+    """The sampling parameter that lets no response go on as a fork, and why; None if all do."""
+    for name, reason in _LOST.items():
+        if getattr(params, name, None):
+            return name, reason
+    return None
+
+
+def fork_params(params: SamplingParams, begun: int) -> SamplingParams:
+    """Sampling parameters of a request that goes on after tokens of its response.
+
+    Stop strings are looked for in the joined text, not in the fork's own.
+
+    Args:
+        params: Those of the response as a whole. They are not changed.
+        begun: The tokens.
+
+    """
+    fork = params.clone()
+    if fork.max_tokens is not None:
+        fork.max_tokens = max(1, fork.max_tokens - begun)
+    fork.min_tokens = max(0, fork.min_tokens - begun)
+    fork.stop = []
+    fork.output_text_buffer_length = 0
+    fork.prompt_logprobs = None
+    return fork
+
+
+def joined_track(track: Track | None, prefix: Prefix[Any] | None, suffix: Sequence[int]) -> None:
+    """Put the measurements of a prefix before those of a fork.
+
+    Args:
+        track: The fork's, empty; None if nothing is measured.
+        prefix: The tokens that it begins after.
+        suffix: Tokens put behind the prefix, which nobody drew.
+
+    """
+    if track is None:
+        return
+    if prefix is not None and (parent := prefix.trajectory.track) is not None:
+        track.token_ids.extend(parent.token_ids[: prefix.tokens])
+        track.values.extend(parent.values[: prefix.tokens])
+    track.token_ids.extend(suffix)
+    put = Value(math.nan, math.nan, math.nan, math.nan, closed_by=0, forced=1).packed()
+    track.values.extend(put for _ in suffix)
+
+
+class Seam:
+    """Makes the pieces of a fork go on where its prefix ends.
+
+    Args:
+        tokenizer: The model's.
+        prompt_token_ids: The prompt.
+        params: Sampling parameters of the response as a whole.
+        prefix: Tokens of another trajectory that the response begins with.
+        suffix: Tokens put behind them.
+
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        prompt_token_ids: Sequence[int],
+        params: SamplingParams,
+        prefix: Prefix[RequestOutput] | None,
+        suffix: Sequence[int],
+    ) -> None:
+        self._prompt = list(prompt_token_ids)
+        self._text = JoinedText(tokenizer, prompt_token_ids, params)
+        self._prefix, self._suffix = prefix, suffix
+
+    def begin(self, first: RequestOutput) -> Piece[RequestOutput]:
+        """The piece that holds the tokens which the response begins with.
+
+        Args:
+            first: The fork's first output, which names what the two have in common.
+
+        """
+        parts = [] if self._prefix is None else _cut(self._prefix)
+        token_ids = [token for part in parts for token in part.token_ids] + [*self._suffix]
+        self._text.add(token_ids)
+        output, completion = copy(first), copy(first.outputs[0])
+        completion.token_ids, completion.text = token_ids, self._text.text(ended=False)
+        completion.finish_reason = completion.stop_reason = completion.logprobs = None
+        completion.sampling_mask = None
+        join(completion, parts)
+        output.outputs, output.prompt_token_ids, output.finished = [completion], self._prompt, False
+        if self._prefix is not None and (pieces := self._prefix.trajectory.pieces):
+            output.prompt = pieces[0].output.prompt
+            output.prompt_logprobs = pieces[0].output.prompt_logprobs
+        return piece(output)
+
+    def go_on(self, output: RequestOutput) -> Piece[RequestOutput]:
+        """A step of the fork, with its text as the joined tokens give it; changed in place.
+
+        The piece has the finish reason `stop` if a stop string is complete: the fork is then to be
+        ended by whoever runs it.
+        """
+        (completion,) = output.outputs
+        output.prompt_token_ids = self._prompt
+        stopped = completion.finish_reason == "stop"
+        before = self._text.tokens
+        stop = self._text.add(completion.token_ids, stopped=stopped)
+        if stop is not None:
+            completion.finish_reason, completion.stop_reason = "stop", stop
+            completion.token_ids = completion.token_ids[: self._text.tokens - before]
+        completion.text = self._text.text(ended=completion.finish_reason is not None)
+        return piece(output)
+
+
+def _cut(prefix: Prefix[RequestOutput]) -> list[Any]:
+    """The `CompletionOutput`s of the pieces up to some token; copies where one is cut or joined."""
+    parts, left = [], prefix.tokens
+    for step in prefix.trajectory.pieces:
+        part = copy(step.output.outputs[0])
+        kept = min(left, len(step.token_ids))
+        part.token_ids = list(step.token_ids[:kept])
+        if part.logprobs is not None:
+            part.logprobs = part.logprobs[:kept]
+        if part.sampling_mask is not None:
+            mask = part.sampling_mask
+            part.sampling_mask = replace(mask, token_ids=mask.token_ids[:kept])
+        parts.append(part)
+        left -= kept
+        if not left:
+            break
+    return parts

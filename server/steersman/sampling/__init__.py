@@ -1,0 +1,1 @@
+"""Samplers: sources of trajectories laid over a source, for every search alike."""
