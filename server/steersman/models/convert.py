@@ -36,6 +36,13 @@ _NAMES = {
 """Parts of a tensor's name in the file, and in the model directory."""
 
 
+class _Reader(GGUFReader):  # type: ignore[misc]
+    """A reader of plain slices: those of a memory map, of which it makes 300,000, are slow."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value.view(np.ndarray) if name == "data" else value)
+
+
 def convert(source: Path, target: Path) -> None:
     """Write the weights of a GGUF file as bfloat16 safetensors, with its tokenizer.
 
@@ -46,7 +53,7 @@ def convert(source: Path, target: Path) -> None:
         ValueError: The model is no Llama with tied embeddings and a byte-level BPE tokenizer.
 
     """
-    reader = GGUFReader(source)
+    reader = _Reader(source)
     fields = _fields(reader)
     kind = fields["general.architecture"], fields["tokenizer.ggml.model"]
     if kind != ("llama", "gpt2"):
@@ -71,10 +78,11 @@ def _name(name: str) -> str:
         ValueError: A Llama with tied embeddings has no such tensor.
 
     """
-    parts = [part if part.isdecimal() else _NAMES.get(part) for part in name.split(".")[:-1]]
-    if None in parts:
+    *parts, kind = name.split(".")
+    known = [part if part.isdecimal() else _NAMES.get(part) for part in parts]
+    if kind != "weight" or None in known:
         raise ValueError(f"cannot convert the tensor {name}")
-    return ".".join(["model", *filter(None, parts), name.split(".")[-1]])
+    return ".".join(["model", *filter(None, known), kind])
 
 
 def _ordered(tensor: Any, fields: Mapping[str, Any]) -> NDArray[np.float32]:
