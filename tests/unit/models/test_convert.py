@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from steersman.models.convert import convert
 
-TEXTS = ["<|end|>", "<|start|>", "a", "b", "c", "Ġ", "ab", "Ġc", "é", "\n"]
+TEXTS = ["<|endoftext|>", "<|start|>", "a", "b", "c", "Ġ", "ab", "Ġc", "Ã©", "Ċ"]
 HIDDEN, HEADS, KV_HEADS, INNER = 64, 4, 2, 96
 
 
