@@ -1,4 +1,4 @@
-"""How vLLM learns what a model can do before it is loaded."""
+"""The look at a model's class, before vLLM loads the model."""
 
 from vllm.model_executor.models import registry
 
