@@ -107,4 +107,4 @@ def main(name: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main(*(sys.argv[1:] or [None]))
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

@@ -36,7 +36,7 @@ _NAMES = {
 """Parts of a tensor's name in the file, and in the model directory."""
 
 
-class _Reader(GGUFReader):  # type: ignore[misc]
+class _Reader(GGUFReader):
     """A reader of plain slices: those of a memory map, of which it makes 300,000, are slow."""
 
     def __setattr__(self, name: str, value: Any) -> None:
