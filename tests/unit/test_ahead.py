@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,7 @@ def test_there_is_no_process_where_all_is_done(
 
 def test_a_gpu_needs_no_loops(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> str:
-        raise ahead.PackageNotFoundError(name)
+        raise PackageNotFoundError(name)
 
     monkeypatch.setattr(ahead, "version", version)
     with Ahead(["reasoner"]) as process:
