@@ -1,6 +1,15 @@
-"""`python -m steersman`."""
+"""`python -m steersman`, and the program `steersman`.
 
-from steersman.cli import app
+The engine's processes import the module that was run, too: it must cost them nothing.
+"""
+
+
+def main() -> None:
+    """Command line."""
+    from steersman.cli import app
+
+    app(prog_name="steersman")
+
 
 if __name__ == "__main__":
-    app(prog_name="steersman")
+    main()

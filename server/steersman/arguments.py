@@ -2,7 +2,7 @@
 
 import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,11 +13,10 @@ from vllm.platforms import current_platform
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from steersman import by_model, models
-from steersman.engine.compat import connectors
+from steersman.engine.compat import connectors, inspection
 from steersman.engine.settings import Settings
 from steersman.models.catalog import CONTROLS
 
-DEFAULT_MODEL = "smollm2"
 _CPU_DEFAULTS = {
     # A CPU is for a first try: compiling would delay the start by two minutes.
     "enforce_eager": True,
@@ -36,7 +35,11 @@ class ArgumentError(Exception):
     """An engine argument that cannot work here; the message is one line."""
 
 
-def parse(arguments: Sequence[str], engine: Settings | None = None) -> Namespace:
+def parse(
+    arguments: Sequence[str],
+    engine: Settings | None = None,
+    begun: Callable[[], None] = lambda: None,
+) -> Namespace:
     """Parse vLLM's serve arguments; a built-in model's name is replaced by its directory.
 
     Fetches the built-in model if it is not in the cache yet.
@@ -44,6 +47,7 @@ def parse(arguments: Sequence[str], engine: Settings | None = None) -> Namespace
     Args:
         arguments: The command line.
         engine: The engine's part of the server's options; None for an engine without steering.
+        begun: Waits for a process that has begun to make the built-in model ready.
 
     Raises:
         ArgumentError: An argument is not vLLM's, has no such value, or asks for a server that
@@ -57,6 +61,7 @@ def parse(arguments: Sequence[str], engine: Settings | None = None) -> Namespace
     if current_platform.is_cpu():
         parser.set_defaults(**_CPU_DEFAULTS)
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _CPU_CACHE_GIB)
+        inspection.inspect_here()
     args: Namespace = parser.parse_args(list(arguments))
     _refuse(args)
     if current_platform.is_cpu() and args.pipeline_parallel_size > 1:
@@ -65,7 +70,7 @@ def parse(arguments: Sequence[str], engine: Settings | None = None) -> Namespace
     if engine is not None:
         steer(args, engine)
     configure_logging_from_args(args)
-    _set_model(args)
+    _set_model(args, begun)
     try:
         validate_parsed_serve_args(args)
     except (TypeError, ValueError, VLLMClientError) as error:
@@ -144,8 +149,8 @@ def _refuse_with_steering(args: Namespace) -> None:
         raise ArgumentError("VLLM_PLUGINS must name steersman too, or steering never starts")
 
 
-def _set_model(args: Namespace) -> None:
-    name = args.model_tag or args.model or DEFAULT_MODEL
+def _set_model(args: Namespace, begun: Callable[[], None]) -> None:
+    name = args.model_tag or args.model or models.DEFAULT
     args.model = name
     if name.startswith((".", "/", "~")):
         directory = Path(name).expanduser()
@@ -154,6 +159,7 @@ def _set_model(args: Namespace) -> None:
         args.model = str(directory)
     model = models.BUILT_IN.get(name)
     if model is not None:
+        begun()
         with models.ConsoleProgress() as progress:
             args.model = str(models.prepare(name, progress=progress))
         # Nothing of a built-in model is on the hub: asking it would only cost time.

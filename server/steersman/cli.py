@@ -11,6 +11,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from steersman import __version__, models
+from steersman.ahead import Ahead
 from steersman.capabilities import Limits
 from steersman.console import errors, fail, output
 from steersman.directions import cli as directions_cli
@@ -127,6 +128,7 @@ def serve(
     MODEL is a built-in model (see `steersman models`), a Hugging Face id or a directory;
     smollm2 if left out.
     """
+    ahead = context.with_resource(Ahead(context.args))
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     # The server itself decides when to exit after the engine's death, and with which code.
     os.environ["VLLM_KEEP_ALIVE_ON_ENGINE_DEATH"] = "1"
@@ -158,7 +160,7 @@ def serve(
             "--admin-api-key"
         )
     try:
-        args = parse(context.args)
+        args = parse(context.args, begun=ahead.wait_for_model)
         shipped = controls_of(args) if model_controls and steering else None
         presets = [shipped / PROFILES] if shipped and (shipped / PROFILES).exists() else []
         steered = None

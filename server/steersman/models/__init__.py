@@ -8,12 +8,13 @@ from pathlib import Path
 
 from steersman.models.build import build
 from steersman.models.cache import ModelCache, default_root
-from steersman.models.catalog import BUILT_IN, Fetched, Packaged
+from steersman.models.catalog import BUILT_IN, DEFAULT, Fetched, Packaged
 from steersman.models.error import ModelError
 from steersman.models.progress import ConsoleProgress, Progress
 
 __all__ = [
     "BUILT_IN",
+    "DEFAULT",
     "ConsoleProgress",
     "Fetched",
     "ModelError",

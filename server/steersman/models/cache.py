@@ -56,7 +56,7 @@ class ModelCache:
         try:
             files = json.loads((path / MANIFEST).read_text())["files"]
             sizes: dict[str, int] = {name: (path / name).stat().st_size for name in files}
-        except (FileNotFoundError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError):
             return None
         if any(size != files[name]["bytes"] for name, size in sizes.items()):
             return None

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+DEFAULT = "smollm2"
+"""The model of a server that is told of none."""
 CONTROLS = "control"
 """Where a model directory has vectors, edits and profiles of its own."""
 
