@@ -10,9 +10,11 @@ from triton.backends import backends
 # The interpreter, as a backend that has a driver.
 backends["cpu"] = SimpleNamespace(driver=SimpleNamespace(is_active=lambda: True))
 
-from tests.engine.imported import LLM
-from tests.interpreter import quicken
+import vllm.v1.worker.cpu.model_runner  # noqa: E402
+
+from tests.engine.imported import vllm  # noqa: E402
+from tests.interpreter import quicken  # noqa: E402
 
 quicken()
 
-__all__ = ["LLM"]
+__all__ = ["vllm"]
