@@ -1,13 +1,13 @@
 """Fixtures of all tests."""
 
 import os
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
+
+from tests import bytecode as bytecode
 
 # No test may depend on a hub, or wait for one.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -18,14 +18,6 @@ settings.load_profile("steersman")
 
 _SHARED = {"tests/engine/": "engines", "tests/http/": "servers"}
 """Directories whose tests share what takes long to start."""
-
-if sys.dont_write_bytecode:
-    # Many processes import vLLM, and to compile it takes longer than all else in that: the first
-    # one keeps the byte code, apart from the sources.
-    sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
-    sys.dont_write_bytecode = False
-    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the other cores have work

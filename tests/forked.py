@@ -20,7 +20,7 @@ class Template:
 
     def __init__(self, module: str) -> None:
         self._server = forkserver.ForkServer()
-        self._server.set_forkserver_preload([module])
+        self._server.set_forkserver_preload(["tests.bytecode", module])
 
     @contextlib.contextmanager
     def context(self) -> Iterator[ForkServerContext]:
