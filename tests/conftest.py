@@ -7,6 +7,8 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import bytecode as bytecode
+
 # No test may depend on a hub, or wait for one.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -27,8 +29,13 @@ def _scope(nodeid: str) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of engines and of servers first: they take longest."""
-    items.sort(key=lambda item: _scope(item.nodeid) not in _SHARED.values())
+    """Put what takes longest first: the tests of engines and of servers, then of kernels."""
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        scope = _scope(item.nodeid)
+        return scope not in _SHARED.values(), not scope.startswith("tests/unit/kernels/")
+
+    items.sort(key=place)
 
 
 class _Scopes(LoadScopeScheduling):  # type: ignore[misc]

@@ -75,15 +75,7 @@ class LocalServer:
             ServerError: It ended before, or took longer than `START_SECONDS`.
 
         """
-        with self._log.open("wb") as output:
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-                start_new_session=True,
-            )
+        self._process = self._launch()
         deadline = time.monotonic() + START_SECONDS
         while not self._healthy():
             if not self.running or time.monotonic() > deadline:
@@ -91,6 +83,18 @@ class LocalServer:
                 lines = self._log.read_text(errors="replace").splitlines()[-20:]
                 raise ServerError("the server did not start:\n" + "\n".join(lines))
             time.sleep(_POLL_SECONDS)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        """Start the process, as the leader of a session of its own."""
+        with self._log.open("wb") as output:
+            return subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,
+            )
 
     def stop(self) -> None:
         """End the server and every process that it started."""

@@ -1,13 +1,11 @@
-"""A real vLLM engine with the plugin, in a process of its own so that each test module has one."""
+"""A real vLLM engine with the plugin, in a process of its own."""
 
 import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from multiprocessing.context import BaseContext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -20,6 +18,7 @@ from steersman.frontend.reports import Report, Reports, read_counts
 from steersman.steering.configuration import CLASSES, KEY, Configuration, EditTerm, Term
 from steersman.thinking.governing import Governing
 from steersman.trajectory.track import Value
+from tests.forked import Template, fork_workers
 
 REASONER = Path(__file__).parents[2] / "server/steersman/models/reasoner"
 LAYERS, HIDDEN = 4, 192
@@ -29,6 +28,12 @@ IMPLICIT = (383,)
 """A token that closes the thinking as a tool call does; the model never draws it by itself."""
 
 Runner = Literal["V1", "V2"]
+
+TEMPLATES: dict[Runner, Template] = {
+    "V1": Template("tests.engine.imported"),
+    "V2": Template("tests.engine.interpreted"),
+}
+"""Processes that engines are forked from. V2 needs Triton, which runs in its interpreter here."""
 
 _START_SECONDS = 300
 _CALL_SECONDS = 300
@@ -103,10 +108,8 @@ class EngineProcess:
     """
 
     def __init__(self, *, runner: Runner = "V1", ranks: int = 1, **options: Any) -> None:
-        context = _context(runner, ranks)
-        self._connection, child = context.Pipe()
-        self._process = context.Process(target=_serve, args=(child, runner, ranks, options))
-        self._process.start()
+        self._connection, child = multiprocessing.Pipe()
+        self._process = TEMPLATES[runner].start(_serve, child, runner, ranks, options)
         child.close()
         self.facts: list[dict[str, Any]] = self._answer(_START_SECONDS)
 
@@ -184,32 +187,10 @@ class EngineProcess:
         return answer
 
 
-def _context(runner: Runner, ranks: int) -> BaseContext:
-    """Start methods of processes: a fork of one that has vLLM imported, where nothing forbids it.
-
-    Triton has to be told of its interpreter, and OpenMP of its cores, before they are imported.
-    """
-    if runner == "V2" or ranks > 1:
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.engine.imported"])
-    return context
-
-
-def _interpret_triton() -> None:
-    """Give vLLM a Triton that runs on CPUs: the interpreter, as a backend that has a driver."""
-    os.environ["TRITON_INTERPRET"] = "1"
-    from triton.backends import backends
-
-    backends["cpu"] = SimpleNamespace(driver=SimpleNamespace(is_active=lambda: True))
-
-
 def _serve(connection: Connection, runner: Runner, ranks: int, options: dict[str, Any]) -> None:
     os.environ["VLLM_USE_V2_MODEL_RUNNER"] = str(int(runner == "V2"))
-    if runner == "V2":
-        _interpret_triton()
-    if ranks > 1:
-        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(map(str, range(ranks)))
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    fork_workers()
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     os.environ["HF_HUB_OFFLINE"] = "1"

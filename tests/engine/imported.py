@@ -4,10 +4,6 @@ import os
 
 os.environ["VLLM_LOGGING_LEVEL"] = "ERROR"
 
-from vllm import LLM, SamplingParams
+from tests.imported import vllm
 
-import steersman.engine.controlled
-import steersman.frontend.carrier
-import steersman.trajectory.boundaries
-
-__all__ = ["LLM", "SamplingParams", "steersman"]
+__all__ = ["vllm"]

@@ -3,18 +3,24 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 from steersman.cli import app
+from steersman.local import LocalServer
 from steersman.vectors import file
 from steersman.vectors.vector import Vector, VectorMetadata
 from tests.engine.host import HIDDEN, REASONER
+from tests.http.server import ForkedServer
 
 CLOSING = REASONER / "control" / "vectors" / "closing.safetensors"
 
 
-def test_a_strong_vector_becomes_its_own_setting(tmp_path: Path) -> None:
+def test_a_strong_vector_becomes_its_own_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The sweep is done once; what is asked of it, as often as one likes."""
+    monkeypatch.setattr(LocalServer, "steersman", ForkedServer.steersman)
     (tmp_path / "problems.yaml").write_text("[{set: reasoner, each: 2, split: train}]")
 
     def calibrate(*options: str) -> tuple[int, str]:

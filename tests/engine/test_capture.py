@@ -1,6 +1,5 @@
 """Directions captured in the engine, against a plain implementation on transformers."""
 
-import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
@@ -18,7 +17,8 @@ from steersman.directions.sample import Sample
 from steersman.edits.checkpoint import Checkpoint
 from steersman.puzzles.problems import problems, verify
 from steersman.trajectory.phases import opens_thinking
-from tests.engine.host import HEAD_DIM, HEADS, HIDDEN, LAYERS, REASONER
+from tests.engine.host import HEAD_DIM, HEADS, HIDDEN, LAYERS, REASONER, TEMPLATES
+from tests.forked import fork_workers
 
 ENGINE = ("--dtype", "float32", "--max-num-seqs", "32")
 PROBLEMS = problems("arithmetic", 2, "held_out", seed=1, count=12)
@@ -46,6 +46,7 @@ class Captured:
 
 def capture() -> Captured:
     """Sample eight responses to each problem, and capture contrasts of them."""
+    fork_workers()
     asked = [problem for problem in PROBLEMS for _ in range(8)]
     with OfflineEngine("reasoner", ENGINE, capture=True) as engine:
         prompts = [engine.prompt(problem.prompt) for problem in asked]
@@ -113,7 +114,8 @@ def reference(contrast: Contrast) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def captured() -> Captured:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    template = TEMPLATES["V1"]
+    with template.context() as context, ProcessPoolExecutor(1, context) as pool:
         return pool.submit(capture).result(300)
 
 

@@ -1,6 +1,6 @@
 """The thinking phase under limits, in a real engine: each fires where it should, and only there."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from steersman.thinking.governing import Governing
 from steersman.thinking.law import Law
 from steersman.trajectory.boundaries import ends_segment
 from steersman.trajectory.track import CLOSED_BY
+from tests.engine.conftest import Started
 from tests.engine.host import HIDDEN, IMPLICIT, LAYERS, EngineProcess, Job, Result
 
 QUESTIONS = tuple(f"{i}+{j}*3-{k}=?" for i in (6, 8) for j in (3, 5) for k in (2, 4))
@@ -18,11 +19,11 @@ OPTIONS = {"max_tokens": 200, "temperature": 1.0}
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[EngineProcess]:
-    with EngineProcess() as engine:
-        rng = np.random.default_rng(0)
-        engine.load("v", {i: rng.normal(size=HIDDEN).astype(np.float32) for i in range(LAYERS)})
-        yield engine
+def engine(started: Started) -> EngineProcess:
+    engine = started()
+    rng = np.random.default_rng(0)
+    engine.load("v", {i: rng.normal(size=HIDDEN).astype(np.float32) for i in range(LAYERS)})
+    return engine
 
 
 def jobs(engine: EngineProcess, governing: Governing | None, **options: object) -> list[Job]:
@@ -209,7 +210,9 @@ def test_a_balanced_strength_is_the_strength_that_is_applied(engine: EngineProce
     assert changed
 
 
-def test_the_second_runner_is_governed_as_the_first(engine: EngineProcess) -> None:
+def test_the_second_runner_is_governed_as_the_first(
+    engine: EngineProcess, started: Started
+) -> None:
     """Its kernels are interpreted here, so a little must do."""
     limits = (
         Governing(budget=12, grace=8),
@@ -223,8 +226,7 @@ def test_the_second_runner_is_governed_as_the_first(engine: EngineProcess) -> No
         made = [Job(prompt, options=options, governing=limit) for limit in limits]
         return [(r.tokens, [v.closed_by for v in r.values]) for r in engine.run(*made)]
 
-    with EngineProcess(runner="V2") as second:
-        governed = found(second)
+    governed = found(started("V2"))
     assert governed == found(engine)
     assert len({str(response) for response in governed}) > 2
 

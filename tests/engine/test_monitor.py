@@ -1,6 +1,5 @@
 """Monitor values of a token follow from the model's own distribution."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from steersman.steering.configuration import Term
+from tests.engine.conftest import SCARCE, Started
 from tests.engine.host import HIDDEN, LAYERS, REASONER, EngineProcess, Job, Result, Runner
 
 EXACT = 1e-3
@@ -72,9 +72,8 @@ def check(made: list[Job], results: list[Result]) -> int:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[EngineProcess]:
-    with EngineProcess() as engine:
-        yield engine
+def engine(started: Started) -> EngineProcess:
+    return started()
 
 
 def test_every_value_is_that_of_its_token(engine: EngineProcess) -> None:
@@ -83,18 +82,15 @@ def test_every_value_is_that_of_its_token(engine: EngineProcess) -> None:
 
 
 @pytest.mark.parametrize("runner", ["V1", "V2"])
-def test_so_it_is_after_preemptions_and_with_split_prompts(runner: Runner) -> None:
-    options = {
-        "num_gpu_blocks_override": 24,
-        "enable_chunked_prefill": True,
-        "max_num_batched_tokens": 48,
-    }
-    with EngineProcess(runner=runner, **options) as engine:
-        made = jobs(engine, options, TOKENS if runner == "V1" else 24)
-        results = engine.run(*made)
-        preemptions = engine.metrics()["vllm:num_preemptions"]
+def test_so_it_is_after_preemptions_and_with_split_prompts(
+    runner: Runner, started: Started
+) -> None:
+    engine = started(runner, **SCARCE)
+    before = engine.metrics()["vllm:num_preemptions"]
+    made = jobs(engine, SCARCE, TOKENS if runner == "V1" else 24)
+    results = engine.run(*made)
 
-    assert preemptions > 0
+    assert engine.metrics()["vllm:num_preemptions"] > before
     assert check(made, results) >= (2_000 if runner == "V1" else 240)
 
 

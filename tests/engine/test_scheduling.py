@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from steersman.steering.configuration import Term
+from tests.engine.conftest import SCARCE, Started
 from tests.engine.host import HIDDEN, LAYERS, EngineProcess, Job, Result, Runner
 
 CLOSE = 5e-4
@@ -38,26 +39,26 @@ def expected() -> Iterator[list[Result]]:
         yield [engine.run(job)[0] for job in long_jobs(engine, TOKENS)]
 
 
-SPLIT = {"enable_chunked_prefill": True, "max_num_batched_tokens": 48}
-SCARCE = {"num_gpu_blocks_override": 24}
+SPLIT = {name: value for name, value in SCARCE.items() if name != "num_gpu_blocks_override"}
 
 
 @pytest.mark.parametrize(
     ("runner", "options"),
     [
         pytest.param("V1", {**SPLIT, "enable_prefix_caching": False}, id="V1, split prompts"),
-        pytest.param("V1", {**SPLIT, **SCARCE}, id="V1, preemption and split prompts"),
-        pytest.param("V2", {**SPLIT, **SCARCE}, id="V2, preemption and split prompts"),
+        pytest.param("V1", SCARCE, id="V1, preemption and split prompts"),
+        pytest.param("V2", SCARCE, id="V2, preemption and split prompts"),
     ],
 )
 def test_requests_come_out_as_alone(
-    runner: Runner, options: dict[str, Any], expected: list[Result]
+    runner: Runner, options: dict[str, Any], expected: list[Result], started: Started
 ) -> None:
-    with EngineProcess(runner=runner, **options) as engine:
-        engine.load("v", dict(enumerate(VECTOR)))
+    engine = started(runner, **options)
+    engine.load("v", dict(enumerate(VECTOR)))
+    before = engine.metrics()["vllm:num_preemptions"]
 
-        results = engine.run(*long_jobs(engine, TOKENS))
-        preemptions = engine.metrics()["vllm:num_preemptions"]
+    results = engine.run(*long_jobs(engine, TOKENS))
+    preemptions = engine.metrics()["vllm:num_preemptions"] - before
 
     assert (preemptions > 0) == ("num_gpu_blocks_override" in options)
     for result, alone in zip(results, expected, strict=True):

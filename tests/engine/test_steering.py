@@ -1,6 +1,5 @@
 """Steering in a real engine: what it does, to whom, and to whom it does not."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 from safetensors.torch import load_file
 
 from steersman.steering.configuration import Term
+from tests.engine.conftest import Started
 from tests.engine.host import HIDDEN, LAYERS, REASONER, EngineProcess, Job, Result
 
 QUESTIONS = ("6+9*3-8=?", "5*7-4+1=?", "9-3+8*2=?", "4+4*4-4=?")
@@ -16,14 +16,14 @@ CLOSE = 2e-4
 
 
 @pytest.fixture(scope="module", params=["V1", "V2"])
-def engine(request: pytest.FixtureRequest) -> Iterator[EngineProcess]:
-    with EngineProcess(runner=request.param) as engine:
-        assert [rank["runner"] for rank in engine.facts] == [request.param]
-        rng = np.random.default_rng(0)
-        for name in "abc":
-            vectors = {i: rng.normal(size=HIDDEN).astype(np.float32) for i in range(LAYERS)}
-            engine.load(name, vectors)
-        yield engine
+def engine(request: pytest.FixtureRequest, started: Started) -> EngineProcess:
+    engine = started(request.param)
+    assert [rank["runner"] for rank in engine.facts] == [request.param]
+    rng = np.random.default_rng(0)
+    for name in "abc":
+        vectors = {i: rng.normal(size=HIDDEN).astype(np.float32) for i in range(LAYERS)}
+        engine.load(name, vectors)
+    return engine
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from steersman_client import Steersman
-from tests.http.server import ADMIN_KEY, API_KEY, Server
+from tests.http.server import ADMIN_KEY, API_KEY, ForkedServer, Server
 
 PROFILES = str(Path(__file__).parent / "profiles.yaml")
 SMOLLM2 = (
@@ -50,9 +50,9 @@ class Servers:
             common = (f"--api-key={API_KEY}", "--profiles", PROFILES)
             # However long a test takes between two requests, their connection is not closed.
             environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600"}
-            if arguments is TWO_ENGINES:
-                environment["VLLM_CPU_OMP_THREADS_BIND"] = "0|1"
-            server = Server.steersman((*arguments, *common), log, environment)
+            # One is started as users do; the others, which test no start, need not import vLLM.
+            kind = Server if arguments is SMOLLM2 else ForkedServer
+            server = kind.steersman((*arguments, *common), log, environment)
             server.start()
             self._running = {arguments: server}
         return server

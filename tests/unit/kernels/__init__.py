@@ -9,6 +9,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from tests.interpreter import quicken
+
 
 def interpreted(module: ModuleType) -> ModuleType:
     """A copy of a module whose kernels run in Triton's interpreter, on CPU tensors.
@@ -19,6 +21,7 @@ def interpreted(module: ModuleType) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     copy = importlib.util.module_from_spec(spec)
+    quicken()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
         spec.loader.exec_module(copy)

@@ -1,26 +1,42 @@
 """Kernels that only a GPU runs compile for each kind of GPU, and fit into it."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from steersman_kernels import governor_kernels
 from tests.unit.kernels import targets
 from tests.unit.kernels.targets import Case, Usage
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Case, Usage]]:
-    """Every kernel with every combination of types, for every target."""
+    """Every kernel with every type of its arguments, for every target."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("TRITON_INTERPRET", raising=False)
-        yield targets.all_compiled(targets.cases(), tmp_path_factory.mktemp("triton"))
+        patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
+        patch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+        yield {case: targets.compiled(case) for case in targets.cases()}
 
 
 def test_every_kernel_was_compiled_for_every_target(found: dict[Case, Usage]) -> None:
-    assert {case.kernel for case in found} == set(targets.VARIANTS)
-    assert {case.target for case in found} == set(targets.TARGETS)
+    made = {(case.kernel, case.target) for case in found}
+    assert made == set(itertools.product(targets.VARIANTS, targets.TARGETS))
     assert all(usage.registers > 0 for usage in found.values())
+
+
+def test_every_type_of_an_argument_was_compiled_for_every_target(found: dict[Case, Usage]) -> None:
+    names = governor_kernels._govern_kernel.arg_names
+    drawn, logits = names.index("sampled_ptr"), names.index("logits_ptr")
+    cases = [case for case in found if case.kernel == "_govern_kernel"]
+    pairs = {(case.types[drawn], case.types[logits]) for case in cases}
+    models = {f"*{model}" for model in targets.MODEL}
+    assert pairs == set(itertools.product(("*i32", "*i64"), models))
+    for target in targets.TARGETS:
+        ours = [case for case in cases if case.target == target]
+        assert {case.types[drawn] for case in ours} == {"*i32", "*i64"}
+        assert {case.types[logits] for case in ours} == models
 
 
 def test_nothing_spills_or_needs_a_stack(found: dict[Case, Usage]) -> None:

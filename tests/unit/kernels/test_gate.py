@@ -173,7 +173,7 @@ def batches(draw: st.DrawFn) -> list[Part]:
     token_type=st.sampled_from([torch.int32, torch.int64]),
     boundary_type=st.sampled_from([torch.bool, torch.uint8]),
 )
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_a_step(
     run: Gate,
     requests: Tensor,
@@ -204,7 +204,7 @@ def split(part: Part, at: int) -> tuple[Part, Part]:
     at=st.integers(0, 14),
     single=st.booleans(),
 )
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_a_prompt_in_chunks_is_as_in_one_piece(
     run: Gate, tokens: list[int], origin: int, opened: int, at: int, single: bool
 ) -> None:

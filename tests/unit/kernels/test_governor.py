@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -16,7 +15,7 @@ from steersman_kernels import governed as at
 from steersman_kernels import governor_kernels as module
 from steersman_kernels.governed import NEVER, State, Vocabulary
 from steersman_kernels.governor import coefficients, forbid_stops, govern, replay, steepness
-from tests.unit.kernels import compiled, interpreted
+from tests.unit.kernels import interpreted
 
 SIZE = 14
 BOUNDARY = (3, 8)
@@ -883,50 +882,6 @@ def test_a_curve_that_cannot_overshoot_is_straight() -> None:
 def test_what_has_no_steepness(arguments: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="not "):
         steepness(*arguments)
-
-
-@pytest.mark.parametrize("token_type", ["*i32", "*i64"])
-@pytest.mark.parametrize("logits_type", ["*fp32", "*bf16", "*fp16"])
-def test_the_kernel_compiles_for_a_gpu(
-    token_type: str, logits_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
-    kernel = module._govern_kernel
-    integers = [name for name in kernel.arg_names if name.endswith(("_length", "_size", "_stride"))]
-    types = dict.fromkeys([*integers, "implicit_count", "vocabulary"], "i32")
-    types |= {name: "*i32" for name in kernel.arg_names if name.endswith("_ptr")}
-    types |= dict.fromkeys(["positions_ptr", "rows_ptr", "logit_rows_ptr"], "*i64")
-    tables = ["floats_ptr", "window_ptr", "strengths_ptr", "statistics_ptr", "track_ptr"]
-    types |= dict.fromkeys(tables, "*fp32")
-    types |= {"boundary_ptr": "*i1", "sampled_ptr": token_type, "logits_ptr": logits_type}
-    assert "ptx" in compiled(kernel, types, {"LAYOUT": module._LAYOUT})
-
-
-@pytest.mark.parametrize("logits_type", ["*fp32", "*bf16", "*fp16"])
-def test_the_kernel_that_forbids_stops_compiles_for_a_gpu(
-    logits_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
-    kernel = module._forbid_stops_kernel
-    types = {name: "*i32" for name in kernel.arg_names if name.endswith("_ptr")}
-    types |= {"logits_ptr": logits_type, "rows_ptr": "*i64"}
-    types |= {"logits_stride": "i32", "logits_size": "i32"}
-    assert "ptx" in compiled(kernel, types, {"BLOCK": 1024, "LAYOUT": module._LAYOUT})
-
-
-def test_the_kernel_of_coefficients_compiles_for_a_gpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
-    kernel = module._coefficients_kernel
-    types = {name: "*i32" for name in kernel.arg_names if name.endswith("_ptr")}
-    types |= dict.fromkeys(["coef_ptr", "floats_ptr", "strengths_ptr"], "*fp32")
-    types["positions_ptr"] = "*i64"
-    constants = {"BLOCK": 128, "BITS": at.SEGMENT_ENDS.bit_length(), "LAYOUT": module._LAYOUT}
-    assert "ptx" in compiled(kernel, types, constants)
 
 
 @given(scripts(), st.integers(0, 110))

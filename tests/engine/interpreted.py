@@ -1,0 +1,20 @@
+"""The same imports, with a Triton that runs on CPUs."""
+
+import os
+from types import SimpleNamespace
+
+os.environ["TRITON_INTERPRET"] = "1"
+
+from triton.backends import backends
+
+# The interpreter, as a backend that has a driver.
+backends["cpu"] = SimpleNamespace(driver=SimpleNamespace(is_active=lambda: True))
+
+import vllm.v1.worker.cpu.model_runner  # noqa: E402
+
+from tests.engine.imported import vllm  # noqa: E402
+from tests.interpreter import quicken  # noqa: E402
+
+quicken()
+
+__all__ = ["vllm"]
