@@ -1,6 +1,7 @@
 """Steering, or capturing, put into vLLM's workers and its engine core."""
 
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
 import torch
@@ -54,6 +55,7 @@ def patch(loaded: Callable[[Any], None], calls: Mapping[str, Callable[..., Any]]
     faults.patch()
     load_model = Worker.load_model
 
+    @wraps(load_model)
     def load_and_tell(self: Any, *args: Any, **options: Any) -> None:
         load_model(self, *args, **options)
         loaded(self)
