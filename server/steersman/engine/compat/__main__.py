@@ -26,8 +26,8 @@ def main() -> int:
     for line in found:
         print(line)
     print(
-        f"vLLM {installed} keeps {len(names) - len(found)} of {len(names)} names "
-        f"(supported: {version.SERVER} by the server, {version.ENGINE} by the engine plugin alone)"
+        f"vLLM {installed}: {len(names)} names looked for, {len(found) or 'no'} complaints "
+        f"(supported: {version.SERVER}, by the engine plugin alone {version.ENGINE})"
     )
     return 1 if found else 0
 

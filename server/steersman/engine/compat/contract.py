@@ -89,16 +89,27 @@ def of(owner: str, listed: str, use: Use = Use.READ, **facts: Any) -> tuple[Name
 
 
 def complaints(names: Iterable[Name], version: Version | None) -> Iterator[str]:
-    """The reasons why an installed vLLM does not keep the contract, one line each.
+    """The reasons why an installed vLLM does not keep the contract.
+
+    One line for each name, or for a module that cannot be had, all its names together.
 
     Args:
         names: The contract.
         version: vLLM's, by its first two numbers; None if it is of no release.
 
     """
+    without: dict[str, list[Name]] = {}
     for name in names:
-        if name.of(version) and (problem := _PROBLEMS.get(name.use, _problem)(name)):
-            yield f"{name}: {problem}"
+        if not name.of(version):
+            continue
+        try:
+            if problem := _PROBLEMS.get(name.use, _problem)(name):
+                yield f"{name}: {problem}"
+        except ImportError as error:
+            without.setdefault(str(error), []).append(name)
+    for reason, lost in without.items():
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        yield f"{reason}: without {lost[0]}{more}"
 
 
 _NOWHERE = object()
@@ -107,10 +118,13 @@ _SOMEWHERE = object()
 
 
 def _problem(name: Name) -> str | None:
-    try:
-        found = _find(name.path)
-    except ImportError as error:
-        return str(error)
+    """The reason why a name is not as it should be; None if it is.
+
+    Raises:
+        ImportError: Its module cannot be had.
+
+    """
+    found = _find(name.path)
     if found is _NOWHERE:
         return None if name.use is Use.ADDED else "is not there"
     if name.use is Use.ADDED:
@@ -255,10 +269,8 @@ def _argument_problem(name: Name) -> str | None:
 
 @cache
 def _arguments() -> frozenset[str]:
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-    parser = make_arg_parser(FlexibleArgumentParser())
+    make_arg_parser = _module("vllm.entrypoints.launchers.cli_args").make_arg_parser
+    parser = make_arg_parser(_module("vllm.utils.argparse_utils").FlexibleArgumentParser())
     return frozenset(action.dest for action in parser._actions)
 
 

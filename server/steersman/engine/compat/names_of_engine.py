@@ -130,11 +130,17 @@ _BLOCKS = (
     *of(_POOL, "blocks null_block"),
     *of(_BLOCK + "KVCacheBlock.", "block_id ref_cnt"),
     *(
-        Name(f"{module}:generate_block_hash_extra_keys", Use.WRAPPED, _HASHED, exact=True)
-        for module in (
-            "vllm.v1.core.kv_cache_utils",
-            "vllm.v1.core.block_pool",
-            "vllm.v1.simple_kv_offload.manager",
+        Name(
+            f"{module}:generate_block_hash_extra_keys",
+            Use.WRAPPED,
+            _HASHED,
+            exact=True,
+            since=since,
+        )
+        for module, since in (
+            ("vllm.v1.core.kv_cache_utils", (0, 26)),
+            ("vllm.v1.core.block_pool", (0, 26)),
+            ("vllm.v1.simple_kv_offload.manager", _LATEST),
         )
     ),
 )
