@@ -26,7 +26,7 @@ def main() -> int:
     for line in found:
         print(line)
     print(
-        f"vLLM {installed}: {len(names)} names looked for, {len(found) or 'no'} complaints "
+        f"vLLM {installed}: {len(names)} names looked for, complaints: {len(found)} "
         f"(supported: {version.SERVER}, by the engine plugin alone {version.ENGINE})"
     )
     return 1 if found else 0

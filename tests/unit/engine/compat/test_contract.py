@@ -105,7 +105,7 @@ def test_a_name_counts_from_its_first_version_to_its_last() -> None:
 @pytest.mark.parametrize(
     ("listed", "code", "said"),
     [
-        ((Name("vllm.config:VllmConfig"),), 0, "1 names looked for, no complaints"),
+        ((Name("vllm.config:VllmConfig"),), 0, "1 names looked for, complaints: 0"),
         ((Name("vllm.config:Gone"),), 1, "vllm.config:Gone (read): is not there"),
     ],
 )
