@@ -5,7 +5,7 @@ shape; the plain one first and last, so that a drift of the machine shows.
 
     PYTHONPATH=server:kernels python benchmarks/controls_offline.py [--shape SHAPE] [--rounds 7]
 
-It needs vLLM (0.26 or later), torch and a GPU, and nothing else that Steersman's server needs.
+It needs vLLM (0.26 to 0.32), torch and a GPU, and nothing else that Steersman's server needs.
 """
 
 import argparse

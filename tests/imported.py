@@ -11,9 +11,9 @@ import vllm.v1.worker.cpu_model_runner
 import vllm.v1.worker.cpu_worker
 from vllm import LLM, SamplingParams
 
-import steersman.engine.carrier
 import steersman.engine.controlled
 import steersman.engine.plugin
+import steersman.frontend.carrier
 import steersman.trajectory.boundaries
 
 __all__ = ["LLM", "SamplingParams", "steersman", "vllm"]

@@ -17,7 +17,7 @@ from vllm.entrypoints.launchers.api_server.entry import build_async_engine_clien
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.launcher import serve_http, setup_server
 from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
-from vllm.entrypoints.openai.models.serving import ModelList, OpenAIServingModels
+from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
@@ -27,6 +27,7 @@ from steersman.api.admin import Admin, closed
 from steersman.api.middleware import ControlMiddleware
 from steersman.arguments import ArgumentError
 from steersman.capabilities import Limits
+from steersman.engine.compat.models import list_more
 from steersman.frontend.client import ControlledEngine
 from steersman.frontend.describe import describe
 from steersman.frontend.reasoning import Reasoning
@@ -159,20 +160,17 @@ def _list_profiles(
 
     vLLM must not: a request that came to it under such a name would be served without control.
     """
-    plain = models.show_available_models
     suffixes = tuple(presets)
 
-    async def show() -> ModelList:
-        listed = await plain()
-        listed.data += [
+    def suffixed(cards: list[Any]) -> list[Any]:
+        return [
             card.model_copy(update={"id": f"{card.id}:{suffix}"})
-            for card in listed.data
+            for card in cards
             if card.id in names
             for suffix in suffixes
         ]
-        return listed
 
-    models.show_available_models = show
+    list_more(models, suffixed)
 
 
 def _api_keys(args: Namespace) -> list[str]:

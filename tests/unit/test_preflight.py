@@ -158,7 +158,12 @@ def test_the_doctor_names_everything_it_looked_at(
 ) -> None:
     healthy = CliRunner().invoke(app, ["doctor"])
     assert healthy.exit_code == 0
-    assert healthy.output.splitlines() == ["Python: ok", "compiler: ok", "libraries: ok"]
+    assert healthy.output.splitlines() == [
+        "Python: ok",
+        "compiler: ok",
+        "libraries: ok",
+        "vLLM: ok",
+    ]
     monkeypatch.setenv("PATH", str(tmp_path))
     ill = CliRunner().invoke(app, ["doctor"])
     assert ill.exit_code == 1

@@ -1,7 +1,6 @@
 """vLLM's offline engine: responses in bulk, and means of the residual stream over them."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -13,14 +12,13 @@ from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 from safetensors.numpy import load
 from vllm import LLM, EngineArgs, RequestOutput, SamplingParams
-from vllm.inputs import tokens_input
-from vllm.sampling_params import RequestOutputKind
 
 from steersman.arguments import parse
 from steersman.capabilities import Model
 from steersman.directions.contrast import Contrast, Weighted
 from steersman.directions.error import DirectionError
 from steersman.engine.capture import SIDES, SITES, Columns
+from steersman.engine.compat.offline import in_this_process, run, shut_down
 from steersman.engine.plugin import RPC
 from steersman.engine.settings import Settings
 from steersman.frontend.describe import describe_model
@@ -70,7 +68,7 @@ class OfflineEngine:
         # Every token has to be computed where its residual stream is wanted.
         engine_args.enable_prefix_caching = not capture
         engine_args.disable_log_stats = True
-        with _in_this_process() if capture else contextlib.nullcontext():
+        with in_this_process() if capture else contextlib.nullcontext():
             self._llm = LLM.from_engine_args(engine_args)
         self._caching = engine_args.enable_prefix_caching
         self._reasoning = Reasoning(self._llm.llm_engine.vllm_config, self._llm.get_tokenizer())
@@ -79,7 +77,7 @@ class OfflineEngine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._llm.llm_engine.engine_core.shutdown()
+        shut_down(self._llm)
 
     @property
     def model(self) -> Model:
@@ -154,39 +152,11 @@ class OfflineEngine:
     def _run(
         self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]
     ) -> Iterator[tuple[int, RequestOutput]]:
-        """Run requests; yields the place of each and its output when it has ended.
-
-        All are queued before the first step, on an empty cache: so what the steps hold, and with
-        it how they round, depends neither on timing nor on what was run before. All outputs have to
-        be taken before other requests are run.
-
-        Raises:
-            VLLMValidationError: vLLM refuses a prompt, as one that is too long. Then none is run.
-
-        """
+        """Run requests on an empty cache: so how their steps round does not depend on what was run
+        before. Yields the place of each and its output when it has ended: see `run`."""
         if self._caching:
             self._llm.reset_prefix_cache()
-        self._llm.sleep(level=0, mode="keep")
-        engine = self._llm.llm_engine
-        added: list[str] = []
-        places: dict[str, int] = {}
-        try:
-            for place, (prompt, own) in enumerate(zip(prompts, params, strict=True)):
-                # As `LLM.enqueue` does it with a prompt that need not be rendered.
-                own.output_kind = RequestOutputKind.FINAL_ONLY
-                request_id = str(next(self._llm.request_counter))
-                tokens = tokens_input(list(prompt))
-                added.append(engine.add_request(request_id, tokens, own))
-                places[request_id] = place
-        except BaseException:
-            engine.abort_request(added, internal=True)
-            raise
-        finally:
-            self._llm.wake_up(tags=["scheduling"])
-        while engine.has_unfinished_requests():
-            for output in engine.step():
-                if isinstance(output, RequestOutput) and output.finished:
-                    yield places[output.request_id], output
+        yield from run(self._llm, prompts, params)
 
     def means(self, contrast: Contrast) -> dict[str, Means]:
         """Means captured of a contrast, by site; the sums start anew.
@@ -235,21 +205,6 @@ class OfflineEngine:
         samples = np.maximum([len(contrast.plus), len(contrast.minus)], 1)
         means: NDArray[np.float64] = sums / samples[:, None]
         return means.reshape(*means.shape[:2], -1, own.head_dim)
-
-
-@contextlib.contextmanager
-def _in_this_process() -> Iterator[None]:
-    """Let vLLM build an engine in this process: where a request takes a millisecond, to send it to
-    another takes as long."""
-    name = "VLLM_ENABLE_V1_MULTIPROCESSING"
-    before = os.environ.get(name)
-    os.environ[name] = "0"
-    try:
-        yield
-    finally:
-        del os.environ[name]
-        if before is not None:
-            os.environ[name] = before
 
 
 def describe(model: str) -> tuple[Model, Path]:

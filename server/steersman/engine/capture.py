@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from steersman.engine.batch import Arrival, Batch
+from steersman.engine.compat.layers import attention_norm, run_instead
 from steersman.engine.op import check_whole
 from steersman_kernels.accumulate import accumulate
 
@@ -97,13 +98,12 @@ class Capture:
         self._chosen: Chosen | None = None
         for place, layer in enumerate(layers.values()):
             layer.register_forward_hook(partial(self._after_layer, place))
-            attention = getattr(layer, "post_attention_layernorm", None)
-            if attention is not None:
+            if (attention := attention_norm(layer)) is not None:
                 attention.register_forward_hook(partial(self._after_attention, place))
         for place, index in enumerate(self.layers if projections else ()):
             projections[index].register_forward_pre_hook(partial(self._before_projection, place))
         if last_mlp is not None:
-            last_mlp.forward = partial(self._of_chosen, last_mlp.forward)
+            run_instead(last_mlp, lambda forward: partial(self._of_chosen, forward))
 
     def arrive(self, arrival: Arrival) -> None:
         """Take in a request's weights: `weights` are the bytes of [SIDES, tokens] float32.

@@ -4,6 +4,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from steersman.engine.batch import Arrival, Batch, Counted, listed
+from steersman.engine.compat.requests import choice_of
 from steersman.engine.governor import Governor
 from steersman.engine.health import Health
 from steersman.engine.worker import WorkerSteering
@@ -90,12 +91,11 @@ class Controlled:
 
         Args:
             key: That under which the request reports.
-            choice: Which of its choices; None if it has but one. vLLM names the request of each of
-                several `{choice}_...`.
+            choice: Which of its choices; None if it has but one.
 
         """
         for request_id, own in self._keys.items():
-            if own == key and (choice is None or request_id.startswith(f"{choice}_")):
+            if own == key and (choice is None or choice_of(request_id) == choice):
                 self.governor.settle(request_id)
 
     def begin(self, batch: Batch) -> None:

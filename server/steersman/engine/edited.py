@@ -8,7 +8,7 @@ and other requests share a batch, and the weights can be of any kind, quantised 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +17,9 @@ from torch import Tensor, nn
 from steersman.edits.edit import Edit, EditMetadata
 from steersman.engine.bank import BankError
 from steersman.engine.batch import Batch
+from steersman.engine.compat.projections import Multiplication, OutputProjection, multiply_by
 from steersman.engine.op import Rows, check_whole
 from steersman_kernels import project as kernel
-
-if TYPE_CHECKING:
-    from steersman.engine.compat.projections import OutputProjection
 
 _LIBRARY: Any = torch.library.Library("steersman", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define(
@@ -48,14 +46,8 @@ for _device in ("CPU", "CUDA"):
 _LIBRARY.impl("project", _trace, "Meta")
 
 
-class _EditedMethod:
-    """Multiplication method of a projection: vLLM's, and then the op. All else is vLLM's own."""
-
-    def __init__(self, wrapped: Any) -> None:
-        self.wrapped = wrapped
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.wrapped, name)
+class _EditedMethod(Multiplication):
+    """Multiplication method of a projection: vLLM's, and then the op."""
 
     def apply(self, layer: Any, x: Tensor, bias: Tensor | None = None) -> Tensor:
         output: Tensor = self.wrapped.apply(layer, x, bias)
@@ -83,7 +75,7 @@ def _install(module: nn.Module, read: Tensor, write: Tensor, rows: Rows) -> None
     ):
         module.register_buffer(name, buffer, persistent=False)
     module.steersman_edit_rows = rows  # type: ignore[assignment]
-    module.quant_method = _EditedMethod(module.quant_method)  # type: ignore[assignment]
+    multiply_by(module, _EditedMethod)
 
 
 class ChosenEdits:
@@ -100,7 +92,7 @@ class ChosenEdits:
 
     def __init__(
         self,
-        outputs: "Mapping[int, OutputProjection]",
+        outputs: Mapping[int, OutputProjection],
         *,
         rows: int,
         hidden_size: int,

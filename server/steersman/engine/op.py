@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from vllm.forward_context import get_forward_context, is_forward_context_available
 
+from steersman.engine.compat.forward import batch_tokens
+from steersman.engine.compat.layers import Forward, stand_around
 from steersman_kernels import steer as kernel
 from steersman_kernels.loops import loops
 
@@ -43,12 +44,10 @@ def check_whole(hidden: Tensor, size: int) -> None:
         raise PartOfBatchError(
             f"a layer's output is {list(hidden.shape)}; steering needs [tokens, {size}]"
         )
-    if not is_forward_context_available():
-        return
-    batch = get_forward_context().batch_descriptor
-    if batch is not None and len(hidden) < batch.num_tokens:
+    tokens = batch_tokens()
+    if tokens is not None and len(hidden) < tokens:
         raise PartOfBatchError(
-            f"a layer computes {len(hidden)} of the batch's {batch.num_tokens} tokens, as under "
+            f"a layer computes {len(hidden)} of the batch's {tokens} tokens, as under "
             "sequence parallelism: vectors would be added to the wrong ones"
         )
 
@@ -116,12 +115,10 @@ def install(layer: nn.Module, bank: Tensor, rows: Rows) -> None:
     if rows.eager:
         steer = loops("rows").steering(bank, rows.slot, rows.coef)
         layer.steersman_steer = steer
-    # A subclass made here, and no forward hook: a tracer sees an ordinary method, names of
-    # parameters stay as they were, and nothing can skip it.
-    layer.__class__ = _steered(type(layer))
+    stand_around(layer, _steered)
 
 
-def _steered(cls: type[nn.Module]) -> type[nn.Module]:
+def _steered(cls: type[nn.Module]) -> Forward:
     def forward(self: Any, *args: Any, **options: Any) -> Any:
         output = cls.forward(self, *args, **options)
         hidden = output[0] if isinstance(output, tuple) else output
@@ -135,4 +132,4 @@ def _steered(cls: type[nn.Module]) -> type[nn.Module]:
             self.steersman_steer(hidden)
         return output
 
-    return type(f"Steered{cls.__name__}", (cls,), {"forward": forward, "__module__": __name__})
+    return forward

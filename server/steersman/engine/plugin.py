@@ -7,9 +7,7 @@ a stock `vllm serve` in the same environment stays as it is.
 import logging
 from typing import Any
 
-from vllm.v1.worker.gpu_worker import Worker
-
-from steersman.engine import compat
+from steersman.engine.compat import version
 from steersman.engine.settings import Settings
 
 RPC = "steersman"
@@ -21,20 +19,23 @@ logger = logging.getLogger(__name__)
 
 
 def register() -> None:
-    """Install the hooks. vLLM may call this more than once in a process."""
-    if hasattr(Worker, RPC):
+    """Install the hooks. vLLM may call this more than once in a process.
+
+    With a vLLM that they were not made for, nothing is installed, and the log says so.
+    """
+    if problem := version.refusal(version.ENGINE):
+        logger.warning("Steering is not installed: %s", problem)
         return
-    compat.patch_engine_core()
-    load_model = Worker.load_model
+    from steersman.engine.compat import worker
 
-    def steered_load_model(self: Any, *args: Any, **options: Any) -> None:
-        load_model(self, *args, **options)
-        if settings := Settings.of(self.vllm_config):
-            self.steersman_ring = compat.attach(self, settings)
+    if worker.patched(RPC):
+        return
 
-    Worker.load_model = steered_load_model
-    setattr(Worker, RPC, call)
-    setattr(Worker, ASK, ask)
+    def loaded(own: Any) -> None:
+        if settings := Settings.of(own.vllm_config):
+            own.steersman_ring = worker.attach(own, settings)
+
+    worker.patch(loaded, {RPC: call, ASK: ask})
 
 
 def call(worker: Any, name: str, *args: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from vllm.reasoning import ReasoningParserManager
 
+from steersman.engine.compat.reasoning import ends, natural_end, turn_boundaries
 from steersman.trajectory.phases import Markers, Turn, opens_thinking
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Reasoning:
             parser = self._parser_class(tokenizer)
         self.markers = _markers(config, parser, tokenizer)
         self._turn = Turn(
-            frozenset({*self.stops, *_boundaries(parser)}),
+            frozenset({*self.stops, *turn_boundaries(parser)}),
             _header(tokenizer, chat_template, self.markers),
         )
 
@@ -100,12 +101,8 @@ def _takes_for_thinking(parser: Any) -> bool:
 
 def _markers(config: Any, parser: Any, tokenizer: Any) -> Markers:
     start = tuple(config.reasoning_start_token_ids)
-    # Not in earlier versions of vLLM, where what is forced is the natural end.
-    natural = getattr(config, "natural_reasoning_end_token_ids", None)
-    end = tuple(natural or config.reasoning_end_token_ids)
-    # Only parsers that are made of one grammar for reasoning and tool calls name all ends.
-    ends = getattr(parser, "reasoning_end_token_ids", None) or ()
-    implicit = tuple(sorted({*ends} - ({*end} if len(end) == 1 else set())))
+    end = natural_end(config)
+    implicit = tuple(sorted({*ends(parser)} - ({*end} if len(end) == 1 else set())))
     return Markers(
         start=start,
         end=end,
@@ -116,13 +113,6 @@ def _markers(config: Any, parser: Any, tokenizer: Any) -> Markers:
             tokenizer.decode([token], skip_special_tokens=False) for token in implicit
         ),
     )
-
-
-def _boundaries(parser: Any) -> frozenset[int]:
-    """The tokens at which the parser knows that a turn begins or ends."""
-    engine = getattr(parser, "_parser_engine", None)
-    named = getattr(engine, "_turn_boundary_token_ids", None)
-    return frozenset(named or ())
 
 
 def _header(tokenizer: Any, chat_template: str | None, markers: Markers) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from steersman.engine.batch import unlisted
+from steersman.engine.compat.requests import before_outputs, choice_of
 from steersman.steering.configuration import CLASSES, KEY
 from steersman.trajectory.track import VALUE_BYTES
 
@@ -60,14 +61,7 @@ class Reports:
 
     def listen(self, engine: Any) -> None:
         """Take the reports out of an engine client's outputs, before anybody sees them."""
-        processor = engine.output_processor
-        process_outputs = processor.process_outputs
-
-        def process(outputs: Any, *args: Any, **options: Any) -> Any:
-            self._take(outputs)
-            return process_outputs(outputs, *args, **options)
-
-        processor.process_outputs = process
+        before_outputs(engine, self._take)
 
     def _take(self, outputs: Sequence[Any]) -> None:
         """Take in what the workers say of a step.
@@ -169,5 +163,5 @@ def read_counts(content: bytes) -> tuple[int, ...]:
 
 
 def _choice(report: Report, request_id: str) -> int:
-    """Index of the choice that an engine request samples, by the name vLLM gives it."""
-    return int(request_id.split("_", 1)[0]) if len(report.counts) > 1 else 0
+    """Index of the choice that an engine request samples."""
+    return choice_of(request_id) if len(report.counts) > 1 else 0

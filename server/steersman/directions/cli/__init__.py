@@ -2,6 +2,7 @@
 
 import typer
 
+from steersman.console import supported_vllm
 from steersman.directions.cli.calibrate import calibrate
 from steersman.directions.cli.edit import edit
 from steersman.directions.cli.extract import extract
@@ -21,6 +22,7 @@ app = typer.Typer(
 @app.callback()
 def directions() -> None:
     """Make steering vectors and edits from a model's own responses."""
+    supported_vllm()
 
 
 app.command(context_settings=_WITH_ENGINE)(extract)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from functools import wraps
 from typing import Any
 
 from vllm.v1.core import block_pool, kv_cache_utils
@@ -28,6 +29,7 @@ def _key_blocks() -> None:
     """
     extra_keys = kv_cache_utils.generate_block_hash_extra_keys
 
+    @wraps(extra_keys)
     def with_configuration(request: Any, start: int, end: int, index: int) -> tuple[Any, int]:
         keys, index = extra_keys(request, start, end, index)
         params = request.sampling_params
@@ -73,6 +75,7 @@ def _pass_reports_on() -> None:
     """
     update_from_output = Scheduler.update_from_output
 
+    @wraps(update_from_output)
     def with_report(self: Any, scheduler_output: Any, model_runner_output: Any) -> Any:
         outputs = update_from_output(self, scheduler_output, model_runner_output)
         if report := getattr(model_runner_output, REPORT, None):

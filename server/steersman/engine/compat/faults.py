@@ -5,6 +5,7 @@ are cleared before anybody gets them. The same goes for the last blocks of a ste
 leaves while a step of it is still running: nobody will look at that step.
 """
 
+from functools import wraps
 from typing import Any
 
 from vllm.v1.core.kv_cache_manager import KVCacheManager
@@ -32,6 +33,7 @@ def patch() -> None:
 def _end_failed() -> None:
     update_from_output = Scheduler.update_from_output
 
+    @wraps(update_from_output)
     def without_failed(self: Any, scheduler_output: Any, model_runner_output: Any) -> Any:
         failed = getattr(model_runner_output, FAILED, None)
         if not failed:
@@ -64,6 +66,7 @@ def _last(request_id: str, reason: str) -> EngineCoreOutput:
 def _clear_tainted() -> None:
     schedule = Scheduler.schedule
 
+    @wraps(schedule)
     def with_clearing(self: Any, *args: Any, **options: Any) -> Any:
         tainted = getattr(self.kv_cache_manager, _TAINTED, None)
         if not tainted:
@@ -90,18 +93,17 @@ def _given(scheduled: Any) -> set[int]:
 
 def _taint_unseen() -> None:
     """Taint the blocks that a step in flight writes, when a steered request is freed."""
+    # The second is what vLLM calls where freeing must wait.
     for name in ("free", "pop_blocks_for_free"):
-        # The second is what later versions of vLLM call where freeing must wait.
-        if (freeing := getattr(KVCacheManager, name, None)) is not None:
-            setattr(KVCacheManager, name, _tainting(freeing))
+        setattr(KVCacheManager, name, _tainting(getattr(KVCacheManager, name)))
 
 
 def _tainting(freeing: Any) -> Any:
+    @wraps(freeing)
     def free(self: Any, request: Any) -> Any:
         params = request.sampling_params
         control = (params.extra_args.get(KEY) if params and params.extra_args else None) or {}
-        # Earlier versions of vLLM count these only where steps overlap.
-        unseen = getattr(request, "num_in_flight_tokens", request.num_output_placeholders)
+        unseen = request.num_in_flight_tokens
         if (steering := control.get("steering")) and unseen:
             seen = request.num_computed_tokens - unseen
             _taint(self, request, max(steering["first"], seen))

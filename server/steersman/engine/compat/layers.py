@@ -1,5 +1,6 @@
 """Finding the decoder layers of a vLLM model."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -13,6 +14,10 @@ _IN_PARTS = (
     "is_sequence_parallel",
 )
 """How decoder layers of vLLM's models say that each rank has its own part of the batch."""
+
+
+Forward = Callable[..., Any]
+"""The `forward` of a class of modules: self, then what the model calls the module with."""
 
 
 class UnsupportedModelError(ValueError):
@@ -52,6 +57,39 @@ def decoder_layers(model: Any, model_config: Any) -> dict[int, nn.Module]:
                 f"{type(model).__name__} ({said[0]})"
             )
     return own
+
+
+def stand_around(layer: nn.Module, forward: Callable[[type[nn.Module]], Forward]) -> None:
+    """Let a function stand around a layer's `forward`, compiled or not.
+
+    It is a method of a subclass made here, and no forward hook: a tracer sees an ordinary method,
+    names of parameters stay as they were, and nothing can skip it.
+
+    Args:
+        layer: A decoder layer.
+        forward: Makes the function, from the layer's own class.
+
+    """
+    cls = type(layer)
+    body = {"forward": forward(cls), "__module__": __name__}
+    layer.__class__ = type(f"Steered{cls.__name__}", (cls,), body)
+
+
+def attention_norm(layer: nn.Module) -> nn.Module | None:
+    """The norm after a decoder layer's attention, whose second output is the residual stream; None
+    if it is not known by its name."""
+    return getattr(layer, "post_attention_layernorm", None)
+
+
+def run_instead(module: nn.Module, forward: Callable[[Forward], Forward]) -> None:
+    """Let a function take the place of a module's `forward` in eager mode.
+
+    Args:
+        module: Any module of the model.
+        forward: Makes the function, from the module's bound `forward`.
+
+    """
+    module.forward = forward(module.forward)
 
 
 def gated_mlp(layer: nn.Module) -> nn.Module | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from vllm.model_executor.layers.linear import RowParallelLinear
 
 from steersman.engine.compat.layers import UnsupportedModelError
@@ -30,6 +30,37 @@ class OutputProjection:
     module: Any
     head_dim: int
     start: int
+
+
+class Multiplication:
+    """Multiplication method of a projection that stands around vLLM's. All that a subclass does not
+    override is vLLM's own.
+
+    Args:
+        wrapped: vLLM's.
+
+    """
+
+    def __init__(self, wrapped: Any) -> None:
+        self.wrapped = wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wrapped, name)
+
+    def apply(self, layer: Any, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Multiply: [tokens, columns] to [tokens, hidden_size]."""
+        raise NotImplementedError
+
+
+def multiply_by(module: Any, method: type[Multiplication]) -> None:
+    """Let a method stand around the multiplication of a projection."""
+    module.quant_method = method(module.quant_method)
+
+
+def multiplication(module: Any) -> Any:
+    """The multiplication method of a projection: vLLM's own, also where ours is around it."""
+    method = module.quant_method
+    return method.wrapped if isinstance(method, Multiplication) else method
 
 
 def output_projections(layers: Mapping[int, nn.Module], heads: int) -> dict[int, OutputProjection]:

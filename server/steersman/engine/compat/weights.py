@@ -8,7 +8,7 @@ from vllm.model_executor.layers.linear import UnquantizedLinearMethod
 from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 
 from steersman.edits.edit import EditError
-from steersman.engine.compat.projections import OutputProjection
+from steersman.engine.compat.projections import OutputProjection, multiplication
 
 _SPARE_ROWS = 128
 """Rows of a weight that are exchanged at a time: 2 MiB of 16-bit numbers at 8,192 columns."""
@@ -47,9 +47,10 @@ class LiveWeight:
         """
         if self._fixed is not None:
             raise EditError(self._fixed, field="edit")
-        if not isinstance(self._method, UnquantizedLinearMethod):
+        method = multiplication(self._module)
+        if not isinstance(method, UnquantizedLinearMethod):
             raise EditError(
-                f"the weights are quantised ({type(self._method).__name__}): an edit can be put on "
+                f"the weights are quantised ({type(method).__name__}): an edit can be put on "
                 "offer to requests instead, which leaves the weights alone",
                 field="edit",
             )
@@ -103,12 +104,6 @@ class LiveWeight:
     def discard(self) -> None:
         """Let go of what is ready."""
         self._ready = self._spare = None
-
-    @property
-    def _method(self) -> Any:
-        """Multiplication method of the layer: vLLM's own method, also where ours is around it."""
-        method = self._module.quant_method
-        return getattr(method, "wrapped", method)
 
     @property
     def _is_packed(self) -> bool:

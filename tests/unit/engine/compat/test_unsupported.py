@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 from vllm.config import KVTransferConfig, VllmConfig
 
-from steersman.engine.compat import unsupported
+from steersman.engine.compat.config import unsupported
 from steersman.engine.compat.layers import UnsupportedModelError, decoder_layers
 
 

@@ -1,0 +1,33 @@
+"""Engine requests as vLLM names them, and their outputs on the way to the front end."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def choice_of(request_id: str) -> int:
+    """Index of the choice that an engine request samples, by the id that vLLM gives it.
+
+    Args:
+        request_id: `{choice}_{id of the whole}`, as each of several choices has it; a request for
+            one choice alone has no such id.
+
+    """
+    return int(request_id.partition("_")[0])
+
+
+def before_outputs(engine: Any, take: Callable[[Sequence[Any]], None]) -> None:
+    """Let a function see the outputs of each step before anybody else in the front end.
+
+    Args:
+        engine: vLLM's engine client.
+        take: Gets `EngineCoreOutput`s: those of a step, or a part of them.
+
+    """
+    processor = engine.output_processor
+    process_outputs = processor.process_outputs
+
+    def process(outputs: Any, *args: Any, **options: Any) -> Any:
+        take(outputs)
+        return process_outputs(outputs, *args, **options)
+
+    processor.process_outputs = process
