@@ -13,10 +13,11 @@ from rich.table import Table
 from steersman import __version__, models
 from steersman.ahead import Ahead
 from steersman.capabilities import Limits
-from steersman.console import errors, fail, output, supported_vllm
+from steersman.console import errors, fail, output
 from steersman.directions import cli as directions_cli
 from steersman.engine.compat import version as version_of_vllm
 from steersman.preflight import Check, machine_checks
+from steersman.supported import supported_vllm
 from steersman.vectors import cli as vectors_cli
 
 app = typer.Typer(

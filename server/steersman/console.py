@@ -5,8 +5,6 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
-from steersman.engine.compat import version
-
 output = Console()
 errors = Console(stderr=True)
 
@@ -15,9 +13,3 @@ def fail(reason: str) -> NoReturn:
     """End the command with one line and exit code 2."""
     errors.print(f"steersman: {reason}", style="red", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(2)
-
-
-def supported_vllm() -> None:
-    """End the command if the installed vLLM is not one that Steersman works with."""
-    if problem := version.refusal(version.SERVER):
-        fail(problem)

@@ -2,11 +2,11 @@
 
 import typer
 
-from steersman.console import supported_vllm
 from steersman.directions.cli.calibrate import calibrate
 from steersman.directions.cli.edit import edit
 from steersman.directions.cli.extract import extract
 from steersman.directions.cli.heads import heads
+from steersman.supported import supported_vllm
 
 # What a command does not know is an argument of the engine.
 _WITH_ENGINE = {"allow_extra_args": True, "ignore_unknown_options": True}

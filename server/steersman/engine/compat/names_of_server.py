@@ -8,6 +8,7 @@ from steersman.engine.compat.contract import of as _of
 _LATEST = (0, 32)
 _ASYNC = "vllm.v1.engine.async_llm:AsyncLLM."
 _CORE_CLIENT = "vllm.v1.engine.core_client:"
+_DETOKENIZER = "vllm.v1.engine.detokenizer:IncrementalDetokenizer."
 _PARSER = "vllm.reasoning:"
 _TOOLS = "vllm.tool_parsers:"
 _LAUNCHER = "vllm.entrypoints.launchers."
@@ -38,6 +39,14 @@ _CLIENT = (
     ),
     one(_ASYNC + "check_admission", Use.WRAPPED, "n", "request_id", exact=True),
     one(_ASYNC + "abort", Use.CALLED, "request_id"),
+    one(_ASYNC + "get_tokenizer", Use.CALLED),
+    one("vllm.v1.engine.detokenizer:IncrementalDetokenizer"),
+    one(_DETOKENIZER + "from_new_request", Use.CALLED, "tokenizer", "request"),
+    one(_DETOKENIZER + "update", Use.CALLED, "new_token_ids", "stop_terminated"),
+    one(_DETOKENIZER + "get_next_output_text", Use.CALLED, "finished", "delta"),
+    one(_DETOKENIZER + "num_output_tokens", Use.CALLED),
+    one("vllm.model_executor.models:registry"),
+    one("vllm.model_executor.models.registry:_run_in_subprocess", Use.WRAPPED),
     one(_ASYNC + "collective_rpc", Use.CALLED, "method", keywords=("args",)),
     one(_ASYNC + "pause_generation", Use.CALLED, keywords=("mode", "clear_cache")),
     *of(_ASYNC, "resume_generation reset_prefix_cache get_supported_tasks", Use.CALLED),
