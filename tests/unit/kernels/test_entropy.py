@@ -12,7 +12,7 @@ from torch import Tensor
 
 from steersman_kernels import entropy as module
 from steersman_kernels.entropy import entropy, measure, measuring
-from steersman_kernels.governed import (
+from steersman_kernels.layout import (
     ENTROPY,
     LSE,
     STATISTICS,
