@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steersman.steering.configuration import CLASSES
 from steersman.steering.plan import PlannedTerm, Steering
 from steersman.thinking import report
 from steersman.thinking.governing import Governing
@@ -22,6 +21,7 @@ from steersman_client import (
     Monitor,
     Receipt,
 )
+from steersman_kernels.layout import CLASSES
 
 if TYPE_CHECKING:
     from steersman.search.first_finish import Outcome

@@ -17,9 +17,9 @@ from steersman.edits import file as edit_file
 from steersman.edits.edit import Edit
 from steersman.engine.reports import Report, Reports, read_counts
 from steersman.engine.settings import Settings
-from steersman.steering.configuration import CLASSES, KEY, Configuration, EditTerm, Term
+from steersman.steering.configuration import KEY, Configuration, EditTerm, Term
 from steersman.thinking.governing import Governing
-from steersman.trajectory.track import Value
+from steersman_kernels.layout import CLASSES, Value
 
 REASONER = Path(__file__).parents[2] / "server/steersman/models/reasoner"
 LAYERS, HIDDEN = 4, 192

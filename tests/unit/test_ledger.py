@@ -5,12 +5,13 @@ import numpy as np
 from steersman.edits.edit import Edit, EditMetadata
 from steersman.ledger import Ledger
 from steersman.search.first_finish import Outcome
-from steersman.steering.configuration import CLASSES, Configuration, EditTerm
+from steersman.steering.configuration import Configuration, EditTerm
 from steersman.steering.plan import PlannedEdit, Steering
 from steersman.thinking.governing import Governing
 from steersman.trajectory.line import Line, Piece
-from steersman.trajectory.track import Track, Value
+from steersman.trajectory.track import Track
 from steersman_client import Applied, AppliedEdit, Monitor, Receipt
+from steersman_kernels.layout import CLASSES, Value
 from tests.unit.servers import MARKERS
 
 

@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 _LIBRARY: Any = torch.library.Library("steersman", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define(
-    "project(Tensor(a!) output, Tensor inputs, Tensor read, Tensor write, Tensor slot, "
+    "project(Tensor(a!) output, Tensor inputs, Tensor read, Tensor write, Tensor bank_rows, "
     "Tensor coef) -> ()"
 )
 
 
 def _project(
-    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
+    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, bank_rows: Tensor, coef: Tensor
 ) -> None:
     check_whole(output, write.shape[1])
-    kernel.project(output, inputs, read, write, slot, coef)
+    kernel.project(output, inputs, read, write, bank_rows, coef)
 
 
 def _trace(
-    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
+    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, bank_rows: Tensor, coef: Tensor
 ) -> None:
     """Trace as nothing but the change of `output` that the schema declares."""
 
@@ -66,11 +66,12 @@ class _EditedMethod:
                 x,
                 layer.steersman_read,
                 layer.steersman_write,
-                layer.steersman_edit_slot,
+                layer.steersman_edit_bank_rows,
                 layer.steersman_edit_coef,
             )
         elif rows.busy:
-            _project(output, x, layer.steersman_read, layer.steersman_write, rows.slot, rows.coef)
+            read, write = layer.steersman_read, layer.steersman_write
+            _project(output, x, read, write, rows.bank_rows, rows.coef)
         return output
 
 
@@ -78,7 +79,7 @@ def _install(module: nn.Module, read: Tensor, write: Tensor, rows: Rows) -> None
     for name, buffer in (
         ("steersman_read", read),
         ("steersman_write", write),
-        ("steersman_edit_slot", rows.slot),
+        ("steersman_edit_bank_rows", rows.bank_rows),
         ("steersman_edit_coef", rows.coef),
     ):
         module.register_buffer(name, buffer, persistent=False)
@@ -220,15 +221,15 @@ class ChosenEdits:
             return
         # The last entry is for tokens beyond the last request's, if the runner has such.
         chosen = [*(self._live.get(id_, (-1, 1.0)) for id_ in batch.request_ids), (-1, 1.0)]
-        slots, factors = zip(*chosen, strict=True)
-        device, tokens = self.rows.slot.device, batch.tokens
+        rows, factors = zip(*chosen, strict=True)
+        device, tokens = self.rows.bank_rows.device, batch.tokens
         ends = batch.query_start[1 : len(chosen)]
         token = torch.arange(tokens, dtype=ends.dtype, device=device)
         request = torch.searchsorted(ends, token, right=True)
-        self.rows.slot.fill_(-1)
-        slot = torch.tensor(slots, dtype=torch.int32).to(device, non_blocking=True)
+        self.rows.bank_rows.fill_(-1)
+        bank_rows = torch.tensor(rows, dtype=torch.int32).to(device, non_blocking=True)
         coef = torch.tensor(factors, dtype=torch.float32).to(device, non_blocking=True)
-        self.rows.slot[:tokens] = slot[request]
+        self.rows.bank_rows[:tokens] = bank_rows[request]
         self.rows.coef[:tokens] = coef[request]
         self.rows.written(tokens)
         self._idle = False

@@ -14,12 +14,13 @@ from steersman.engine.batch import Arrival, Batch
 from steersman.engine.controlled import Controlled
 from steersman.engine.live import LiveEdits
 from steersman.steering.configuration import Configuration, EditTerm, Term
-from steersman_kernels.steered import MARKER_TOKENS, Markers
+from steersman_kernels.layout import MARKER_TOKENS
+from steersman_kernels.vocabulary import Vocabulary
 
 _PROBE = "self-test"
 _PROBE_REQUESTS = 8
 _CHANGED = (0, 3, 5, 6)
-"""The probes that the self-test changes, each in its own way. Nothing in these places repeats
+"""The probes that the self-test changes, each in its own way. Nothing in these rows repeats
 itself: rows that are shifted, or a rank's part of them, never look like the whole."""
 _PLAIN_RUNS = 3
 _NOISE = 2.0
@@ -121,8 +122,9 @@ class Ring:
         """
         if max(len(start), len(end), len(closing)) > MARKER_TOKENS:
             raise ValueError(f"thinking markers of more than {MARKER_TOKENS} tokens")
-        self._steering.arm(Markers.of(start, end, implicit), boundary)
-        self._governor.arm(start, end, implicit, closing, boundary)
+        vocabulary = Vocabulary.of(start, end, implicit, closing, boundary)
+        self._steering.arm(vocabulary)
+        self._governor.arm(vocabulary)
         return self.facts()
 
     def facts(self) -> dict[str, Any]:
@@ -254,7 +256,7 @@ class Ring:
 
     def _batch(self) -> Batch:
         """A step in which each probe reads its first generated token."""
-        device, size = self._steering.rows.slot.device, len(self._probes)
+        device, size = self._steering.rows.bank_rows.device, len(self._probes)
         return Batch(
             self._probes,
             query_start=torch.arange(size + 1, dtype=torch.int32, device=device),

@@ -6,8 +6,9 @@ from steersman.api.live import LiveValues
 from steersman.plan import Plan
 from steersman.request import Endpoint, Request
 from steersman.scope import ControlScope
-from steersman.trajectory.track import Track, Value
+from steersman.trajectory.track import Track
 from steersman_client import Monitor
+from steersman_kernels.layout import Value
 
 
 def value(entropy: float) -> bytes:

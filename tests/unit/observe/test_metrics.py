@@ -7,8 +7,9 @@ from steersman.observe.metrics import Metrics
 from steersman.plan import Plan
 from steersman.search.first_finish import Outcome
 from steersman.thinking.governing import Governing
-from steersman.trajectory.track import Track, Value
+from steersman.trajectory.track import Track
 from steersman_client import Monitor
+from steersman_kernels.layout import Value
 from tests.unit.servers import MARKERS
 
 
