@@ -4,10 +4,10 @@ First the results are compared with float64. Then each case runs in a CUDA graph
 tensors that together exceed the L2 cache, and the time is the median replay's, by launch. A case
 too small for that says `"cold": false`: there the time is that of a launch.
 
-- `index_add`: `hidden.index_add_(0, rows, bank[bank_rows] * factor)`, whose factor is 0 in rows that are
-  not steered, since selecting rows needs their number on the host
-- `compiled`: `hidden += bank[bank_rows] * factor` under `torch.compile`, for each hidden size, with any
-  number of rows
+- `index_add`: `hidden.index_add_(0, rows, bank[bank_rows] * factor)`, whose factor is 0 in
+  rows that are not steered, since selecting rows needs their number on the host
+- `compiled`: `hidden += bank[bank_rows] * factor` under `torch.compile`, for each hidden size,
+  with any number of rows
 - `floor`: the bytes that must move over the bandwidth of a copy: steered rows read and written,
   each bank row in use read once, their numbers and coefficients
 
