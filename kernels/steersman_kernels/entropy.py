@@ -9,8 +9,8 @@ import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from steersman_kernels import layout as at
-from steersman_kernels.lanes import LANES
 from steersman_kernels.loops import loops
+from steersman_kernels.programs import LANES
 
 _BLOCK = 1024
 _THREADS = 128

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from steersman_kernels import layout as at
 from steersman_kernels.loops import loops
+from steersman_kernels.programs import among
 from steersman_kernels.vocabulary import Vocabulary
 
 
@@ -27,14 +28,6 @@ def _completes(  # type: ignore[no-untyped-def]
         ring = (position - age) & (at.MARKER_TOKENS - 1)
         kept = tl.load(state + at.RECENT + ring, mask=here & (row - age < first), other=-1)
         found = here & (tl.where(row - age >= first, fresh.to(tl.int32), kept) == wanted)
-    return found
-
-
-@triton.jit
-def _among(ids_ptr, count, token):  # type: ignore[no-untyped-def]
-    found = token != token
-    for index in range(count):
-        found = found | (token == tl.load(ids_ptr + index))
     return found
 
 
@@ -83,7 +76,7 @@ def _gate_kernel(  # type: ignore[no-untyped-def]
         )
         closes = _completes(
             end_ptr, end_length, row, position, first, origin, token_ids_ptr, state
-        ) | _among(implicit_ptr, implicit_count, token)
+        ) | among(implicit_ptr, implicit_count, token)
         starts = tl.minimum(starts, tl.where(generated & begins, position, at.NEVER))
         ends = tl.minimum(ends, tl.where(generated & closes, position, at.NEVER))
     opened = tl.minimum(opened, tl.reduce(starts, 0, _earlier))

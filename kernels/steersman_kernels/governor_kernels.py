@@ -9,28 +9,11 @@ import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 
 from steersman_kernels import layout as at
+from steersman_kernels.programs import add, among, any_of
 
 if TYPE_CHECKING:
     from steersman_kernels.governor import State, Step
     from steersman_kernels.vocabulary import Vocabulary
-
-
-@triton.jit
-def _add(one, other):  # type: ignore[no-untyped-def]
-    return one + other
-
-
-@triton.jit
-def _any(found):  # type: ignore[no-untyped-def]
-    return tl.reduce(found.to(tl.int32), 0, _add) > 0
-
-
-@triton.jit
-def _among(ids_ptr, count, token):  # type: ignore[no-untyped-def]
-    found = token != token
-    for index in range(count):
-        found = found | (token == tl.load(ids_ptr + index))
-    return found
 
 
 @triton.jit
@@ -41,7 +24,7 @@ def _completes(marker_ptr, length, recent, seen, drawn):  # type: ignore[no-unty
     token = tl.load(recent + before, mask=lane < length - 1, other=-1)
     token = tl.where(lane == length - 1, drawn, token)
     differs = (lane < length) & (token != marker)
-    return (length > 0) & (seen >= length - 1) & ~_any(differs)
+    return (length > 0) & (seen >= length - 1) & ~any_of(differs)
 
 
 @triton.jit
@@ -59,7 +42,7 @@ def _read(  # type: ignore[no-untyped-def]
     opened = (phase == at.BEFORE) & _completes(start_ptr, start_length, recent, seen, drawn)
     able = ((phase == at.BEFORE) | inside) & ~opened & ~again
     marked = able & _completes(end_ptr, end_length, recent, seen, drawn)
-    called = able & _among(implicit_ptr, implicit_count, drawn)
+    called = able & among(implicit_ptr, implicit_count, drawn)
     return thought, again, opened, marked, called
 
 
@@ -81,14 +64,14 @@ def _kept(ints):  # type: ignore[no-untyped-def]
 def _loops(ints, runs):  # type: ignore[no-untyped-def]
     period = _period(tl.load(ints + at.SEEN))
     run = tl.load(runs + period - 1, mask=period <= _kept(ints), other=0)
-    return _any(run >= tl.maximum(period * (at.LOOP_REPEATS - 1), at.LOOP_TOKENS))
+    return any_of(run >= tl.maximum(period * (at.LOOP_REPEATS - 1), at.LOOP_TOKENS))
 
 
 @triton.jit
 def _total(window, thought, width):  # type: ignore[no-untyped-def]
     index = tl.arange(0, at.WINDOW_TOKENS)
     age = (thought - 1 - index) & (at.WINDOW_TOKENS - 1)
-    return tl.reduce(tl.load(window + index, mask=age < width, other=0.0), 0, _add)
+    return tl.reduce(tl.load(window + index, mask=age < width, other=0.0), 0, add)
 
 
 @triton.jit
@@ -114,7 +97,7 @@ def _decide(  # type: ignore[no-untyped-def]
 ):
     sequence = tl.load(ints + at.SEQUENCE)
     index = tl.arange(0, at.STOP_TOKENS)
-    stop = _any((tl.load(stops + index) == drawn) & (index < tl.load(ints + at.STOPS)))
+    stop = any_of((tl.load(stops + index) == drawn) & (index < tl.load(ints + at.STOPS)))
     governed = (sequence == 0) & (tl.load(ints + at.PHASE) == at.THINKING)
     governed = governed & (tl.load(ints + at.GOVERNED) != 0)
     reason = _reason(ints, floats, runs, window, position, thought, again)

@@ -4,18 +4,12 @@ import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
-from steersman_kernels.lanes import LANES
 from steersman_kernels.loops import loops
+from steersman_kernels.programs import LANES, add
 
 _BLOCK = 1024
 _THREADS = 128
 """8 columns a thread: one load of 16 bytes in half precision."""
-
-
-@triton.jit
-def _plus(one, other):  # type: ignore[no-untyped-def]
-    # Not `tl.sum`: Triton's interpreter cannot call what was compiled elsewhere.
-    return one + other
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -46,7 +40,7 @@ def _project_kernel(  # type: ignore[no-untyped-def]
         values = tl.load(input_ptr + row * input_stride + column, mask=inside, other=0.0)
         weights = tl.load(read_ptr + bank_row * read_stride + column, mask=inside, other=0.0)
         products += values.to(tl.float32) * weights.to(tl.float32)
-    amount = tl.load(coef_ptr + row) * tl.reduce(products, 0, _plus)
+    amount = tl.load(coef_ptr + row) * tl.reduce(products, 0, add)
     for begin in range(0, size, BLOCK):
         column = begin + offset
         inside = column < size

@@ -7,8 +7,8 @@ import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
 from steersman_kernels import layout as at
-from steersman_kernels.lanes import LANES
 from steersman_kernels.loops import loops
+from steersman_kernels.programs import LANES, add
 
 if TYPE_CHECKING:
     from steersman_kernels.governor import State
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 _BLOCK = 1024
 """Logits that are read at a time."""
 _THREADS = 128
-
-
-@triton.jit
-def _add(one, other):  # type: ignore[no-untyped-def]
-    return one + other
 
 
 @triton.jit
@@ -60,7 +55,7 @@ def _forbid_stops_kernel(  # type: ignore[no-untyped-def]
     stops = tl.load(ints + at.STOPS)
     token = tl.load(stops_ptr + slot * at.STOP_TOKENS + stop, mask=stop < stops, other=0)
     open_stops = _open(tl.load(row + token, mask=stop < stops, other=-float("inf")))
-    only_stops = tl.reduce(open_ones, 0, _add) <= tl.reduce(open_stops, 0, _add)
+    only_stops = tl.reduce(open_ones, 0, add) <= tl.reduce(open_stops, 0, add)
     tl.debug_barrier()  # all have read what is masked now
     nothing = tl.full([at.STOP_TOKENS], -float("inf"), tl.float32)
     tl.store(row + token, nothing, mask=stop < tl.where(only_stops, 0, stops))

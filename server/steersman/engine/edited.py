@@ -115,7 +115,7 @@ class ChosenEdits:
         # [layers, rows, columns] and [layers, rows, hidden_size], float32
         self._read = torch.zeros(len(outputs), rows, columns, device=device)
         self._write = torch.zeros(len(outputs), rows, hidden_size, device=device)
-        self._places: dict[str, int] = {}
+        self._bank_rows: dict[str, int] = {}
         self._weights: dict[str, float] = {}
         self._free = list(range(rows - 1, -1, -1))
         self._live: dict[str, tuple[int, float]] = {}
@@ -160,14 +160,14 @@ class ChosenEdits:
             BankError: All rows are taken.
 
         """
-        if edit.digest not in self._places and not self._free:
+        if edit.digest not in self._bank_rows and not self._free:
             raise BankError(f"all {self._read.shape[1]} rows for edits are taken")
         read, write = self._vectors(edit)
-        row = self._places.get(edit.digest, self._free[-1] if self._free else -1)
+        row = self._bank_rows.get(edit.digest, self._free[-1] if self._free else -1)
         self._read[:, row].copy_(read)
         self._write[:, row].copy_(write)
-        if edit.digest not in self._places:
-            self._places[edit.digest] = self._free.pop()
+        if edit.digest not in self._bank_rows:
+            self._bank_rows[edit.digest] = self._free.pop()
         self._weights[edit.digest] = edit.metadata.weight
 
     def _vectors(self, edit: Edit) -> tuple[Tensor, Tensor]:
@@ -188,9 +188,9 @@ class ChosenEdits:
 
     def unload(self, digest: str) -> None:
         """Take an edit off, if it is there; nobody may be using it."""
-        if digest in self._places:
+        if digest in self._bank_rows:
             self._weights.pop(digest)
-            self._free.append(self._places.pop(digest))
+            self._free.append(self._bank_rows.pop(digest))
 
     def arrive(self, request_id: str, digest: str, strength: float) -> None:
         """A request that chose an edit has come into the batch.
@@ -199,12 +199,12 @@ class ChosenEdits:
             BankError: The edit is not on offer, or its strength is not finite in float32.
 
         """
-        if digest not in self._places:
+        if digest not in self._bank_rows:
             raise BankError(f"edit {digest[:16]} is not loaded")
         factor = -self._weights[digest] * strength
         if not abs(factor) <= torch.finfo(torch.float32).max:
             raise BankError(f"a strength of {factor:g} is not finite in float32")
-        self._live[request_id] = (self._places[digest], factor)
+        self._live[request_id] = (self._bank_rows[digest], factor)
 
     def finish(self, request_id: str) -> None:
         """A request has left: for good, or to arrive again."""

@@ -185,10 +185,10 @@ def test_a_step(
     assert torch.equal(found, after)
 
 
-def split(part: Part, at: int) -> tuple[Part, Part]:
+def split(part: Part, cut: int) -> tuple[Part, Part]:
     return (
-        Part(part.slot, part.position, part.tokens[:at]),
-        Part(part.slot, part.position + at, part.tokens[at:]),
+        Part(part.slot, part.position, part.tokens[:cut]),
+        Part(part.slot, part.position + cut, part.tokens[cut:]),
     )
 
 
@@ -197,12 +197,12 @@ def split(part: Part, at: int) -> tuple[Part, Part]:
     tokens=st.lists(TOKENS, min_size=1, max_size=14),
     origin=st.integers(0, 14),
     opened=st.sampled_from([at.NEVER, 0]),
-    at=st.integers(0, 14),
+    cut=st.integers(0, 14),
     single=st.booleans(),
 )
 @settings(max_examples=40)
 def test_a_prompt_in_chunks_is_as_in_one_piece(
-    run: Gate, tokens: list[int], origin: int, opened: int, at: int, single: bool
+    run: Gate, tokens: list[int], origin: int, opened: int, cut: int, single: bool
 ) -> None:
     markers = SINGLE if single else markers_of([1, 2], [2, 0], [8])
     whole = table([[origin, opened, at.NEVER, 0, 1, 2, 3, -1, 5]])
@@ -211,7 +211,7 @@ def test_a_prompt_in_chunks_is_as_in_one_piece(
     after, bank_rows = expected(whole, [part], markers)
     assert step(run, whole, [part], markers) == bank_rows
     assert torch.equal(whole, after)
-    first, second = split(part, at)
+    first, second = split(part, cut)
     in_chunks = step(run, chunked, [first], markers) + step(run, chunked, [second], markers)
     assert in_chunks == bank_rows
     assert torch.equal(chunked, whole)
