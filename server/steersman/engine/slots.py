@@ -29,9 +29,6 @@ class Slots:
         self._slots: dict[str, int] = {}
         self._free = list(range(capacity - 1, -1, -1))
 
-    def __len__(self) -> int:
-        return len(self._slots)
-
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._slots
 
