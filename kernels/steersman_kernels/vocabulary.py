@@ -40,8 +40,7 @@ class Vocabulary(NamedTuple):
         """A vocabulary on the host, from token ids and a byte for each token: 1 at a boundary."""
         lists = (start, end, implicit, closing)
         tokens = [torch.tensor(list(ids), dtype=torch.int32) for ids in lists]
-        ends = torch.from_numpy(np.frombuffer(boundary, np.bool_).copy())
-        return cls(*tokens, ends)
+        return cls(*tokens, boundary=torch.from_numpy(np.frombuffer(boundary, np.bool_).copy()))
 
     def to(self, device: torch.device | str) -> "Vocabulary":
         """The same on a device."""

@@ -316,7 +316,8 @@ def govern(state: State, vocabulary: Vocabulary, step: Step) -> None:
 
 
 def _arrays(tensors: State | Vocabulary) -> Any:
-    return type(tensors)(*(tensor.numpy() for tensor in tensors))  # type: ignore[call-arg]
+    arrays: Any = [tensor.numpy() for tensor in tensors]
+    return type(tensors)(*arrays)
 
 
 @njit()

@@ -21,16 +21,19 @@ def _short(ints: Ints) -> bool:
 
 
 @njit()
-def _all_short(ints: Ints, slots: Ints) -> NDArray[np.bool_]:
-    found = np.zeros(len(slots), np.bool_)
+def _all_short(ints: Ints, slots: Ints) -> NDArray[np.int64]:
+    found = np.empty(len(slots), np.int64)
+    count = 0
     for i in range(len(slots)):
-        found[i] = _short(ints[slots[i]])
-    return found
+        if _short(ints[slots[i]]):
+            found[count] = i
+            count += 1
+    return found[:count]
 
 
 def forbid_stops(logits: Tensor, state: State, slots: Tensor, rows: Tensor) -> None:
     """Loop of `forbid_stops`."""
-    for i in np.flatnonzero(_all_short(state.ints.numpy(), slots.numpy())):
+    for i in _all_short(state.ints.numpy(), slots.numpy()):
         row, slot = logits[rows[i]], slots[i]
         stops = state.stops[slot, : state.ints[slot, at.STOPS]].long()
         kept = row[stops]
