@@ -10,11 +10,8 @@ from torch import Tensor, nn
 
 from steersman_kernels import layout as at
 from steersman_kernels.loops import loops
-from steersman_kernels.programs import LANES
+from steersman_kernels.programs import BLOCK, WARPS
 
-_BLOCK = 1024
-_THREADS = 128
-"""8 columns a thread: one load of 16 bytes in half precision."""
 _PROGRAMS = 1024
 """Programs that keep a large GPU busy: few rows are split into as many parts."""
 
@@ -181,8 +178,8 @@ def entropy_triton(logits: Tensor, rows: Tensor) -> Tensor:
         parts,
         size,
         width,
-        BLOCK=_BLOCK,
-        num_warps=_THREADS // LANES,
+        BLOCK=BLOCK,
+        num_warps=WARPS,
     )
     _whole_kernel[(len(rows),)](
         parts,
@@ -197,8 +194,8 @@ def entropy_triton(logits: Tensor, rows: Tensor) -> Tensor:
 
 def _split(size: int, rows: int) -> tuple[int, int]:
     """The width of a part of so many rows of this size, and how many parts make a row."""
-    blocks = triton.cdiv(size, _BLOCK)
-    width = triton.cdiv(blocks, min(blocks, triton.cdiv(_PROGRAMS, rows))) * _BLOCK
+    blocks = triton.cdiv(size, BLOCK)
+    width = triton.cdiv(blocks, min(blocks, triton.cdiv(_PROGRAMS, rows))) * BLOCK
     return width, triton.cdiv(size, width)
 
 

@@ -8,6 +8,11 @@ LANES = 64 if torch.version.hip else 32
 """Threads of a warp: what a program has of them decides how wide its loads are. AMD's accelerators
 (CDNA) run 64 threads at a time, NVIDIA's GPUs 32."""
 
+BLOCK = 1024
+"""Numbers that a program reads at a time which goes through whole rows."""
+WARPS = 128 // LANES
+"""Of such a program: 8 numbers a thread are one load of 16 bytes in half precision."""
+
 
 # Not `tl.sum`: Triton's interpreter cannot call what was compiled elsewhere.
 @triton.jit

@@ -5,11 +5,7 @@ import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
 from steersman_kernels.loops import loops
-from steersman_kernels.programs import LANES, add
-
-_BLOCK = 1024
-_THREADS = 128
-"""8 columns a thread: one load of 16 bytes in half precision."""
+from steersman_kernels.programs import BLOCK, WARPS, add
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -96,6 +92,6 @@ def project_triton(
         coef,
         inputs.shape[1],
         size,
-        BLOCK=_BLOCK,
-        num_warps=_THREADS // LANES,
+        BLOCK=BLOCK,
+        num_warps=WARPS,
     )

@@ -8,14 +8,10 @@ from torch import Tensor
 
 from steersman_kernels import layout as at
 from steersman_kernels.loops import loops
-from steersman_kernels.programs import LANES, add
+from steersman_kernels.programs import BLOCK, WARPS, add
 
 if TYPE_CHECKING:
     from steersman_kernels.governor import State
-
-_BLOCK = 1024
-"""Logits that are read at a time."""
-_THREADS = 128
 
 
 @triton.jit
@@ -91,7 +87,7 @@ def forbid_stops_triton(logits: Tensor, state: "State", slots: Tensor, rows: Ten
         state.stops,
         slots,
         rows,
-        BLOCK=_BLOCK,
+        BLOCK=BLOCK,
         LAYOUT=at.FINGERPRINT,
-        num_warps=_THREADS // LANES,
+        num_warps=WARPS,
     )

@@ -29,7 +29,7 @@ Entropy = Callable[[Tensor, Tensor], Tensor]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 INTERPRETED = interpreted(module)
 # The interpreter joins column by column: narrow blocks, and parts of several of them.
-INTERPRETED._BLOCK, INTERPRETED._PROGRAMS = 64, 8
+INTERPRETED.BLOCK, INTERPRETED._PROGRAMS = 64, 8
 ALL = pytest.mark.parametrize("function", [entropy_reference, entropy, INTERPRETED.entropy_triton])
 
 
