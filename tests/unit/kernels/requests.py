@@ -40,7 +40,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Asked:
-    """What one request asks for."""
+    """Limits and law that one request asks for."""
 
     known: int = 0
     budget: int = NEVER
