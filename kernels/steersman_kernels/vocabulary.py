@@ -38,9 +38,12 @@ class Vocabulary(NamedTuple):
         boundary: bytes = b"",
     ) -> Self:
         """A vocabulary on the host, from token ids and a byte for each token: 1 at a boundary."""
-        lists = (start, end, implicit, closing)
-        tokens = [torch.tensor(list(ids), dtype=torch.int32) for ids in lists]
-        return cls(*tokens, boundary=torch.from_numpy(np.frombuffer(boundary, np.bool_).copy()))
+
+        def tokens(ids: Sequence[int]) -> Tensor:
+            return torch.tensor(list(ids), dtype=torch.int32)
+
+        ends = torch.from_numpy(np.frombuffer(boundary, np.bool_).copy())
+        return cls(tokens(start), tokens(end), tokens(implicit), tokens(closing), ends)
 
     def to(self, device: torch.device | str) -> "Vocabulary":
         """The same on a device."""
