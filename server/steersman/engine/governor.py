@@ -36,8 +36,8 @@ class Watched:
     Attributes:
         batch: All requests of the batch, by the engine's ids.
         track_rows: The watched ones, each with its row of the track.
-        rows: [watched] int64, their rows of the batch.
-        alone: [watched] int64, their rows in a batch of them alone.
+        rows: [watched] int64, their batch rows.
+        alone: [watched] int64, their batch rows where they are alone.
         slots: [watched] int32, theirs in the state.
         measure: Measures the watched ones, which are governed by no one.
         measure_alone: The same, of logits of them alone.
