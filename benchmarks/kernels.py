@@ -4,12 +4,12 @@ First the results are compared with float64. Then each case runs in a CUDA graph
 tensors that together exceed the L2 cache, and the time is the median replay's, by launch. A case
 too small for that says `"cold": false`: there the time is that of a launch.
 
-- `index_add`: `hidden.index_add_(0, rows, bank[slot] * factor)`, whose factor is 0 in rows that are
-  not steered, since selecting rows needs their number on the host
-- `compiled`: `hidden += bank[slot] * factor` under `torch.compile`, for each hidden size, with any
-  number of rows
+- `index_add`: `hidden.index_add_(0, rows, bank[bank_rows] * factor)`, whose factor is 0 in
+  rows that are not steered, since selecting rows needs their number on the host
+- `compiled`: `hidden += bank[bank_rows] * factor` under `torch.compile`, for each hidden size,
+  with any number of rows
 - `floor`: the bytes that must move over the bandwidth of a copy: steered rows read and written,
-  each bank row in use read once, slots and coefficients
+  each bank row in use read once, their numbers and coefficients
 
 - `log_softmax`: of `entropy`, the same three numbers by `torch.log_softmax`; its floor is that of
   reading the logits once, and the aim is to come within 1.25 times of it
@@ -35,19 +35,19 @@ import torch
 import triton
 from torch import Tensor
 
-from steersman_kernels import governed as at
+from steersman_kernels import layout as at
 from steersman_kernels.entropy import entropy
 from steersman_kernels.gate import gate
-from steersman_kernels.governed import STATISTICS, State, Vocabulary
-from steersman_kernels.governor import coefficients, govern
+from steersman_kernels.governor import State, Step, govern
 from steersman_kernels.project import project
 from steersman_kernels.steer import steer
-from steersman_kernels.steered import CLASSES, CLOSED, NEVER, OPENED, ORIGIN, ROWS, WIDTH, Markers
+from steersman_kernels.strength import coefficients
+from steersman_kernels.vocabulary import Vocabulary
 
 TOKENS = (1, 32, 256, 2048, 8192)
 SIZES = (896, 3584, 4096, 8192)
 SHARES = (1, 0.5, 0)
-SLOTS = (1, 256)
+USED = (1, 256)
 BANK_ROWS = 256
 DTYPE = torch.bfloat16
 VOCABULARY = 151_936
@@ -57,8 +57,10 @@ LAUNCHES = (20, 4096)  # least and most in a graph
 Steer = Callable[[Tensor, Tensor, Tensor, Tensor], object]
 
 
-def index_add(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
-    hidden.index_add_(0, numbers(len(hidden)), change(hidden, bank, slot, coef).to(hidden.dtype))
+def index_add(hidden: Tensor, bank: Tensor, bank_rows: Tensor, coef: Tensor) -> None:
+    hidden.index_add_(
+        0, numbers(len(hidden)), change(hidden, bank, bank_rows, coef).to(hidden.dtype)
+    )
 
 
 @cache
@@ -66,14 +68,14 @@ def numbers(tokens: int) -> Tensor:
     return torch.arange(tokens, device="cuda")
 
 
-def expression(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
-    hidden += change(hidden, bank, slot, coef)
+def expression(hidden: Tensor, bank: Tensor, bank_rows: Tensor, coef: Tensor) -> None:
+    hidden += change(hidden, bank, bank_rows, coef)
 
 
-def change(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> Tensor:
+def change(hidden: Tensor, bank: Tensor, bank_rows: Tensor, coef: Tensor) -> Tensor:
     """`[tokens, size]` float32: what to add, with zeros in rows that are not steered."""
-    slot, coef = slot[: hidden.shape[0]], coef[: hidden.shape[0]]
-    return bank[slot.clamp(min=0)] * torch.where(slot >= 0, coef, 0.0).unsqueeze(1)
+    bank_rows, coef = bank_rows[: hidden.shape[0]], coef[: hidden.shape[0]]
+    return bank[bank_rows.clamp(min=0)] * torch.where(bank_rows >= 0, coef, 0.0).unsqueeze(1)
 
 
 def seconds(run: Callable[[], object], launches: int) -> float:
@@ -101,22 +103,25 @@ def bandwidth() -> float:
     return 2 * source.nbytes / seconds(lambda: [target.copy_(source) for _ in range(5)], 5)
 
 
-def slots(tokens: int, steered: int, distinct: int) -> Tensor:
+def chosen_rows(tokens: int, steered: int, distinct: int) -> Tensor:
     """`[tokens]` int32: so many random rows steered, by so many rows of the bank."""
     order = torch.randperm(tokens, device="cuda")[:steered]
-    slot = torch.full((tokens,), -1, dtype=torch.int32, device="cuda")
-    slot[order] = torch.arange(steered, dtype=torch.int32, device="cuda") % distinct
-    return slot
+    bank_rows = torch.full((tokens,), -1, dtype=torch.int32, device="cuda")
+    bank_rows[order] = torch.arange(steered, dtype=torch.int32, device="cuda") % distinct
+    return bank_rows
 
 
 def check(run: Steer, tokens: int, size: int) -> float:
     """Largest error over the most that rounding once allows; raises if it is above 1."""
     hidden = torch.randn(tokens, size, device="cuda").to(DTYPE)
     bank = torch.randn(BANK_ROWS, size, device="cuda").to(DTYPE)
-    slot, coef = slots(tokens, -(-tokens // 2), BANK_ROWS), torch.randn(tokens, device="cuda")
+    bank_rows, coef = (
+        chosen_rows(tokens, -(-tokens // 2), BANK_ROWS),
+        torch.randn(tokens, device="cuda"),
+    )
     before = hidden.double()
-    added = change(before, bank.double(), slot, coef.double())
-    run(hidden, bank, slot, coef)
+    added = change(before, bank.double(), bank_rows, coef.double())
+    run(hidden, bank, bank_rows, coef)
     most = torch.finfo(DTYPE).eps / 2 * (before + added).abs()
     most += 2**-23 * (before.abs() + added.abs())
     ratio = ((hidden.double() - before - added).abs() / most.clamp(min=1e-30)).max().item()
@@ -128,7 +133,7 @@ def check(run: Steer, tokens: int, size: int) -> float:
 def measure_steer(
     runs: dict[str, Steer], tokens: int, size: int, steered: int, used: int, copied: float
 ) -> dict[str, Any]:
-    slot = slots(tokens, steered, used)
+    bank_rows = chosen_rows(tokens, steered, used)
     coef = torch.ones(tokens, device="cuda")
     row_bytes = size * DTYPE.itemsize
     moved = (2 * steered + used) * row_bytes + tokens * 8
@@ -144,7 +149,7 @@ def measure_steer(
 
     def every(run: Steer) -> None:
         for launch in range(launches):
-            run(hidden[launch % copies], banks[launch % copies], slot, coef)
+            run(hidden[launch % copies], banks[launch % copies], bank_rows, coef)
 
     row: dict[str, Any] = {"rows": tokens, "hidden": size, "steered": steered, "slots": used}
     row["cold"] = steered > 0 and copies * touched >= wanted
@@ -157,18 +162,18 @@ def measure_steer(
 
 def measure_gate(name: str, lengths: list[int], *, steered: bool) -> dict[str, Any]:
     count, tokens = len(lengths), sum(lengths)
-    requests = torch.zeros(count, WIDTH, dtype=torch.int32)
-    requests[:, ORIGIN] = 0 if lengths[0] == 1 else tokens
-    requests[:, OPENED] = requests[:, CLOSED] = NEVER
-    requests[:, ROWS : ROWS + CLASSES] = torch.arange(CLASSES)
+    requests = torch.zeros(count, at.WIDTH, dtype=torch.int32)
+    requests[:, at.ORIGIN] = 0 if lengths[0] == 1 else tokens
+    requests[:, at.OPENED] = requests[:, at.CLOSED] = at.NEVER
+    requests[:, at.ROWS : at.COUNTS] = torch.arange(len(at.CLASSES))
+    boundary = torch.rand(VOCABULARY) < 0.1
     arguments = (
         requests.cuda(),
         (torch.arange(count) if steered else torch.full((count,), -1)).int().cuda(),
         torch.tensor([0, *lengths]).cumsum(0).int().cuda(),
         torch.cat([torch.arange(length) for length in lengths]).cuda(),
         torch.randint(0, VOCABULARY, (tokens,), device="cuda", dtype=torch.int32),
-        torch.rand(VOCABULARY, device="cuda") < 0.1,
-        Markers.of([5], [6]).to(torch.device("cuda")),
+        Vocabulary.of([5], [6])._replace(boundary=boundary).to("cuda"),
         torch.empty(8192, dtype=torch.int32, device="cuda"),
     )
 
@@ -186,12 +191,12 @@ def measure_project(tokens: int, size: int, edited: int) -> dict[str, Any]:
         torch.randn(tokens, size, device="cuda", dtype=DTYPE) for _ in ("output", "inputs")
     )
     read, write = (torch.randn(8, size, device="cuda") / size for _ in ("read", "write"))
-    slot = slots(tokens, edited, 1)
+    bank_rows = chosen_rows(tokens, edited, 1)
     coef = torch.ones(tokens, device="cuda")
 
     def every() -> None:
         for _ in range(LAUNCHES[0]):
-            project(output, inputs, read, write, slot, coef)
+            project(output, inputs, read, write, bank_rows, coef)
 
     taken = microseconds(seconds(every, LAUNCHES[0]))
     return {"rows": tokens, "hidden": size, "edited": edited, "us": taken}
@@ -231,38 +236,36 @@ def measure_entropy(rows: int, dtype: torch.dtype, copied: float) -> dict[str, A
 def measure_govern(count: int) -> dict[str, Any]:
     """Steps of requests that all think, with loops, exits and a law in use."""
     state = State.empty(count, "cuda")
-    state.ints[:, [at.BUDGET, at.LATEST]] = NEVER
+    state.ints[:, [at.BUDGET, at.LATEST]] = at.NEVER
     state.ints[:, [at.LOOP, at.GOVERNED]] = 1
     state.ints[:, at.LAW] = at.PROPORTIONAL
     state.ints[:, at.WINDOW] = 48
     state.ints[:, at.PHASE] = at.THINKING
     state.ints[:, [at.THOUGHT, at.SEEN]] = 500
     state.floats[:, [at.GAIN, at.HIGH]] = 1.0
-    marker = torch.tensor([5], dtype=torch.int32, device="cuda")
-    boundary = torch.rand(VOCABULARY, device="cuda") < 0.1
-    vocabulary = Vocabulary(marker, marker + 1, marker[:0], marker + 1, boundary)
+    boundary = torch.rand(VOCABULARY) < 0.1
+    vocabulary = Vocabulary.of([5], [6], closing=[6])._replace(boundary=boundary).to("cuda")
     rows, positions = numbers(count), torch.full((count,), 600, device="cuda")
-    seats = rows.int()
-    arguments = {
-        "seats": seats,
-        "positions": positions,
-        "rows": rows,
-        "sampled": torch.randint(10, VOCABULARY, (count,), device="cuda"),
-        "logits": torch.randn(count, VOCABULARY, device="cuda"),
-        "logit_rows": rows,
-        "statistics": torch.rand(count, STATISTICS, device="cuda"),
-        "track": torch.empty(count, at.TRACK, device="cuda"),
-    }
+    drawn = Step(
+        slots=rows.int(),
+        positions=positions,
+        rows=rows,
+        sampled=torch.randint(10, VOCABULARY, (count,), device="cuda"),
+        logits=torch.randn(count, VOCABULARY, device="cuda"),
+        logit_rows=rows,
+        statistics=torch.rand(count, at.STATISTICS, device="cuda"),
+        track=torch.empty(count, at.TRACK, device="cuda"),
+    )
     coef = torch.empty(8192, device="cuda")
     start = torch.arange(count + 1, dtype=torch.int32, device="cuda")
 
     def step() -> None:
         for _ in range(LAUNCHES[0]):
-            govern(state, vocabulary, **arguments)
+            govern(state, vocabulary, drawn)
 
     def factors() -> None:
         for _ in range(LAUNCHES[0]):
-            coefficients(coef, state, seats, start, positions)
+            coefficients(coef, state, drawn.slots, start, positions)
 
     row = {"requests": count, "us": microseconds(seconds(step, LAUNCHES[0]))}
     row["coefficients_us"] = microseconds(seconds(factors, LAUNCHES[0]))
@@ -284,7 +287,7 @@ def measure() -> dict[str, Any]:
         runs: dict[str, Steer] = {"steer": steer, "index_add": index_add, "compiled": compiled}
         for tokens in TOKENS:
             steered = [round(tokens * share) for share in SHARES]
-            cases = dict.fromkeys((n, min(n, s)) for n, s in itertools.product(steered, SLOTS))
+            cases = dict.fromkeys((n, min(n, s)) for n, s in itertools.product(steered, USED))
             for case in cases:
                 rows.append(measure_steer(runs, tokens, size, *case, copied))
                 print(json.dumps(rows[-1]), flush=True)

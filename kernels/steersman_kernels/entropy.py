@@ -8,13 +8,10 @@ import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
-from steersman_kernels.governed import ENTROPY, LSE, STATISTICS, TOP, TRACK
-from steersman_kernels.lanes import LANES
+from steersman_kernels import layout as at
 from steersman_kernels.loops import loops
+from steersman_kernels.programs import BLOCK, WARPS
 
-_BLOCK = 1024
-_THREADS = 128
-"""8 columns a thread: one load of 16 bytes in half precision."""
 _PROGRAMS = 1024
 """Programs that keep a large GPU busy: few rows are split into as many parts."""
 
@@ -76,6 +73,7 @@ def _whole_kernel(  # type: ignore[no-untyped-def]
     out_ptr,
     parts,
     BLOCK: tl.constexpr,  # noqa: N803
+    LAYOUT: tl.constexpr,  # noqa: N803
 ):
     row = tl.program_id(0).to(tl.int64)
     offset = tl.arange(0, BLOCK)
@@ -90,9 +88,10 @@ def _whole_kernel(  # type: ignore[no-untyped-def]
     excess = total - 1.0
     lost = excess == 0.0
     log = tl.where(lost, r, tl.log(total) * (r / tl.where(lost, 1.0, excess)))
-    tl.store(out_ptr + row * 3, m + log)
-    tl.store(out_ptr + row * 3 + 1, log - u / total)
-    tl.store(out_ptr + row * 3 + 2, 1.0 / total)
+    out = out_ptr + row * at.STATISTICS
+    tl.store(out + at.LSE, m + log)
+    tl.store(out + at.ENTROPY, log - u / total)
+    tl.store(out + at.TOP, 1.0 / total)
 
 
 def entropy(logits: Tensor, rows: Tensor) -> Tensor:
@@ -140,11 +139,11 @@ def _measure_triton(
     statistics = entropy_triton(logits, logit_rows)
     drawn = tokens[token_rows].long()
     inside = (drawn >= 0) & (drawn < logits.shape[1])
-    found = logits[logit_rows, drawn.clamp(0, logits.shape[1] - 1)].float() - statistics[:, LSE]
+    found = logits[logit_rows, drawn.clamp(0, logits.shape[1] - 1)].float() - statistics[:, at.LSE]
     logprobs = torch.where(inside, found, torch.nan)
     # T_ENTROPY, T_LOGPROB, T_TOP
-    columns = [statistics[:, ENTROPY], logprobs, statistics[:, TOP]]
-    return nn.functional.pad(torch.stack(columns, dim=1), (0, TRACK - len(columns)))
+    columns = [statistics[:, at.ENTROPY], logprobs, statistics[:, at.TOP]]
+    return nn.functional.pad(torch.stack(columns, dim=1), (0, at.TRACK - len(columns)))
 
 
 def measuring(logit_rows: Tensor, token_rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
@@ -166,7 +165,7 @@ def measuring(logit_rows: Tensor, token_rows: Tensor) -> Callable[[Tensor, Tenso
 
 def entropy_triton(logits: Tensor, rows: Tensor) -> Tensor:
     """`entropy` by the kernel, whatever the device of its tensors."""
-    out = torch.empty(len(rows), STATISTICS, dtype=torch.float32, device=logits.device)
+    out = torch.empty(len(rows), at.STATISTICS, dtype=torch.float32, device=logits.device)
     if not len(rows):
         return out
     size = logits.shape[1]
@@ -179,17 +178,24 @@ def entropy_triton(logits: Tensor, rows: Tensor) -> Tensor:
         parts,
         size,
         width,
-        BLOCK=_BLOCK,
-        num_warps=_THREADS // LANES,
+        BLOCK=BLOCK,
+        num_warps=WARPS,
     )
-    _whole_kernel[(len(rows),)](parts, out, count, BLOCK=triton.next_power_of_2(count), num_warps=1)
+    _whole_kernel[(len(rows),)](
+        parts,
+        out,
+        count,
+        BLOCK=triton.next_power_of_2(count),
+        LAYOUT=at.FINGERPRINT,
+        num_warps=1,
+    )
     return out
 
 
 def _split(size: int, rows: int) -> tuple[int, int]:
     """The width of a part of so many rows of this size, and how many parts make a row."""
-    blocks = triton.cdiv(size, _BLOCK)
-    width = triton.cdiv(blocks, min(blocks, triton.cdiv(_PROGRAMS, rows))) * _BLOCK
+    blocks = triton.cdiv(size, BLOCK)
+    width = triton.cdiv(blocks, min(blocks, triton.cdiv(_PROGRAMS, rows))) * BLOCK
     return width, triton.cdiv(size, width)
 
 

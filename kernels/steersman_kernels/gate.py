@@ -4,30 +4,10 @@ import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]
 from torch import Tensor
 
+from steersman_kernels import layout as at
 from steersman_kernels.loops import loops
-from steersman_kernels.steered import (
-    CLOSED,
-    COUNTS,
-    MARKER_TOKENS,
-    NEVER,
-    OPENED,
-    ORIGIN,
-    RECENT,
-    ROWS,
-    WIDTH,
-    Markers,
-)
-
-# A kernel reads no plain globals.
-_ORIGIN = tl.constexpr(ORIGIN)
-_OPENED = tl.constexpr(OPENED)
-_CLOSED = tl.constexpr(CLOSED)
-_ROWS = tl.constexpr(ROWS)
-_COUNTS = tl.constexpr(COUNTS)
-_RECENT = tl.constexpr(RECENT)
-_MARKER_TOKENS = tl.constexpr(MARKER_TOKENS)
-_WIDTH = tl.constexpr(WIDTH)
-_NEVER = tl.constexpr(NEVER)
+from steersman_kernels.programs import among
+from steersman_kernels.vocabulary import Vocabulary
 
 
 @triton.jit
@@ -45,24 +25,16 @@ def _completes(  # type: ignore[no-untyped-def]
         wanted = tl.load(marker_ptr + length - 1 - age)
         here = found & (position - age >= origin)
         fresh = tl.load(token_ids_ptr + row - age, mask=here & (row - age >= first), other=-1)
-        place = (position - age) & (_MARKER_TOKENS - 1)
-        kept = tl.load(state + _RECENT + place, mask=here & (row - age < first), other=-1)
+        ring = (position - age) & (at.MARKER_TOKENS - 1)
+        kept = tl.load(state + at.RECENT + ring, mask=here & (row - age < first), other=-1)
         found = here & (tl.where(row - age >= first, fresh.to(tl.int32), kept) == wanted)
-    return found
-
-
-@triton.jit
-def _among(ids_ptr, count, token):  # type: ignore[no-untyped-def]
-    found = token != token
-    for index in range(count):
-        found = found | (token == tl.load(ids_ptr + index))
     return found
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _gate_kernel(  # type: ignore[no-untyped-def]
     requests_ptr,
-    seats_ptr,
+    slots_ptr,
     query_start_ptr,
     positions_ptr,
     token_ids_ptr,
@@ -74,24 +46,25 @@ def _gate_kernel(  # type: ignore[no-untyped-def]
     end_length,
     implicit_ptr,
     implicit_count,
-    slot_ptr,
+    bank_rows_ptr,
     BLOCK: tl.constexpr,  # noqa: N803
+    LAYOUT: tl.constexpr,  # noqa: N803
 ):
-    request = tl.program_id(0)
-    seat = tl.load(seats_ptr + request).to(tl.int64)
-    if seat < 0:
+    program = tl.program_id(0)
+    slot = tl.load(slots_ptr + program).to(tl.int64)
+    if slot < 0:
         return
-    state = requests_ptr + seat * _WIDTH
-    first = tl.load(query_start_ptr + request)
-    last = tl.load(query_start_ptr + request + 1)
-    origin = tl.load(state + _ORIGIN)
-    opened = tl.load(state + _OPENED)
-    closed = tl.load(state + _CLOSED)
+    state = requests_ptr + slot * at.WIDTH
+    first = tl.load(query_start_ptr + program)
+    last = tl.load(query_start_ptr + program + 1)
+    origin = tl.load(state + at.ORIGIN)
+    opened = tl.load(state + at.OPENED)
+    closed = tl.load(state + at.CLOSED)
     lane = tl.arange(0, BLOCK)
 
     # The phases first: a marker counts for every row of the step.
-    starts = tl.full([BLOCK], _NEVER, tl.int32)
-    ends = tl.full([BLOCK], _NEVER, tl.int32)
+    starts = tl.full([BLOCK], at.NEVER, tl.int32)
+    ends = tl.full([BLOCK], at.NEVER, tl.int32)
     for begin in range(first, last, BLOCK):
         row = begin + lane
         inside = row < last
@@ -103,13 +76,13 @@ def _gate_kernel(  # type: ignore[no-untyped-def]
         )
         closes = _completes(
             end_ptr, end_length, row, position, first, origin, token_ids_ptr, state
-        ) | _among(implicit_ptr, implicit_count, token)
-        starts = tl.minimum(starts, tl.where(generated & begins, position, _NEVER))
-        ends = tl.minimum(ends, tl.where(generated & closes, position, _NEVER))
+        ) | among(implicit_ptr, implicit_count, token)
+        starts = tl.minimum(starts, tl.where(generated & begins, position, at.NEVER))
+        ends = tl.minimum(ends, tl.where(generated & closes, position, at.NEVER))
     opened = tl.minimum(opened, tl.reduce(starts, 0, _earlier))
     closed = tl.minimum(closed, tl.reduce(ends, 0, _earlier))
-    tl.store(state + _OPENED, opened)
-    tl.store(state + _CLOSED, closed)
+    tl.store(state + at.OPENED, opened)
+    tl.store(state + at.CLOSED, closed)
     tl.debug_barrier()  # the tokens of earlier steps have been read
 
     for begin in range(first, last, BLOCK):
@@ -120,91 +93,86 @@ def _gate_kernel(  # type: ignore[no-untyped-def]
         known = (token >= 0) & (token < vocabulary)
         boundary = tl.load(boundary_ptr + token, mask=known, other=0) != 0
         thinking = (position >= opened) & (position < closed)
-        segment = tl.where(position < origin, 0, tl.where(thinking, 1, 2))
-        kind = 2 * segment + boundary.to(tl.int32)
-        chosen = tl.load(state + _ROWS + kind, mask=inside, other=-1)
-        tl.store(slot_ptr + row, chosen, mask=inside)
-        recent = inside & (position >= origin) & (row >= last - _MARKER_TOKENS)
-        place = position & (_MARKER_TOKENS - 1)
-        tl.store(state + _RECENT + place, token.to(tl.int32), mask=recent)
-        # Lanes share their counter. No other program has this seat, so nothing is to be ordered.
-        tl.atomic_add(state + _COUNTS + kind, 1, mask=inside & (chosen >= 0), sem="relaxed")
+        part = tl.where(thinking, at.IN_THINKING, at.IN_ANSWER)
+        part = tl.where(position < origin, at.IN_PROMPT, part)
+        kind = 2 * part + boundary.to(tl.int32)
+        chosen = tl.load(state + at.ROWS + kind, mask=inside, other=-1)
+        tl.store(bank_rows_ptr + row, chosen, mask=inside)
+        recent = inside & (position >= origin) & (row >= last - at.MARKER_TOKENS)
+        ring = position & (at.MARKER_TOKENS - 1)
+        tl.store(state + at.RECENT + ring, token.to(tl.int32), mask=recent)
+        # Lanes share their counter. No other program has this slot, so nothing is to be ordered.
+        tl.atomic_add(state + at.COUNTS + kind, 1, mask=inside & (chosen >= 0), sem="relaxed")
 
 
 def gate(
     requests: Tensor,
-    seats: Tensor,
+    slots: Tensor,
     query_start: Tensor,
     positions: Tensor,
     token_ids: Tensor,
-    boundary: Tensor,
-    markers: Markers,
-    slot: Tensor,
+    vocabulary: Vocabulary,
+    bank_rows: Tensor,
 ) -> None:
-    """Write the bank row of every token row of the batch into `slot`, -1 where none applies.
+    """Write the bank row of every token row of the batch into `bank_rows`, -1 where none applies.
 
-    The columns of `requests` and the classes of tokens are described in `steered`. For each
-    request with a seat, first OPENED and CLOSED become the least position at which a generated row
+    The columns of `requests` and the classes of tokens are described in `layout`. For each
+    request with a slot, first OPENED and CLOSED become the least position at which a generated row
     of the step completes a marker, if that is earlier; then each row gets the bank row of its
     class, and COUNTS the number of its rows that got one. Repeating a step changes counts only. The
     tokens before those of a step must have been in the steps before.
 
-    On a GPU these are a fill and one launch over `seats.shape[0]` programs, with no transfer.
+    On a GPU these are a fill and one launch over `slots.shape[0]` programs, with no transfer.
 
     Args:
         requests: `[capacity, WIDTH]`, int32, contiguous; changed in place.
-        seats: `[num_requests]`, int32: row of `requests` in batch order, no seat twice; -1 for a
+        slots: `[num_requests]`, int32: row of `requests` in batch order, no slot twice; -1 for a
             request that is not steered.
         query_start: `[> num_requests]`, int32: first token row of each request, from 0, and the
             end of the last.
         positions: `[>= tokens]`, int64, below NEVER.
         token_ids: `[>= tokens]`, int32 or int64, the input tokens. One outside the vocabulary, as
             placeholders are, is neither a boundary nor a marker.
-        boundary: `[vocabulary]`, bool or uint8.
-        markers: those of the thinking phase, on the device of the other tensors.
-        slot: `[>= tokens]`, int32; the whole buffer is overwritten.
+        vocabulary: Markers and boundaries, on the device of the other tensors.
+        bank_rows: `[>= tokens]`, int32; the whole buffer is overwritten.
 
     Nothing is checked: an index out of range reads or writes out of bounds.
     """
-    if slot.is_cuda:
-        gate_triton(requests, seats, query_start, positions, token_ids, boundary, markers, slot)
-    else:
-        loops("gate").gate(
-            requests, seats, query_start, positions, token_ids, boundary, markers, slot
-        )
+    run = gate_triton if bank_rows.is_cuda else loops("gate").gate
+    run(requests, slots, query_start, positions, token_ids, vocabulary, bank_rows)
 
 
 def gate_triton(
     requests: Tensor,
-    seats: Tensor,
+    slots: Tensor,
     query_start: Tensor,
     positions: Tensor,
     token_ids: Tensor,
-    boundary: Tensor,
-    markers: Markers,
-    slot: Tensor,
+    vocabulary: Vocabulary,
+    bank_rows: Tensor,
     *,
     block: int = 512,
 ) -> None:
     """`gate` by the kernel, whatever the device of its tensors; `block` token rows at a time."""
-    slot.fill_(-1)
-    if seats.shape[0] == 0:
+    bank_rows.fill_(-1)
+    if slots.shape[0] == 0:
         return
-    _gate_kernel[(seats.shape[0],)](
+    _gate_kernel[(slots.shape[0],)](
         requests,
-        seats,
+        slots,
         query_start,
         positions,
         token_ids,
-        boundary,
-        boundary.shape[0],
-        markers.start,
-        len(markers.start),
-        markers.end,
-        len(markers.end),
-        markers.implicit,
-        len(markers.implicit),
-        slot,
+        vocabulary.boundary,
+        len(vocabulary.boundary),
+        vocabulary.start,
+        len(vocabulary.start),
+        vocabulary.end,
+        len(vocabulary.end),
+        vocabulary.implicit,
+        len(vocabulary.implicit),
+        bank_rows,
         BLOCK=block,
+        LAYOUT=at.FINGERPRINT,
         num_warps=8,
     )

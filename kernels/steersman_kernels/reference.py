@@ -8,27 +8,27 @@ import torch
 from torch import Tensor
 
 
-def steer_reference(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
-    """Define `steer`, on any device. It reads `slot` on the host, so no graph captures it."""
-    rows, slots, factors = _chosen(slot, coef, len(hidden))
-    change = bank[slots].float() * factors
+def steer_reference(hidden: Tensor, bank: Tensor, bank_rows: Tensor, coef: Tensor) -> None:
+    """Define `steer`, on any device. It reads `bank_rows` on the host, so no graph captures it."""
+    rows, chosen, factors = _chosen(bank_rows, coef, len(hidden))
+    change = bank[chosen].float() * factors
     hidden[rows] = (hidden[rows].float() + change).to(hidden.dtype)
 
 
 def project_reference(
-    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
+    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, bank_rows: Tensor, coef: Tensor
 ) -> None:
-    """Define `project`, on any device. It reads `slot` on the host: no graph captures it."""
-    rows, slots, factors = _chosen(slot, coef, len(output))
-    products = (inputs[rows].float() * read[slots].float()).sum(1, keepdim=True)
-    change = products * factors * write[slots].float()
+    """Define `project`, on any device. It reads `bank_rows` on the host: no graph captures it."""
+    rows, chosen, factors = _chosen(bank_rows, coef, len(output))
+    products = (inputs[rows].float() * read[chosen].float()).sum(1, keepdim=True)
+    change = products * factors * write[chosen].float()
     output[rows] = (output[rows].float() + change).to(output.dtype)
 
 
-def _chosen(slot: Tensor, coef: Tensor, tokens: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows whose slot is not negative: [rows] int64, their slots, and [rows, 1] factors."""
-    rows = (slot[:tokens] >= 0).nonzero().squeeze(1)
-    return rows, slot[rows], coef[rows].unsqueeze(1)
+def _chosen(bank_rows: Tensor, coef: Tensor, tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows whose bank row is not negative: [rows] int64, their bank rows, and [rows, 1] factors."""
+    rows = (bank_rows[:tokens] >= 0).nonzero().squeeze(1)
+    return rows, bank_rows[rows], coef[rows].unsqueeze(1)
 
 
 def entropy_reference(logits: Tensor, rows: Tensor) -> Tensor:

@@ -19,47 +19,47 @@ def _steer_kernel(  # type: ignore[no-untyped-def]
     hidden_stride,
     bank_ptr,
     bank_stride,
-    slot_ptr,
+    bank_rows_ptr,
     coef_ptr,
     size,
     BLOCK: tl.constexpr,  # noqa: N803
 ):
     row = tl.program_id(0).to(tl.int64)
-    slot = tl.load(slot_ptr + row).to(tl.int64)
-    if slot < 0:
+    bank_row = tl.load(bank_rows_ptr + row).to(tl.int64)
+    if bank_row < 0:
         return
     coef = tl.load(coef_ptr + row)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = column < size
     place = hidden_ptr + row * hidden_stride + column
     hidden = tl.load(place, mask=inside).to(tl.float32)
-    direction = tl.load(bank_ptr + slot * bank_stride + column, mask=inside).to(tl.float32)
+    direction = tl.load(bank_ptr + bank_row * bank_stride + column, mask=inside).to(tl.float32)
     steered = tl.fma(direction, coef, hidden)
     tl.store(place, steered.to(hidden_ptr.dtype.element_ty), mask=inside)
 
 
-def steer(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
-    """Add `coef[t] * bank[slot[t]]` to each row `hidden[t]` whose slot is not negative.
+def steer(hidden: Tensor, bank: Tensor, bank_rows: Tensor, coef: Tensor) -> None:
+    """Add `coef[t] * bank[bank_rows[t]]` to each row `hidden[t]` whose bank row is not negative.
 
     In place. Computed in float32 and rounded once; the other rows keep their bits. On a GPU it is
     one launch that depends on the shape of `hidden` alone, so a CUDA graph can hold it while the
-    contents of `slot` and `coef` change.
+    contents of `bank_rows` and `coef` change.
 
     Args:
         hidden: `[tokens, size]`, bfloat16, float16 or float32; the last dimension contiguous.
         bank: `[rows, size]`, any of these types; the last dimension contiguous.
-        slot: `[>= tokens]`, int32, below `rows`; negative for a token that is not steered.
+        bank_rows: `[>= tokens]`, int32, below `rows`; negative for a token that is not steered.
         coef: `[>= tokens]`, float32.
 
-    Nothing is checked: a slot of `rows` or more reads out of bounds.
+    Nothing is checked: a bank row of `rows` or more reads out of bounds.
     """
     if hidden.is_cuda:
-        steer_triton(hidden, bank, slot, coef)
+        steer_triton(hidden, bank, bank_rows, coef)
     else:
-        loops("rows").steering(bank, slot, coef)(hidden)
+        loops("rows").steering(bank, bank_rows, coef)(hidden)
 
 
-def steer_triton(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
+def steer_triton(hidden: Tensor, bank: Tensor, bank_rows: Tensor, coef: Tensor) -> None:
     """`steer` by the kernel, whatever the device of its tensors."""
     tokens, size = hidden.shape
     if tokens == 0:
@@ -70,7 +70,7 @@ def steer_triton(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> No
         hidden.stride(0),
         bank,
         bank.stride(0),
-        slot,
+        bank_rows,
         coef,
         size,
         BLOCK=block,

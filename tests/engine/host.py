@@ -15,9 +15,9 @@ from steersman.edits import file as edit_file
 from steersman.edits.edit import Edit
 from steersman.engine.settings import Settings
 from steersman.frontend.reports import Report, Reports, read_counts
-from steersman.steering.configuration import CLASSES, KEY, Configuration, EditTerm, Term
+from steersman.steering.configuration import KEY, Configuration, EditTerm, Term
 from steersman.thinking.governing import Governing
-from steersman.trajectory.track import Value
+from steersman_kernels.layout import CLASSES, Value
 from tests.forked import Template, fork_workers
 
 REASONER = Path(__file__).parents[2] / "server/steersman/models/reasoner"

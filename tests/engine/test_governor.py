@@ -10,7 +10,7 @@ from steersman.steering.configuration import Term
 from steersman.thinking.governing import Governing
 from steersman.thinking.law import Law
 from steersman.trajectory.boundaries import ends_segment
-from steersman.trajectory.track import CLOSED_BY
+from steersman_kernels.layout import REASONS
 from tests.engine.conftest import Started
 from tests.engine.host import HIDDEN, IMPLICIT, LAYERS, EngineProcess, Job, Result
 
@@ -48,7 +48,7 @@ class Response:
         self.thinking = tokens[self.opened + 1 : self.closed]
         self.answer = [] if self.closed is None else tokens[self.closed + 1 :]
         self.markers = tokens.count(start), tokens.count(end)
-        self.closed_by = CLOSED_BY[result.values[-1].closed_by] if result.values else None
+        self.closed_by = REASONS[result.values[-1].closed_by] if result.values else None
         self.forced = [bool(value.forced) for value in result.values]
 
 
@@ -276,7 +276,7 @@ def test_a_tool_call_ends_the_thinking(engine: EngineProcess) -> None:
         )
         assert called.tokens == IMPLICIT * 8
         assert not any(value.forced for value in called.values)
-        assert CLOSED_BY[called.values[0].closed_by] == "model"
+        assert REASONS[called.values[0].closed_by] == "model"
         assert called.counts is not None
         # The tokens of the call are read as the answer's; the last one drawn is not read.
         assert sum(called.counts.values()) == len(thinking.tokens) - 0

@@ -8,7 +8,7 @@ import pytest
 
 from steersman.steering.configuration import EditTerm, Term
 from steersman.thinking.governing import Governing
-from steersman.trajectory.track import CLOSED_BY
+from steersman_kernels.layout import REASONS
 from tests.engine.edits import WITH_EDITS, distributions, random_edit
 from tests.engine.host import HIDDEN, LAYERS, EngineProcess, Job, Result
 
@@ -85,7 +85,7 @@ def test_two_ranks_do_what_one_does(options: dict[str, object], one_rank: OneRan
         assert result.counts == wanted.counts
         np.testing.assert_allclose(result.values, wanted.values, atol=1e-3)
     assert [len(result.values) for result in several[-2:]] == [24, 24]
-    assert several[-2].values[-1].closed_by == CLOSED_BY.index("budget")
+    assert several[-2].values[-1].closed_by == REASONS.index("budget")
     assert len({result.tokens for result in several}) > 1
     for plain, edited in (one_rank.chosen, one_rank.live):
         assert np.abs(edited - plain).max() > 100 * CLOSE

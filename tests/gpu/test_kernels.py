@@ -6,31 +6,23 @@ Needs torch, triton, numba, pytest and `steersman_kernels` alone:
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from steersman_kernels import governed as at
+from steersman_kernels import layout as at
 from steersman_kernels.entropy import entropy, measure, measuring
 from steersman_kernels.gate import gate
-from steersman_kernels.governed import STATISTICS, State, Vocabulary
-from steersman_kernels.governor import coefficients, forbid_stops, govern
+from steersman_kernels.governor import State, Step, govern
+from steersman_kernels.layout import NEVER
 from steersman_kernels.project import project
 from steersman_kernels.reference import entropy_reference
 from steersman_kernels.steer import steer
-from steersman_kernels.steered import (
-    CLASSES,
-    CLOSED,
-    NEVER,
-    OPENED,
-    ORIGIN,
-    RECENT,
-    ROWS,
-    WIDTH,
-    Markers,
-)
+from steersman_kernels.stops import forbid_stops
+from steersman_kernels.strength import coefficients
+from steersman_kernels.vocabulary import Vocabulary
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
@@ -41,12 +33,13 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 SIZES = (576, 577, 896, 3584, 8192)
 BANK_ROWS = 40
 VOCABULARY = 50_000
+CLASSES = len(at.CLASSES)
 
 
-def exact(before: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> tuple[Tensor, Tensor]:
+def exact(before: Tensor, bank: Tensor, bank_rows: Tensor, coef: Tensor) -> tuple[Tensor, Tensor]:
     """The sum in float64, and the error that rounding once from float32 may leave."""
     tokens = before.shape[0]
-    change = bank.double()[slot[:tokens].long()] * coef[:tokens].double().unsqueeze(1)
+    change = bank.double()[bank_rows[:tokens].long()] * coef[:tokens].double().unsqueeze(1)
     total = before.double() + change
     place = torch.finfo(before.dtype).eps / 2
     below_normal = torch.finfo(before.dtype).smallest_normal * 2**-7
@@ -68,16 +61,16 @@ def check_steer(
     before = whole.clone()
     bank = torch.randn(3, BANK_ROWS, size, device="cuda").to(bank_dtype or dtype)[1]
     bank[-1] = torch.nan
-    slot = torch.randint(0, BANK_ROWS - 1, (tokens + 9,), device="cuda", dtype=torch.int32)
-    slot[torch.rand(tokens + 9, device="cuda") >= share] = -1
+    bank_rows = torch.randint(0, BANK_ROWS - 1, (tokens + 9,), device="cuda", dtype=torch.int32)
+    bank_rows[torch.rand(tokens + 9, device="cuda") >= share] = -1
     coef = torch.randn(tokens + 9, device="cuda")
-    steer(whole[:, :size], bank, slot, coef)
+    steer(whole[:, :size], bank, bank_rows, coef)
 
-    touched = slot[:tokens] >= 0
+    touched = bank_rows[:tokens] >= 0
     bits = torch.int32 if dtype == torch.float32 else torch.int16
     assert torch.equal(whole[~touched].view(bits), before[~touched].view(bits))
     assert torch.equal(whole[:, size:].contiguous(), before[:, size:].contiguous())
-    total, most = exact(before[:, :size], bank, slot, coef)
+    total, most = exact(before[:, :size], bank, bank_rows, coef)
     error = (whole[:, :size].double() - total).abs()
     assert bool((error[touched] <= most[touched]).all())
 
@@ -112,9 +105,9 @@ def test_steer_beyond_the_reach_of_32_bits() -> None:
         pytest.skip("needs more memory")
     hidden = torch.zeros(tokens, size, device="cuda", dtype=torch.bfloat16)
     bank = torch.ones(2, size, device="cuda", dtype=torch.bfloat16)
-    slot = torch.full((tokens,), -1, device="cuda", dtype=torch.int32)
-    slot[-3] = 1
-    steer(hidden, bank, slot, torch.ones(tokens, device="cuda"))
+    bank_rows = torch.full((tokens,), -1, device="cuda", dtype=torch.int32)
+    bank_rows[-3] = 1
+    steer(hidden, bank, bank_rows, torch.ones(tokens, device="cuda"))
     assert hidden[-3].eq(1).all()
     assert hidden.count_nonzero() == size
 
@@ -122,21 +115,21 @@ def test_steer_beyond_the_reach_of_32_bits() -> None:
 def test_steer_in_a_graph() -> None:
     hidden = torch.randn(256, 896, device="cuda", dtype=torch.bfloat16)
     bank = torch.randn(BANK_ROWS, 896, device="cuda", dtype=torch.bfloat16)
-    slot = torch.full((512,), -1, device="cuda", dtype=torch.int32)
+    bank_rows = torch.full((512,), -1, device="cuda", dtype=torch.int32)
     coef = torch.ones(512, device="cuda")
-    steer(hidden, bank, slot, coef)
+    steer(hidden, bank, bank_rows, coef)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        steer(hidden, bank, slot, coef)
+        steer(hidden, bank, bank_rows, coef)
     for row in (-1, 0, 3, -1, 7):
         before = hidden.clone()
-        slot[1:200:3] = row
+        bank_rows[1:200:3] = row
         coef.fill_(row / 2)
         graph.replay()
         rows = torch.zeros(256, device="cuda", dtype=torch.bool)
         rows[1:200:3] = row >= 0
         assert torch.equal(hidden[~rows], before[~rows])
-        total, most = exact(before, bank, slot, coef)
+        total, most = exact(before, bank, bank_rows, coef)
         assert bool(((hidden.double() - total).abs() <= most)[rows].all())
 
 
@@ -150,15 +143,15 @@ def test_project(tokens: int, columns: int, size: int, dtype: torch.dtype) -> No
     inputs = torch.randn(tokens, columns + 8, device="cuda").to(dtype)[:, :columns]
     read = torch.randn(3, 4, columns, device="cuda")[1] / columns**0.5
     write = torch.randn(4, size, device="cuda")
-    slot = torch.randint(-1, 4, (tokens + 5,), device="cuda", dtype=torch.int32)
+    bank_rows = torch.randint(-1, 4, (tokens + 5,), device="cuda", dtype=torch.int32)
     coef = torch.randn(tokens + 5, device="cuda")
     before = output.clone()
-    project(output, inputs, read, write, slot, coef)
+    project(output, inputs, read, write, bank_rows, coef)
 
-    touched = slot[:tokens] >= 0
+    touched = bank_rows[:tokens] >= 0
     bits = torch.int32 if dtype == torch.float32 else torch.int16
     assert torch.equal(output[~touched].view(bits), before[~touched].view(bits))
-    chosen = slot[:tokens].clamp(min=0).long()
+    chosen = bank_rows[:tokens].clamp(min=0).long()
     products = inputs.double() * read[chosen].double()
     factors = coef[:tokens, None].double() * write[chosen].double()
     total = before.double() + products.sum(1, keepdim=True) * factors
@@ -173,13 +166,13 @@ def test_project_in_a_graph() -> None:
     output = torch.zeros(64, 896, device="cuda", dtype=torch.bfloat16)
     inputs = torch.ones(64, 512, device="cuda", dtype=torch.bfloat16)
     read, write = torch.ones(2, 512, device="cuda"), torch.ones(2, 896, device="cuda")
-    slot = torch.full((64,), -1, device="cuda", dtype=torch.int32)
+    bank_rows = torch.full((64,), -1, device="cuda", dtype=torch.int32)
     coef = torch.ones(64, device="cuda")
-    project(output, inputs, read, write, slot, coef)
+    project(output, inputs, read, write, bank_rows, coef)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        project(output, inputs, read, write, slot, coef)
-    slot[1::2] = 1
+        project(output, inputs, read, write, bank_rows, coef)
+    bank_rows[1::2] = 1
     coef.fill_(0.5)
     graph.replay()
     assert output[::2].eq(0).all()
@@ -187,31 +180,30 @@ def test_project_in_a_graph() -> None:
 
 
 @dataclass
-class Step:
+class Tokens:
     """The arguments of `gate` for one batch."""
 
     requests: Tensor
-    seats: Tensor
+    slots: Tensor
     query_start: Tensor
     positions: Tensor
     token_ids: Tensor
-    boundary: Tensor
-    markers: Markers
-    slot: Tensor
+    vocabulary: Vocabulary
+    bank_rows: Tensor
 
-    def to(self, device: str) -> "Step":
+    def to(self, device: str) -> "Tokens":
         tensors = {
             field.name: value.to(device, copy=True)
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
-        return replace(self, markers=self.markers.to(torch.device(device)), **tensors)
+        return replace(self, vocabulary=self.vocabulary.to(device), **tensors)
 
-    def arguments(self) -> list[Tensor | Markers]:
+    def arguments(self) -> list[Tensor | Vocabulary]:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-def make_step(lengths: list[int], *, seed: int, token_type: torch.dtype = torch.int32) -> Step:
+def make_step(lengths: list[int], *, seed: int, token_type: torch.dtype = torch.int32) -> Tokens:
     """A batch on the CPU: every third request unsteered, markers frequent."""
     random = torch.Generator().manual_seed(seed)
 
@@ -219,33 +211,33 @@ def make_step(lengths: list[int], *, seed: int, token_type: torch.dtype = torch.
         return torch.randint(low, high, shape, generator=random)
 
     count, tokens = len(lengths), sum(lengths)
-    requests = torch.zeros(count + 5, WIDTH, dtype=torch.int32)
-    requests[:, ORIGIN] = draw(0, 3000, count + 5)
-    requests[:, OPENED] = torch.where(draw(0, 2, count + 5) > 0, draw(0, 3000, count + 5), NEVER)
-    requests[:, CLOSED] = NEVER
-    requests[:, ROWS : ROWS + CLASSES] = draw(-1, BANK_ROWS, count + 5, CLASSES)
-    seats = torch.randperm(count + 5, generator=random)[:count].int()
-    seats[::3] = -1
+    requests = torch.zeros(count + 5, at.WIDTH, dtype=torch.int32)
+    requests[:, at.ORIGIN] = draw(0, 3000, count + 5)
+    requests[:, at.OPENED] = torch.where(draw(0, 2, count + 5) > 0, draw(0, 3000, count + 5), NEVER)
+    requests[:, at.CLOSED] = NEVER
+    requests[:, at.ROWS : at.ROWS + CLASSES] = draw(-1, BANK_ROWS, count + 5, CLASSES)
+    slots = torch.randperm(count + 5, generator=random)[:count].int()
+    slots[::3] = -1
     first = draw(0, 4000, count)
     token_ids = draw(-2, VOCABULARY + 9, tokens)
     token_ids[draw(0, 200, tokens) == 0] = 5
     token_ids[draw(0, 200, tokens) == 0] = 6
     token_ids[draw(0, 900, tokens) == 0] = 7
-    requests[:, RECENT:] = draw(4, 9, count + 5, WIDTH - RECENT)
-    return Step(
+    requests[:, at.RECENT :] = draw(4, 9, count + 5, at.WIDTH - at.RECENT)
+    markers = Vocabulary.of([5], [6]) if seed % 2 else Vocabulary.of([5, 6], [6, 5, 5], [7])
+    return Tokens(
         requests=requests,
-        seats=seats,
+        slots=slots,
         query_start=torch.tensor([0, *lengths]).cumsum(0).int(),
         positions=torch.cat([first[i] + torch.arange(n) for i, n in enumerate(lengths)]),
         token_ids=token_ids.to(token_type),
-        boundary=draw(0, 8, VOCABULARY) == 0,
-        markers=Markers.of([5], [6]) if seed % 2 else Markers.of([5, 6], [6, 5, 5], [7]),
-        slot=torch.full((tokens + 100,), 55, dtype=torch.int32),
+        vocabulary=markers._replace(boundary=draw(0, 8, VOCABULARY) == 0),
+        bank_rows=torch.full((tokens + 100,), 55, dtype=torch.int32),
     )
 
 
-def assert_same(on_gpu: Step, on_cpu: Step) -> None:
-    assert torch.equal(on_gpu.slot.cpu(), on_cpu.slot)
+def assert_same(on_gpu: Tokens, on_cpu: Tokens) -> None:
+    assert torch.equal(on_gpu.bank_rows.cpu(), on_cpu.bank_rows)
     assert torch.equal(on_gpu.requests.cpu(), on_cpu.requests)
 
 
@@ -266,8 +258,8 @@ def test_gate(lengths: list[int], token_type: torch.dtype) -> None:
 
 def test_gate_without_requests() -> None:
     step = make_step([1], seed=0).to("cuda")
-    gate(*replace(step, seats=step.seats[:0]).arguments())
-    assert step.slot.eq(-1).all()
+    gate(*replace(step, slots=step.slots[:0]).arguments())
+    assert step.bank_rows.eq(-1).all()
 
 
 def test_gate_in_a_graph() -> None:
@@ -277,11 +269,12 @@ def test_gate_in_a_graph() -> None:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         gate(*held.arguments())
-    for seed in range(1, 4):
+    for seed in range(2, 8, 2):  # of the same markers, whose lengths the graph holds
         step = make_step(lengths, seed=seed)
         for field in fields(step):
             if isinstance(value := getattr(step, field.name), Tensor):
                 getattr(held, field.name).copy_(value)
+        held.vocabulary.boundary.copy_(step.vocabulary.boundary)
         graph.replay()
         gate(*step.arguments())
         assert_same(held, step)
@@ -339,39 +332,12 @@ def test_entropy_in_a_graph() -> None:
         torch.testing.assert_close(found.cpu(), wanted, rtol=1e-5, atol=1e-5)
 
 
-@dataclass
-class Drawn:
-    """What `govern` gets of one step of a batch."""
-
-    seats: Tensor
-    positions: Tensor
-    rows: Tensor
-    sampled: Tensor
-    logits: Tensor
-    logit_rows: Tensor
-    statistics: Tensor
-    track: Tensor
-
-    def arguments(self) -> dict[str, Tensor]:
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+def moved(tensors: State | Vocabulary | Step, device: str) -> Any:
+    return type(tensors)(*(tensor.to(device, copy=True) for tensor in tensors))
 
 
-Tensors = TypeVar("Tensors", State, Vocabulary, Drawn)
-
-
-def moved(tensors: Tensors, device: str) -> Tensors:
-    copies = {
-        each.name: getattr(tensors, each.name).to(device, copy=True) for each in fields(tensors)
-    }
-    return replace(tensors, **copies)
-
-
-WORDS = Vocabulary(
-    start=torch.tensor([1, 1], dtype=torch.int32),
-    end=torch.tensor([2, 3], dtype=torch.int32),
-    implicit=torch.tensor([8], dtype=torch.int32),
-    closing=torch.tensor([4, 2, 3], dtype=torch.int32),
-    boundary=torch.arange(VOCABULARY) % 4 == 0,
+WORDS = Vocabulary.of(
+    [1, 1], [2, 3], [8], [4, 2, 3], bytes(int(token % 4 == 0) for token in range(VOCABULARY))
 )
 
 
@@ -428,7 +394,7 @@ def make_state(capacity: int, *, seed: int) -> State:
 
 def make_drawn(
     count: int, *, seed: int, capacity: int, token_type: torch.dtype, dtype: torch.dtype
-) -> Drawn:
+) -> Step:
     """The watched requests of a step on the CPU, markers and stops frequent."""
     random = torch.Generator().manual_seed(seed)
 
@@ -439,22 +405,21 @@ def make_drawn(
         draw(0, 2, count + 9) > 0, draw(0, 9, count + 9), draw(0, 2000, count + 9)
     )
     sampled[::17] = VOCABULARY + 5
-    return Drawn(
-        seats=torch.randperm(capacity, generator=random)[:count].int(),
+    return Step(
+        slots=torch.randperm(capacity, generator=random)[:count].int(),
         positions=draw(400, 600, count),
         rows=torch.randperm(count + 9, generator=random)[:count],
         sampled=sampled.to(token_type),
         logits=torch.randn(8, VOCABULARY, generator=random).to(dtype),
         logit_rows=draw(0, 8, count),
-        statistics=torch.rand(count, STATISTICS, generator=random),
+        statistics=torch.rand(count, at.STATISTICS, generator=random),
         track=torch.full((count, at.TRACK), 9.0),
     )
 
 
-def assert_close(on_gpu: State | Drawn, on_cpu: State | Drawn) -> None:
-    for each in fields(on_cpu):
-        found, wanted = getattr(on_gpu, each.name).cpu(), getattr(on_cpu, each.name)
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5, equal_nan=True)
+def assert_close(on_gpu: State | Step, on_cpu: State | Step) -> None:
+    for found, wanted in zip(on_gpu, on_cpu, strict=True):
+        torch.testing.assert_close(found.cpu(), wanted, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 @pytest.mark.parametrize("token_type", [torch.int32, torch.int64])
@@ -471,8 +436,8 @@ def test_govern(count: int, dtype: torch.dtype, token_type: torch.dtype) -> None
                 count, seed=seed + 99 * more, capacity=300, token_type=token_type, dtype=dtype
             )
             there = moved(drawn, "cuda")
-            govern(on_gpu, words, **there.arguments())
-            govern(state, WORDS, **drawn.arguments())
+            govern(on_gpu, words, there)
+            govern(state, WORDS, drawn)
             assert_close(there, drawn)
             assert_close(on_gpu, state)
 
@@ -481,17 +446,17 @@ def test_govern_in_a_graph() -> None:
     types = {"token_type": torch.int64, "dtype": torch.bfloat16}
     words, state = moved(WORDS, "cuda"), moved(make_state(64, seed=0), "cuda")
     drawn = moved(make_drawn(32, seed=0, capacity=64, **types), "cuda")
-    govern(state, words, **drawn.arguments())
+    govern(state, words, drawn)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        govern(state, words, **drawn.arguments())
+        govern(state, words, drawn)
     for seed in range(1, 6):
         table, batch = make_state(64, seed=seed), make_drawn(32, seed=seed, capacity=64, **types)
         for held, fresh in ((state, table), (drawn, batch)):
-            for each in fields(fresh):
-                getattr(held, each.name).copy_(getattr(fresh, each.name))
+            for old, new in zip(held, fresh, strict=True):
+                old.copy_(new)
         graph.replay()
-        govern(table, WORDS, **batch.arguments())
+        govern(table, WORDS, batch)
         assert_close(drawn, batch)
         assert_close(state, table)
 
@@ -501,24 +466,24 @@ def test_coefficients() -> None:
     for seed in range(6):
         random = torch.Generator().manual_seed(seed)
         state = make_state(16, seed=seed)
-        seats = torch.randperm(16, generator=random)[: len(lengths)].int()
-        seats[::4] = -1
+        slots = torch.randperm(16, generator=random)[: len(lengths)].int()
+        slots[::4] = -1
         first = torch.randint(0, 500, (len(lengths),), generator=random)
         positions = torch.cat([first[i] + torch.arange(n) for i, n in enumerate(lengths)])
         start = torch.tensor([0, *lengths]).cumsum(0).int()
         coef = torch.full((sum(lengths) + 5,), 9.0)
         there = coef.cuda()
-        coefficients(there, moved(state, "cuda"), seats.cuda(), start.cuda(), positions.cuda())
-        coefficients(coef, state, seats, start, positions)
+        coefficients(there, moved(state, "cuda"), slots.cuda(), start.cuda(), positions.cuda())
+        coefficients(coef, state, slots, start, positions)
         assert torch.equal(there.cpu(), coef)
 
 
 def test_forbid_stops() -> None:
-    state, seats = make_state(64, seed=3), torch.arange(0, 64, 2, dtype=torch.int32)
+    state, slots = make_state(64, seed=3), torch.arange(0, 64, 2, dtype=torch.int32)
     rows, logits = torch.randperm(40)[:32], torch.randn(40, VOCABULARY)
     logits[::2, 10:] = -torch.inf  # a grammar near its end
     there = logits.cuda()
-    forbid_stops(there, moved(state, "cuda"), seats.cuda(), rows.cuda())
-    forbid_stops(logits, state, seats, rows)
+    forbid_stops(there, moved(state, "cuda"), slots.cuda(), rows.cuda())
+    forbid_stops(logits, state, slots, rows)
     assert logits.isinf().any()
     assert torch.equal(there.cpu(), logits)

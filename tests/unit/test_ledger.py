@@ -14,14 +14,15 @@ from steersman.ledger import Generation, Ledger
 from steersman.plan import Plan
 from steersman.request import Endpoint, Request
 from steersman.search.first_finish import FirstFinishPolicy
-from steersman.steering.configuration import CLASSES, Configuration, EditTerm
+from steersman.steering.configuration import Configuration, EditTerm
 from steersman.steering.plan import PlannedEdit, Steering
 from steersman.thinking.governing import Governing
 from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.reading import Reading
-from steersman.trajectory.track import Track, Value
+from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Piece, Prefix, Start, Trajectory
 from steersman_client import Applied, AppliedEdit, FirstFinish, Receipt
+from steersman_kernels.layout import CLASSES, Value
 from tests.unit.servers import MARKERS
 
 

@@ -1,4 +1,4 @@
-"""Additions to numba's loops: arrays at an address, and bfloat16, whose bits travel as int16."""
+"""Additions to numba's loops: arrays at an address, `in`, and bfloat16, which travels as int16."""
 
 from typing import Any
 
@@ -6,6 +6,9 @@ import numba  # type: ignore[import-untyped]
 import numpy as np
 import torch
 from numba.extending import intrinsic, overload  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from steersman_kernels.loops.compiled import njit
 
 _ONE = np.int32(1)
 _BELOW_HALF = np.int32(0x7FFF)
@@ -54,3 +57,12 @@ def _rounded(number: Any, like: Any) -> Any:
         return up if number == number else _NAN
 
     return upper_half
+
+
+@njit()
+def among(ids: NDArray[np.int32], token: int) -> bool:
+    """True if a token is one of these."""
+    for one in ids:  # noqa: SIM110 - numba knows no generators here
+        if one == token:
+            return True
+    return False

@@ -11,16 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from steersman_kernels.governed import (
-    ENTROPY,
-    LSE,
-    STATISTICS,
-    T_ENTROPY,
-    T_LOGPROB,
-    T_TOP,
-    TOP,
-    TRACK,
-)
+from steersman_kernels import layout as at
 from steersman_kernels.loops.bits import ELEMENTS, pointer, value
 from steersman_kernels.loops.compiled import njit
 
@@ -80,9 +71,9 @@ def _statistics(row: NDArray[np.float32 | np.int16], out: NDArray[np.float32]) -
         equals += _F(0) if gap < 0 else _F(1)
     total = equals + rest
     log = np.log1p(rest / equals) + np.log(equals)
-    out[LSE] = largest + log
-    out[ENTROPY] = log - spread / total
-    out[TOP] = _F(1) / total
+    out[at.LSE] = largest + log
+    out[at.ENTROPY] = log - spread / total
+    out[at.TOP] = _F(1) / total
 
 
 @functools.cache
@@ -93,7 +84,7 @@ def _entropy(element: type) -> Any:
     ) -> None:
         table = numba.carray(pointer(logits), (batch, stride), element)
         wanted = numba.carray(pointer(rows), (count,), np.int64)
-        found = numba.carray(pointer(out), (count, STATISTICS), np.float32)
+        found = numba.carray(pointer(out), (count, at.STATISTICS), np.float32)
         for i in range(count):
             _statistics(table[wanted[i]][:size], found[i])
 
@@ -122,17 +113,17 @@ def _measure(element: type) -> Any:
     ) -> None:
         table = numba.carray(pointer(logits), (batch, stride), element)
         rows = numba.carray(pointer(logit_rows), (count,), np.int64)
-        places = numba.carray(pointer(token_rows), (count,), np.int64)
-        track = numba.carray(pointer(out), (count, TRACK), np.float32)
-        found = np.empty(STATISTICS, np.float32)
+        drawn_at = numba.carray(pointer(token_rows), (count,), np.int64)
+        track = numba.carray(pointer(out), (count, at.TRACK), np.float32)
+        found = np.empty(at.STATISTICS, np.float32)
         for i in range(count):
             row = table[rows[i]][:size]
             _statistics(row, found)
-            token = numba.carray(pointer(tokens), (places[i] + 1,), np.int64)[places[i]]
+            token = numba.carray(pointer(tokens), (drawn_at[i] + 1,), np.int64)[drawn_at[i]]
             track[i] = 0
-            track[i, T_ENTROPY] = found[ENTROPY]
-            track[i, T_LOGPROB] = _logprob(row, token, found[LSE])
-            track[i, T_TOP] = found[TOP]
+            track[i, at.T_ENTROPY] = found[at.ENTROPY]
+            track[i, at.T_LOGPROB] = _logprob(row, token, found[at.LSE])
+            track[i, at.T_TOP] = found[at.TOP]
 
     return loop
 
@@ -154,14 +145,14 @@ def _logprobs(element: type) -> Any:
     ) -> None:
         table = numba.carray(pointer(logits), (batch, stride), element)
         rows = numba.carray(pointer(logit_rows), (count,), np.int64)
-        places = numba.carray(pointer(token_rows), (count,), np.int64)
-        measured = numba.carray(pointer(statistics), (count, STATISTICS), np.float32)
-        track = numba.carray(pointer(out), (count, TRACK), np.float32)
+        drawn_at = numba.carray(pointer(token_rows), (count,), np.int64)
+        measured = numba.carray(pointer(statistics), (count, at.STATISTICS), np.float32)
+        track = numba.carray(pointer(out), (count, at.TRACK), np.float32)
         for i in range(count):
-            if not np.isnan(track[i, T_ENTROPY]):
-                token = numba.carray(pointer(tokens), (places[i] + 1,), np.int64)[places[i]]
-                logprob = _logprob(table[rows[i]][:size], token, measured[i, LSE])
-                track[i, T_LOGPROB] = logprob
+            if not np.isnan(track[i, at.T_ENTROPY]):
+                token = numba.carray(pointer(tokens), (drawn_at[i] + 1,), np.int64)[drawn_at[i]]
+                logprob = _logprob(table[rows[i]][:size], token, measured[i, at.LSE])
+                track[i, at.T_LOGPROB] = logprob
 
     return loop
 
@@ -169,7 +160,7 @@ def _logprobs(element: type) -> Any:
 def entropy(logits: Tensor, rows: Tensor) -> Tensor:
     """Loop of `entropy`."""
     rows = _int64(rows)
-    out = torch.empty(len(rows), STATISTICS)
+    out = torch.empty(len(rows), at.STATISTICS)
     _over(_entropy, logits, len(rows), rows.data_ptr(), out.data_ptr())
     return out
 
@@ -179,10 +170,10 @@ class Measuring:
 
     def __init__(self, logit_rows: Tensor, token_rows: Tensor) -> None:
         # The loop has but their addresses: they must stay.
-        self._rows, self._places = _int64(logit_rows), _int64(token_rows)
-        self._track = torch.empty(len(logit_rows), TRACK)
+        self._rows, self._token_rows = _int64(logit_rows), _int64(token_rows)
+        self._track = torch.empty(len(logit_rows), at.TRACK)
         self._wanted = (len(logit_rows), self._rows.data_ptr())
-        self._known = (self._places.data_ptr(), self._track.data_ptr())
+        self._known = (self._token_rows.data_ptr(), self._track.data_ptr())
         self._dtype: torch.dtype | None = None  # of the last logits
         self._loop: Any = None
 
@@ -194,8 +185,8 @@ class Measuring:
             logits = logits.float()
         tokens = _int64(tokens)
         batch, size = logits.shape
-        place = (logits.data_ptr(), batch, logits.stride(0), size)
-        self._loop(*place, *self._wanted, tokens.data_ptr(), *self._known)
+        table = (logits.data_ptr(), batch, logits.stride(0), size)
+        self._loop(*table, *self._wanted, tokens.data_ptr(), *self._known)
         return self._track
 
 
@@ -208,8 +199,8 @@ def logprobs(
     track: Tensor,
 ) -> None:
     """Write T_LOGPROB into a track that has all else; NaN stays where no entropy is."""
-    rows, tokens, places = _int64(logit_rows), _int64(tokens), _int64(token_rows)
-    addresses = map(Tensor.data_ptr, (rows, tokens, places, statistics, track))
+    rows, tokens, token_rows = _int64(logit_rows), _int64(tokens), _int64(token_rows)
+    addresses = map(Tensor.data_ptr, (rows, tokens, token_rows, statistics, track))
     _over(_logprobs, logits, len(rows), *addresses)
 
 

@@ -26,18 +26,18 @@ def _steer(element: type) -> Any:
         size: int,
         bank: int,
         bank_stride: int,
-        slot: int,
+        bank_rows: int,
         coef: int,
     ) -> None:
-        slots = numba.carray(pointer(slot), (tokens,), np.int32)
+        chosen = numba.carray(pointer(bank_rows), (tokens,), np.int32)
         factors = numba.carray(pointer(coef), (tokens,), np.float32)
         rows = numba.carray(pointer(hidden), (tokens, hidden_stride), element)
         for token in range(tokens):
-            if slots[token] < 0:
+            if chosen[token] < 0:
                 continue
             row, factor = rows[token], factors[token]
-            directions = numba.carray(pointer(bank), (slots[token] + 1, bank_stride), element)
-            direction = directions[slots[token]]
+            directions = numba.carray(pointer(bank), (chosen[token] + 1, bank_stride), element)
+            direction = directions[chosen[token]]
             for column in range(size):
                 steered = value(direction[column]) * factor + value(row[column])
                 row[column] = rounded(steered, row[column])
@@ -45,17 +45,17 @@ def _steer(element: type) -> Any:
     return loop
 
 
-def steering(bank: Tensor, slot: Tensor, coef: Tensor) -> Callable[[Tensor], None]:
+def steering(bank: Tensor, bank_rows: Tensor, coef: Tensor) -> Callable[[Tensor], None]:
     """`steer` from a bank that stays where it is: half of a call would be to find the same anew."""
     element = ELEMENTS.get(bank.dtype)
     loop = element and _steer(element)
-    places = (bank.data_ptr(), bank.stride(0), slot.data_ptr(), coef.data_ptr())
+    addresses = (bank.data_ptr(), bank.stride(0), bank_rows.data_ptr(), coef.data_ptr())
 
     def steer(hidden: Tensor) -> None:
         if loop is None or hidden.dtype != bank.dtype:
-            steer_reference(hidden, bank, slot, coef)
+            steer_reference(hidden, bank, bank_rows, coef)
         else:
-            loop(hidden.data_ptr(), hidden.stride(0), *hidden.shape, *places)
+            loop(hidden.data_ptr(), hidden.stride(0), *hidden.shape, *addresses)
 
     return steer
 
@@ -75,20 +75,20 @@ def _project(element: type) -> Any:
         read_stride: int,
         write: int,
         write_stride: int,
-        slot: int,
+        bank_rows: int,
         coef: int,
     ) -> None:
-        slots = numba.carray(pointer(slot), (tokens,), np.int32)
+        chosen = numba.carray(pointer(bank_rows), (tokens,), np.int32)
         factors = numba.carray(pointer(coef), (tokens,), np.float32)
         rows = numba.carray(pointer(output), (tokens, output_stride), element)
         sources = numba.carray(pointer(inputs), (tokens, inputs_stride), element)
         for token in range(tokens):
-            slot_ = slots[token]
-            if slot_ < 0:
+            index = chosen[token]
+            if index < 0:
                 continue
             row, source = rows[token], sources[token]
-            weights = numba.carray(pointer(read), (slot_ + 1, read_stride), np.float32)[slot_]
-            direction = numba.carray(pointer(write), (slot_ + 1, write_stride), np.float32)[slot_]
+            weights = numba.carray(pointer(read), (index + 1, read_stride), np.float32)[index]
+            direction = numba.carray(pointer(write), (index + 1, write_stride), np.float32)[index]
             product = np.float32(0)
             for column in range(columns):
                 product += value(source[column]) * weights[column]
@@ -101,13 +101,13 @@ def _project(element: type) -> Any:
 
 
 def project(
-    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
+    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, bank_rows: Tensor, coef: Tensor
 ) -> None:
     """Loop of `project`."""
     element = ELEMENTS.get(output.dtype)
     known = inputs.dtype == output.dtype and read.dtype == write.dtype == torch.float32
     if element is None or not known:
-        project_reference(output, inputs, read, write, slot, coef)
+        project_reference(output, inputs, read, write, bank_rows, coef)
         return
     _project(element)(
         output.data_ptr(),
@@ -120,6 +120,6 @@ def project(
         read.stride(0),
         write.data_ptr(),
         write.stride(0),
-        slot.data_ptr(),
+        bank_rows.data_ptr(),
         coef.data_ptr(),
     )

@@ -11,9 +11,10 @@ from steersman.controls.control import Control, Counting, Part, Planning
 from steersman.controls.thinking import ThinkingPart
 from steersman.ledger import Ledger
 from steersman.steering import plan
-from steersman.steering.configuration import CLASSES, Term
+from steersman.steering.configuration import Term
 from steersman.steering.desk import Desk
 from steersman.steering.plan import Steering
+from steersman_kernels.layout import CLASSES
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Looked(NamedTuple):
 
     def bad(self) -> list[str]:
         """The requests whose logits are no numbers."""
-        return [self.request_ids[place] for place in np.flatnonzero(np.isnan(self.logits))]
+        return [self.request_ids[row] for row in np.flatnonzero(np.isnan(self.logits))]
 
 
 class Counted(NamedTuple):
@@ -79,9 +79,9 @@ class Counted(NamedTuple):
 
     Attributes:
         steered: The steered requests, as `listed` packs them: each one's row of the counts.
-        counts: [steered, classes + 1] int32, as `Seats.counts` has it.
+        counts: [steered, classes + 1] int32, as `SteeredTable.counts` has it.
         watched: The requests that the governor watches, packed alike: each one's row of the track.
-        track: [watched, TRACK] float32, as `steersman_kernels.governor` has it.
+        track: [watched, TRACK] float32, a packed `steersman_kernels.layout.Value` a row.
         refused: The requests that could not be taken in, each with a reason.
         looked: What was seen of the logits; None if nothing was.
 
@@ -108,10 +108,10 @@ def _bytes(table: NDArray[Any] | None) -> bytes:
     return b"" if table is None else table.tobytes()
 
 
-def listed(places: Iterable[str], keys: Mapping[str, str]) -> bytes:
+def listed(request_ids: Iterable[str], keys: Mapping[str, str]) -> bytes:
     """Requests by the engine's id in the order of their rows, each with its key, packed: a batch
     stays the same for many steps, and each of these takes it through three processes."""
-    return msgspec.msgpack.encode([(id_, keys[id_]) for id_ in places])
+    return msgspec.msgpack.encode([(id_, keys[id_]) for id_ in request_ids])
 
 
 def unlisted(content: bytes, width: int) -> dict[str, tuple[str, slice]]:
@@ -129,7 +129,7 @@ def unlisted(content: bytes, width: int) -> dict[str, tuple[str, slice]]:
 
 
 NOBODY: Mapping[str, int] = {}
-"""The places of a step without requests. Like those of a batch, it is one object for many steps."""
+"""The rows of a step without requests. Like those of a batch, it is one object for many steps."""
 
 
 class Driven(Protocol):

@@ -1,7 +1,6 @@
 """A governed request's state as it begins: its parameters, in the columns of the governor."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,50 +8,17 @@ import torch
 from numpy.typing import NDArray
 
 from steersman.engine.batch import Arrival
-from steersman_kernels import governed as columns
-from steersman_kernels.governed import State, Vocabulary
-from steersman_kernels.governor import replay, steepness
+from steersman_kernels import layout as at
+from steersman_kernels.governor import State, replay
+from steersman_kernels.strength import steepness
+from steersman_kernels.vocabulary import Vocabulary
 
-_LAWS = {"proportional": columns.PROPORTIONAL, "confidence": columns.CONFIDENCE_LAW}
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """The rings of a request that begins after generated tokens.
-
-    Attributes:
-        recent: [HISTORY] int32.
-        runs: [HISTORY] int32.
-        window: [WINDOW_TOKENS] float32: NaN, as the entropies of these tokens are not known.
-
-    """
-
-    recent: NDArray[np.int32]
-    runs: NDArray[np.int32]
-    window: NDArray[np.float32]
+Begun = Mapping[str, NDArray[Any]]
+"""A request's rows of the tables of `State`, by their names: those that it begins with. Cells of an
+array take a tenth of those of a tensor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """A row of each of the governor's tables. Cells of an array take a tenth of those of a tensor.
-
-    Attributes:
-        ints: [INTS] int32.
-        floats: [FLOATS] float32.
-        nudge: [NUDGE_TOKENS] int32.
-        stops: [STOP_TOKENS] int32.
-        history: Of a request that begins after generated tokens; None for any other.
-
-    """
-
-    ints: NDArray[np.int32]
-    floats: NDArray[np.float32]
-    nudge: NDArray[np.int32]
-    stops: NDArray[np.int32]
-    history: History | None = None
-
-
-def beginning(arrival: Arrival, vocabulary: Vocabulary) -> Beginning:
+def beginning(arrival: Arrival, vocabulary: Vocabulary) -> Begun:
     """The state of a request: as its prompt leaves it, and any generated tokens after that.
 
     Args:
@@ -70,87 +36,70 @@ def beginning(arrival: Arrival, vocabulary: Vocabulary) -> Beginning:
     return _after(begun, generated, origin, vocabulary) if generated else begun
 
 
-def _after(
-    begun: Beginning, generated: Sequence[int], position: int, vocabulary: Vocabulary
-) -> Beginning:
-    history = History(
-        np.zeros(columns.HISTORY, np.int32),
-        np.zeros(columns.HISTORY, np.int32),
-        np.full(columns.WINDOW_TOKENS, np.nan, np.float32),
-    )
-    table = State(
-        **{
-            name: torch.from_numpy(values)[None]
-            for name, values in {
-                "ints": begun.ints,
-                "floats": begun.floats,
-                "recent": history.recent,
-                "runs": history.runs,
-                "window": history.window,
-                "nudge": begun.nudge,
-                "stops": begun.stops,
-                "ends": np.zeros(0, np.int32),
-                "strengths": np.zeros(0, np.float32),
-            }.items()
-        }
-    )
-    replay(table, vocabulary, position, torch.tensor(generated, dtype=torch.int32))
-    return replace(begun, history=history)
+def _after(begun: Begun, generated: Sequence[int], position: int, vocabulary: Vocabulary) -> Begun:
+    """The same after generated tokens: with rings, whose entropies are not known."""
+    window = np.full(at.WINDOW_TOKENS, np.nan, np.float32)
+    recent, runs = np.zeros((2, at.HISTORY), np.int32)
+    rows = {**begun, "recent": recent, "runs": runs, "window": window}
+    tables = {name: torch.from_numpy(row)[None] for name, row in rows.items()}
+    state = State.empty(1)._replace(**tables)
+    replay(state, vocabulary, position, torch.tensor(generated, dtype=torch.int32))
+    return rows
 
 
-def _untouched(arrival: Arrival, closing: int) -> Beginning:
+def _untouched(arrival: Arrival, closing: int) -> Begun:
     """The state of a request that has drawn nothing yet."""
     governing = arrival.control["governing"]
-    ints = np.zeros(columns.INTS, np.int32)
-    floats = np.zeros(columns.FLOATS, np.float32)
-    nudge = np.zeros(columns.NUDGE_TOKENS, np.int32)
-    stops = np.zeros(columns.STOP_TOKENS, np.int32)
-    ints[columns.KNOWN] = len(arrival.token_ids)
-    ints[columns.BUDGET] = ints[columns.LATEST] = columns.NEVER
-    ints[columns.PHASE] = columns.THINKING if arrival.control["opened"] else columns.BEFORE
-    floats[columns.CONFIDENCE] = np.nan
+    ints = np.zeros(at.INTS, np.int32)
+    floats = np.zeros(at.FLOATS, np.float32)
+    nudge = np.zeros(at.NUDGE_TOKENS, np.int32)
+    stops = np.zeros(at.STOP_TOKENS, np.int32)
+    ints[at.KNOWN] = len(arrival.token_ids)
+    ints[at.BUDGET] = ints[at.LATEST] = at.NEVER
+    ints[at.PHASE] = at.THINKING if arrival.control["opened"] else at.BEFORE
+    floats[at.CONFIDENCE] = np.nan
     if (thinking := governing["thinking"]) is not None:
         _limit(ints, floats, thinking)
-        ints[columns.LATEST] = governing["end"] - closing - thinking["min_answer"]
+        ints[at.LATEST] = governing["end"] - closing - thinking["min_answer"]
         nudge[: len(thinking["nudge"])] = thinking["nudge"]
-        ints[columns.STOPS] = len(governing["stops"])
+        ints[at.STOPS] = len(governing["stops"])
         stops[: len(governing["stops"])] = governing["stops"]
         if (law := thinking["law"]) is not None:
             _balance(ints, floats, law)
-    return Beginning(ints, floats, nudge, stops)
+    return {"ints": ints, "floats": floats, "nudge": nudge, "stops": stops}
 
 
 def _limit(
     ints: NDArray[np.int32], floats: NDArray[np.float32], thinking: Mapping[str, Any]
 ) -> None:
-    ints[columns.GOVERNED] = 1
+    ints[at.GOVERNED] = 1
     if thinking["budget"] is not None:
-        ints[columns.BUDGET] = thinking["budget"]
-    ints[columns.GRACE] = thinking["grace"]
-    ints[columns.MINIMUM] = thinking["minimum"]
-    ints[columns.NUDGES] = len(thinking["nudge"])
-    ints[columns.MIN_ANSWER] = thinking["min_answer"]
-    ints[columns.LOOP] = int(thinking["on_loop"])
-    ints[columns.WINDOW] = thinking["window"]
-    floats[columns.EXIT_BELOW] = thinking["entropy_below"]
+        ints[at.BUDGET] = thinking["budget"]
+    ints[at.GRACE] = thinking["grace"]
+    ints[at.MINIMUM] = thinking["minimum"]
+    ints[at.NUDGES] = len(thinking["nudge"])
+    ints[at.MIN_ANSWER] = thinking["min_answer"]
+    ints[at.LOOP] = int(thinking["on_loop"])
+    ints[at.WINDOW] = thinking["window"]
+    floats[at.EXIT_BELOW] = thinking["entropy_below"]
 
 
 def _balance(ints: NDArray[np.int32], floats: NDArray[np.float32], law: Mapping[str, Any]) -> None:
-    ints[columns.LAW] = _LAWS[law["kind"]]
+    ints[at.LAW] = at.LAWS.index(law["kind"])
     low, high = law["confidence"]
     values = {
-        columns.TARGET: law["target"] or 0.0,
-        columns.GAIN: law["gain"],
-        columns.INTEGRAL_GAIN: law["integral_gain"],
-        columns.BASE: law["base"],
-        columns.LOW: law["low"],
-        columns.HIGH: law["high"],
-        columns.CONFIDENCE_LOW: low,
-        columns.CONFIDENCE_HIGH: high,
-        columns.VARIANCE_LOW: law["variance"][0],
-        columns.VARIANCE_HIGH: law["variance"][1],
-        columns.STEEPNESS: steepness(low, high),
-        columns.STRENGTH: law["base"],
+        at.TARGET: law["target"] or 0.0,
+        at.GAIN: law["gain"],
+        at.INTEGRAL_GAIN: law["integral_gain"],
+        at.BASE: law["base"],
+        at.LOW: law["low"],
+        at.HIGH: law["high"],
+        at.CONFIDENCE_LOW: low,
+        at.CONFIDENCE_HIGH: high,
+        at.VARIANCE_LOW: law["variance"][0],
+        at.VARIANCE_HIGH: law["variance"][1],
+        at.STEEPNESS: steepness(low, high),
+        at.STRENGTH: law["base"],
     }
     for column, value in values.items():
         floats[column] = value

@@ -45,8 +45,8 @@ class Controlled:
         self._heard, self._alone = heard, alone
         self._refused: dict[str, str] = {}
         self._keys: dict[str, str] = {}
-        # Whom the last step said something of: by their places, and as that travels.
-        self._places: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
+        # Whom the last step said something of: by their rows of the reports, and as that travels.
+        self._rows: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self._listed = (b"", b"")
 
     def arrive(self, arrival: Arrival) -> None:
@@ -63,7 +63,7 @@ class Controlled:
     def _take_in(self, arrival: Arrival) -> None:
         control: Mapping[str, Any] = arrival.control
         self._refused.pop(arrival.request_id, None)
-        self._places = ({}, {})  # an id can come again, with another key
+        self._rows = ({}, {})  # an id can come again, with another key
         if control["steering"] is not None or not self._alone:
             # Another rank that cannot take it in is heard through the logits.
             self.health.arrive(arrival.request_id)
@@ -117,8 +117,8 @@ class Controlled:
         looked = self.health.taken()
         if not steered and not watched and not self._refused and looked is None:
             return None
-        if steered is not self._places[0] or watched is not self._places[1]:
-            self._places = (steered, watched)
+        if steered is not self._rows[0] or watched is not self._rows[1]:
+            self._rows = (steered, watched)
             self._listed = (listed(steered, self._keys), listed(watched, self._keys))
         listed_ = self._listed
         return Counted(listed_[0], counts, listed_[1], track, dict(self._refused), looked)

@@ -23,20 +23,20 @@ from steersman_kernels import project as kernel
 
 _LIBRARY: Any = torch.library.Library("steersman", "FRAGMENT")  # type: ignore[no-untyped-call]
 _LIBRARY.define(
-    "project(Tensor(a!) output, Tensor inputs, Tensor read, Tensor write, Tensor slot, "
+    "project(Tensor(a!) output, Tensor inputs, Tensor read, Tensor write, Tensor bank_rows, "
     "Tensor coef) -> ()"
 )
 
 
 def _project(
-    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
+    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, bank_rows: Tensor, coef: Tensor
 ) -> None:
     check_whole(output, write.shape[1])
-    kernel.project(output, inputs, read, write, slot, coef)
+    kernel.project(output, inputs, read, write, bank_rows, coef)
 
 
 def _trace(
-    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, slot: Tensor, coef: Tensor
+    output: Tensor, inputs: Tensor, read: Tensor, write: Tensor, bank_rows: Tensor, coef: Tensor
 ) -> None:
     """Trace as nothing but the change of `output` that the schema declares."""
 
@@ -58,11 +58,12 @@ class _EditedMethod(Multiplication):
                 x,
                 layer.steersman_read,
                 layer.steersman_write,
-                layer.steersman_edit_slot,
+                layer.steersman_edit_bank_rows,
                 layer.steersman_edit_coef,
             )
         elif rows.busy:
-            _project(output, x, layer.steersman_read, layer.steersman_write, rows.slot, rows.coef)
+            read, write = layer.steersman_read, layer.steersman_write
+            _project(output, x, read, write, rows.bank_rows, rows.coef)
         return output
 
 
@@ -70,7 +71,7 @@ def _install(module: nn.Module, read: Tensor, write: Tensor, rows: Rows) -> None
     for name, buffer in (
         ("steersman_read", read),
         ("steersman_write", write),
-        ("steersman_edit_slot", rows.slot),
+        ("steersman_edit_bank_rows", rows.bank_rows),
         ("steersman_edit_coef", rows.coef),
     ):
         module.register_buffer(name, buffer, persistent=False)
@@ -106,7 +107,7 @@ class ChosenEdits:
         # [layers, rows, columns] and [layers, rows, hidden_size], float32
         self._read = torch.zeros(len(outputs), rows, columns, device=device)
         self._write = torch.zeros(len(outputs), rows, hidden_size, device=device)
-        self._places: dict[str, int] = {}
+        self._bank_rows: dict[str, int] = {}
         self._weights: dict[str, float] = {}
         self._free = list(range(rows - 1, -1, -1))
         self._live: dict[str, tuple[int, float]] = {}
@@ -151,14 +152,14 @@ class ChosenEdits:
             BankError: All rows are taken.
 
         """
-        if edit.digest not in self._places and not self._free:
+        if edit.digest not in self._bank_rows and not self._free:
             raise BankError(f"all {self._read.shape[1]} rows for edits are taken")
         read, write = self._vectors(edit)
-        row = self._places.get(edit.digest, self._free[-1] if self._free else -1)
+        row = self._bank_rows.get(edit.digest, self._free[-1] if self._free else -1)
         self._read[:, row].copy_(read)
         self._write[:, row].copy_(write)
-        if edit.digest not in self._places:
-            self._places[edit.digest] = self._free.pop()
+        if edit.digest not in self._bank_rows:
+            self._bank_rows[edit.digest] = self._free.pop()
         self._weights[edit.digest] = edit.metadata.weight
 
     def _vectors(self, edit: Edit) -> tuple[Tensor, Tensor]:
@@ -179,9 +180,9 @@ class ChosenEdits:
 
     def unload(self, digest: str) -> None:
         """Take an edit off, if it is there; nobody may be using it."""
-        if digest in self._places:
+        if digest in self._bank_rows:
             self._weights.pop(digest)
-            self._free.append(self._places.pop(digest))
+            self._free.append(self._bank_rows.pop(digest))
 
     def arrive(self, request_id: str, digest: str, strength: float) -> None:
         """A request that chose an edit has come into the batch.
@@ -190,12 +191,12 @@ class ChosenEdits:
             BankError: The edit is not on offer, or its strength is not finite in float32.
 
         """
-        if digest not in self._places:
+        if digest not in self._bank_rows:
             raise BankError(f"edit {digest[:16]} is not loaded")
         factor = -self._weights[digest] * strength
         if not abs(factor) <= torch.finfo(torch.float32).max:
             raise BankError(f"a strength of {factor:g} is not finite in float32")
-        self._live[request_id] = (self._places[digest], factor)
+        self._live[request_id] = (self._bank_rows[digest], factor)
 
     def finish(self, request_id: str) -> None:
         """A request has left: for good, or to arrive again."""
@@ -212,15 +213,15 @@ class ChosenEdits:
             return
         # The last entry is for tokens beyond the last request's, if the runner has such.
         chosen = [*(self._live.get(id_, (-1, 1.0)) for id_ in batch.request_ids), (-1, 1.0)]
-        slots, factors = zip(*chosen, strict=True)
-        device, tokens = self.rows.slot.device, batch.tokens
+        rows, factors = zip(*chosen, strict=True)
+        device, tokens = self.rows.bank_rows.device, batch.tokens
         ends = batch.query_start[1 : len(chosen)]
         token = torch.arange(tokens, dtype=ends.dtype, device=device)
         request = torch.searchsorted(ends, token, right=True)
-        self.rows.slot.fill_(-1)
-        slot = torch.tensor(slots, dtype=torch.int32).to(device, non_blocking=True)
+        self.rows.bank_rows.fill_(-1)
+        bank_rows = torch.tensor(rows, dtype=torch.int32).to(device, non_blocking=True)
         coef = torch.tensor(factors, dtype=torch.float32).to(device, non_blocking=True)
-        self.rows.slot[:tokens] = slot[request]
+        self.rows.bank_rows[:tokens] = bank_rows[request]
         self.rows.coef[:tokens] = coef[request]
         self.rows.written(tokens)
         self._idle = False

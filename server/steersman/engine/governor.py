@@ -6,7 +6,7 @@ device, so the next step already feels it and nothing waits for the host.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,26 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from steersman.engine.batch import NOBODY, Arrival, Batch, Coefficients
-from steersman.engine.beginning import Beginning, beginning
-from steersman.engine.places import Places, download, upload
-from steersman_kernels import governor as kernel
+from steersman.engine.beginning import Begun, beginning
+from steersman.engine.slots import Slots, download, upload
+from steersman_kernels import layout as at
 from steersman_kernels.entropy import entropy, measuring
-from steersman_kernels.governed import (
-    ANSWER,
-    CLOSED_BY,
-    INTS,
-    KNOWN,
-    PHASE,
-    SEEN,
-    SEGMENT,
-    SEGMENTS,
-    SEQUENCE,
-    SETTLED,
-    STATISTICS,
-    TRACK,
-    State,
-    Vocabulary,
-)
+from steersman_kernels.governor import State, Step, govern
+from steersman_kernels.stops import forbid_stops
+from steersman_kernels.strength import coefficients
+from steersman_kernels.vocabulary import Vocabulary
 from steersman_kernels.warm_up import warm_up
 
 Measure = Callable[[Tensor, Tensor], Tensor]
@@ -47,10 +35,10 @@ class Watched:
 
     Attributes:
         batch: All requests of the batch, by the engine's ids.
-        places: The watched ones, each with its place among them.
-        rows: [watched] int64, their rows in the batch.
-        alone: [watched] int64, their rows in a batch of them alone.
-        seats: [watched] int32, their rows in the state.
+        track_rows: The watched ones, each with its row of the track.
+        rows: [watched] int64, their batch rows.
+        alone: [watched] int64, their batch rows where they are alone.
+        slots: [watched] int32, theirs in the state.
         measure: Measures the watched ones, which are governed by no one.
         measure_alone: The same, of logits of them alone.
         measured: Whether somebody needs the entropies.
@@ -60,10 +48,10 @@ class Watched:
     """
 
     batch: Sequence[str]
-    places: Mapping[str, int]
+    track_rows: Mapping[str, int]
     rows: Tensor
     alone: Tensor
-    seats: Tensor
+    slots: Tensor
     measure: Measure
     measure_alone: Measure
     measured: bool
@@ -101,13 +89,13 @@ class Governor:
         self._device = device
         self._dtype = dtype
         self._state = State.empty(capacity, device)
-        self._places = Places(capacity, device)
+        self._slots = Slots(capacity, device)
         self._vocabulary: Vocabulary | None = None
         self._host_vocabulary: Vocabulary | None = None
         self._governing: dict[str, Mapping[str, Any]] = {}
         # State of preempted requests: on the device, so that nothing waits for it.
         self._parked: dict[str, State] = {}
-        self._staged: dict[int, Beginning] = {}
+        self._staged: dict[int, Begun] = {}
         # Of the staged ones, those that come back.
         self._returning: dict[int, State] = {}
         self._watched: Watched | None = None
@@ -126,46 +114,30 @@ class Governor:
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._governing
 
-    def arm(
-        self,
-        start: Sequence[int],
-        end: Sequence[int],
-        implicit: Sequence[int],
-        closing: Sequence[int],
-        boundary: bytes,
-    ) -> None:
-        """Learn the model's vocabulary: see `Ring.arm`."""
-
-        def tokens(ids: Sequence[int]) -> Tensor:
-            return torch.tensor(list(ids), dtype=torch.int32)
-
-        table = torch.frombuffer(bytearray(boundary), dtype=torch.bool)
-        host = self._host_vocabulary = Vocabulary(
-            tokens(start), tokens(end), tokens(implicit), tokens(closing), table
-        )
-        self._vocabulary = Vocabulary(
-            **{each.name: getattr(host, each.name).to(self._device) for each in fields(Vocabulary)}
-        )
-        _warm_up(self._vocabulary, self._dtype, len(self._state.ints))
+    def arm(self, vocabulary: Vocabulary) -> None:
+        """Learn the model's vocabulary, on the host."""
+        self._host_vocabulary = vocabulary
+        self._vocabulary = vocabulary.to(self._device)
+        warm_up(self._vocabulary, self._dtype, len(self._state.ints))
 
     def arrive(self, arrival: Arrival) -> None:
         """Take a request in, after the tokens that it has; one that was preempted comes back."""
         assert self._host_vocabulary is not None
         begun = beginning(arrival, self._host_vocabulary)
-        place = self._places.give(arrival.request_id)
+        slot = self._slots.give(arrival.request_id)
         self._watched = None
         self._governing[arrival.request_id] = arrival.control["governing"]
-        self._staged[place] = begun
+        self._staged[slot] = begun
         if parked := self._parked.pop(arrival.request_id, None):
-            self._returning[place] = parked
+            self._returning[slot] = parked
 
     def preempt(self, request_id: str) -> None:
-        """Keep a request's state for its return; its place is free."""
-        if request_id in self._places:
+        """Keep a request's state for its return; its slot is free."""
+        if request_id in self._slots:
             self._write()
             self._watched = None
-            place = self._places.take_back(request_id)
-            self._parked[request_id] = self._row(place)
+            slot = self._slots.take_back(request_id)
+            self._parked[request_id] = State(*(tensor[slot].clone() for tensor in self._state))
 
     def finish(self, request_id: str) -> None:
         """Forget a request."""
@@ -173,18 +145,18 @@ class Governor:
             return
         self._watched = None
         self._parked.pop(request_id, None)
-        if request_id in self._places:
-            place = self._places.take_back(request_id)
-            self._staged.pop(place, None)
-            self._returning.pop(place, None)
+        if request_id in self._slots:
+            slot = self._slots.take_back(request_id)
+            self._staged.pop(slot, None)
+            self._returning.pop(slot, None)
 
     def settle(self, request_id: str) -> None:
         """Let a request's thinking close at the next end of a line or a sentence."""
-        if request_id in self._places:
+        if request_id in self._slots:
             self._write()
-            self._state.ints[self._places[request_id], SETTLED] = 1
+            self._state.ints[self._slots[request_id], at.SETTLED] = 1
         elif parked := self._parked.get(request_id):
-            parked.ints[SETTLED] = 1
+            parked.ints[at.SETTLED] = 1
 
     def begin(self, batch: Batch) -> None:
         """Find the watched requests of a step."""
@@ -195,7 +167,7 @@ class Governor:
         watched = self._watched
         if watched is None or watched.batch != batch.request_ids:
             watched = self._watched = self._find(list(batch.request_ids))
-        if watched.places:
+        if watched.track_rows:
             self._running = watched
         if watched.moved:
             self.moving = self.coefficients
@@ -203,22 +175,22 @@ class Governor:
             self._positions = batch.positions[batch.query_start[watched.rows + 1].long() - 1]
 
     def _find(self, batch: list[str]) -> Watched:
-        rows = [index for index, id_ in enumerate(batch) if id_ in self._places]
+        rows = [index for index, id_ in enumerate(batch) if id_ in self._slots]
         request_ids = [batch[index] for index in rows]
         asked = [self._governing[id_] for id_ in request_ids]
         on_device = upload(torch.tensor(rows, dtype=torch.int64), self._device)
         alone = torch.arange(len(rows), device=self._device)
         return Watched(
             batch,
-            {id_: place for place, id_ in enumerate(request_ids)},
+            {id_: row for row, id_ in enumerate(request_ids)},
             rows=on_device,
             alone=alone,
-            seats=self._places.of(request_ids),
+            slots=self._slots.of(request_ids),
             measure=measuring(on_device, on_device),
             measure_alone=measuring(alone, on_device),
             measured=any(governing["measured"] for governing in asked),
             governed=any(governing["thinking"] is not None for governing in asked),
-            moved=any(_law(governing) is not None for governing in asked),
+            moved=any((governing["thinking"] or {}).get("law") is not None for governing in asked),
         )
 
     def rest(self) -> None:
@@ -227,8 +199,8 @@ class Governor:
 
     def coefficients(self, coef: Tensor, batch: Batch) -> None:
         """Write the factor of each token's steering: [tokens] float32."""
-        seats = self._places.of(batch.request_ids)
-        kernel.coefficients(coef, self._state, seats, batch.query_start, batch.positions)
+        slots = self._slots.of(batch.request_ids)
+        coefficients(coef, self._state, slots, batch.query_start, batch.positions)
 
     def observe(self, logits: Tensor, *, keep: bool) -> None:
         """Look at the logits of a step.
@@ -248,7 +220,7 @@ class Governor:
         if running.measured and running.governed:  # before `forbid`
             statistics = entropy(logits, rows)
         elif running.governed:
-            statistics = torch.full((len(rows), STATISTICS), torch.nan, device=self._device)
+            statistics = torch.full((len(rows), at.STATISTICS), torch.nan, device=self._device)
         self._observed = Observed(logits, rows, statistics)
 
     def _copy(self, logits: Tensor, rows: Tensor) -> Tensor:
@@ -261,7 +233,7 @@ class Governor:
         """Let no response end in which an answer is still due: [requests, vocabulary], in place."""
         running = self._running
         if running is not None and running.governed:
-            kernel.forbid_stops(logits, self._state, running.seats, running.rows)
+            forbid_stops(logits, self._state, running.slots, running.rows)
 
     def govern(self, sampled: Tensor) -> None:
         """Decide about the drawn tokens: [requests] int64 or int32, changed in place."""
@@ -275,11 +247,9 @@ class Governor:
         else:
             assert self._vocabulary is not None
             assert self._positions is not None
-            track = torch.empty(len(running.rows), TRACK, device=self._device)
-            kernel.govern(
-                self._state,
-                self._vocabulary,
-                seats=running.seats,
+            track = torch.empty(len(running.rows), at.TRACK, device=self._device)
+            step = Step(
+                slots=running.slots,
                 positions=self._positions,
                 rows=running.rows,
                 sampled=sampled,
@@ -288,6 +258,7 @@ class Governor:
                 statistics=observed.statistics,
                 track=track,
             )
+            govern(self._state, self._vocabulary, step)
         if track is not self._measured:  # on a CPU it is the same one for many steps
             self._measured, self._downloaded = track, download(track)
         self._track = self._downloaded
@@ -296,7 +267,7 @@ class Governor:
         """Track of the step's tokens, once: the requests' rows, [watched, TRACK] float32."""
         running, track = self._running, self._track
         self.rest()
-        return (NOBODY, None) if running is None or track is None else (running.places, track)
+        return (NOBODY, None) if running is None or track is None else (running.track_rows, track)
 
     def _write(self) -> None:
         """Bring the state on the device up to date."""
@@ -304,31 +275,16 @@ class Governor:
             return
         staged, returning = self._staged, self._returning
         self._staged, self._returning = {}, {}
-        state, begun = self._state, list(staged.values())
-        self._copy_rows(list(staged), state.ints, [one.ints for one in begun])
-        self._copy_rows(list(staged), state.floats, [one.floats for one in begun])
-        self._copy_rows(list(staged), state.nudge, [one.nudge for one in begun])
-        self._copy_rows(list(staged), state.stops, [one.stops for one in begun])
-        after = {place: one.history for place, one in staged.items() if one.history is not None}
-        if after:
-            histories = list(after.values())
-            self._copy_rows(list(after), state.recent, [one.recent for one in histories])
-            self._copy_rows(list(after), state.runs, [one.runs for one in histories])
-            self._copy_rows(list(after), state.window, [one.window for one in histories])
-        for place, parked in returning.items():
-            self._return(place, parked, staged[place])
+        for name, table in zip(State._fields, self._state, strict=True):
+            begun = {slot: rows[name] for slot, rows in staged.items() if name in rows}
+            if begun:
+                slots = upload(torch.tensor(list(begun)), self._device)
+                rows = torch.from_numpy(np.stack(list(begun.values())))
+                table.index_copy_(0, slots, upload(rows, self._device))
+        for slot, parked in returning.items():
+            self._return(slot, parked, staged[slot])
 
-    def _copy_rows(
-        self, places: list[int], table: Tensor, rows: Sequence[NDArray[np.generic]]
-    ) -> None:
-        on_device = upload(torch.tensor(places), self._device)
-        table.index_copy_(0, on_device, upload(torch.from_numpy(np.stack(rows)), self._device))
-
-    def _row(self, place: int) -> State:
-        rows = {each.name: getattr(self._state, each.name)[place] for each in fields(State)}
-        return State(**{name: row.clone() for name, row in rows.items()})
-
-    def _return(self, place: int, parked: State, begun: Beginning) -> None:
+    def _return(self, slot: int, parked: State, begun: Begun) -> None:
         """Give a request that comes back the state it had.
 
         The engine can have dropped its last token: then what follows from the tokens is as these
@@ -336,48 +292,17 @@ class Governor:
         device, and the number of tokens seen tells.
         """
         state = self._state
-        whole = parked.ints[SEEN] == state.ints[place, SEEN]
-        columns = [SEGMENT, SEGMENTS, SETTLED]
-        if begun.ints[PHASE] == ANSWER or begun.ints[SEQUENCE]:
-            columns.append(CLOSED_BY)
-        kept = torch.zeros(INTS, dtype=torch.bool)
+        whole = parked.ints[at.SEEN] == state.ints[slot, at.SEEN]
+        columns = [at.SEGMENT, at.SEGMENTS, at.SETTLED]
+        if begun["ints"][at.PHASE] == at.ANSWER or begun["ints"][at.SEQUENCE]:
+            columns.append(at.CLOSED_BY)
+        kept = torch.zeros(at.INTS, dtype=torch.bool)
         kept[columns] = True
         stays = whole | upload(kept, self._device)
-        stays[KNOWN] = False
-        state.ints[place] = torch.where(stays, parked.ints, state.ints[place])
-        if begun.history is not None:
-            state.recent[place] = torch.where(whole, parked.recent, state.recent[place])
-            state.runs[place] = torch.where(whole, parked.runs, state.runs[place])
+        stays[at.KNOWN] = False
+        state.ints[slot] = torch.where(stays, parked.ints, state.ints[slot])
+        if "recent" in begun:
+            state.recent[slot] = torch.where(whole, parked.recent, state.recent[slot])
+            state.runs[slot] = torch.where(whole, parked.runs, state.runs[slot])
         for name in ("floats", "window", "ends", "strengths"):
-            getattr(state, name)[place] = getattr(parked, name)
-
-
-def _law(governing: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    thinking = governing["thinking"]
-    law: Mapping[str, Any] | None = thinking["law"] if thinking is not None else None
-    return law
-
-
-def _warm_up(vocabulary: Vocabulary, dtype: torch.dtype, most: int) -> None:
-    """Compile what measures and governs batches of up to `most` requests, so that none waits."""
-    device = vocabulary.boundary.device
-    if device.type != "cpu":
-        warm_up(vocabulary, dtype, most)
-    state, coef = State.empty(1, device), torch.empty(1, device=device)
-    logits = torch.zeros(1, len(vocabulary.boundary), dtype=dtype, device=device)
-    row, track = torch.zeros(1, dtype=torch.int64, device=device), coef.new_empty(1, TRACK)
-    measuring(row, row)(logits, row)
-    kernel.forbid_stops(logits, state, row.int(), row)
-    kernel.coefficients(coef, state, row.int(), torch.arange(2, device=device).int(), row)
-    kernel.govern(
-        state,
-        vocabulary,
-        seats=row.int(),
-        positions=row,
-        rows=row,
-        sampled=row,
-        logits=logits,
-        logit_rows=row,
-        statistics=entropy(logits, row),
-        track=track,
-    )
+            getattr(state, name)[slot] = getattr(parked, name)

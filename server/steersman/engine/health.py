@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from steersman.engine.batch import Batch, Looked
-from steersman.engine.places import download, upload
+from steersman.engine.slots import download, upload
 
 
 class Health:

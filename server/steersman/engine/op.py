@@ -18,7 +18,7 @@ from steersman_kernels.loops import loops
 
 # torch.library's low level: its `custom_op` costs tens of microseconds a call.
 _LIBRARY: Any = torch.library.Library("steersman", "DEF")  # type: ignore[no-untyped-call]
-_LIBRARY.define("steer(Tensor(a!) hidden, Tensor bank, Tensor slot, Tensor coef) -> ()")
+_LIBRARY.define("steer(Tensor(a!) hidden, Tensor bank, Tensor bank_rows, Tensor coef) -> ()")
 
 
 class PartOfBatchError(RuntimeError):
@@ -26,7 +26,7 @@ class PartOfBatchError(RuntimeError):
 
 
 def check_whole(hidden: Tensor, size: int) -> None:
-    """Check that a layer's output has the rows of the batch: `slot` is indexed by them.
+    """Check that a layer's output has the rows of the batch: `bank_rows` is indexed by them.
 
     A part of the batch, as a rank has it under sequence parallelism, would be steered as if it were
     the batch's beginning. Where a graph is replayed, nothing is checked; but each engine runs its
@@ -52,12 +52,12 @@ def check_whole(hidden: Tensor, size: int) -> None:
         )
 
 
-def _steer(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
+def _steer(hidden: Tensor, bank: Tensor, bank_rows: Tensor, coef: Tensor) -> None:
     check_whole(hidden, bank.shape[1])
-    kernel.steer(hidden, bank, slot, coef)
+    kernel.steer(hidden, bank, bank_rows, coef)
 
 
-def _trace(hidden: Tensor, bank: Tensor, slot: Tensor, coef: Tensor) -> None:
+def _trace(hidden: Tensor, bank: Tensor, bank_rows: Tensor, coef: Tensor) -> None:
     """Trace as nothing but the change of `hidden` that the schema declares."""
 
 
@@ -74,7 +74,7 @@ class Rows:
         device: Where the layers run.
 
     Attributes:
-        slot: [tokens] int32, -1 for a token that is not steered.
+        bank_rows: [tokens] int32, -1 for a token that is not steered.
         coef: [tokens] float32, a factor on top of the strength that is in the row.
         eager: Whether layers that are not compiled run without graphs.
         busy: For such layers: whether the step has steered rows.
@@ -82,19 +82,19 @@ class Rows:
     """
 
     def __init__(self, tokens: int, device: torch.device) -> None:
-        self.slot = torch.full((tokens,), -1, dtype=torch.int32, device=device)
+        self.bank_rows = torch.full((tokens,), -1, dtype=torch.int32, device=device)
         self.coef = torch.ones(tokens, dtype=torch.float32, device=device)
         self.eager = device.type == "cpu"
         self.busy = False
 
     def written(self, tokens: int) -> None:
-        """`slot` and `coef` are those of a step of so many tokens."""
+        """`bank_rows` and `coef` are those of a step of so many tokens."""
         if self.eager:
-            self.busy = bool(self.slot.numpy()[:tokens].max(initial=-1) >= 0)
+            self.busy = bool(self.bank_rows.numpy()[:tokens].max(initial=-1) >= 0)
 
     def clear(self) -> None:
         """Steer nothing."""
-        self.slot.fill_(-1)
+        self.bank_rows.fill_(-1)
         self.busy = False
 
 
@@ -109,11 +109,11 @@ def install(layer: nn.Module, bank: Tensor, rows: Rows) -> None:
 
     """
     layer.register_buffer("steersman_bank", bank, persistent=False)
-    layer.register_buffer("steersman_slot", rows.slot, persistent=False)
+    layer.register_buffer("steersman_bank_rows", rows.bank_rows, persistent=False)
     layer.register_buffer("steersman_coef", rows.coef, persistent=False)
     layer.steersman_rows = rows  # type: ignore[assignment]
     if rows.eager:
-        steer = loops("rows").steering(bank, rows.slot, rows.coef)
+        steer = loops("rows").steering(bank, rows.bank_rows, rows.coef)
         layer.steersman_steer = steer
     stand_around(layer, _steered)
 
@@ -125,7 +125,7 @@ def _steered(cls: type[nn.Module]) -> Forward:
         rows = self.steersman_rows
         if torch.compiler.is_compiling() or not rows.eager:
             torch.ops.steersman.steer(
-                hidden, self.steersman_bank, self.steersman_slot, self.steersman_coef
+                hidden, self.steersman_bank, self.steersman_bank_rows, self.steersman_coef
             )
         elif rows.busy:
             check_whole(hidden, self.steersman_bank.shape[1])

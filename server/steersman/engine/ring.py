@@ -14,12 +14,13 @@ from steersman.engine.batch import Arrival, Batch
 from steersman.engine.controlled import Controlled
 from steersman.engine.live import LiveEdits
 from steersman.steering.configuration import Configuration, EditTerm, Term
-from steersman_kernels.steered import MARKER_TOKENS, Markers
+from steersman_kernels.layout import MARKER_TOKENS
+from steersman_kernels.vocabulary import Vocabulary
 
 _PROBE = "self-test"
 _PROBE_REQUESTS = 8
 _CHANGED = (0, 3, 5, 6)
-"""The probes that the self-test changes, each in its own way. Nothing in these places repeats
+"""The probes that the self-test changes, each in its own way. Nothing in these rows repeats
 itself: rows that are shifted, or a rank's part of them, never look like the whole."""
 _PLAIN_RUNS = 3
 _NOISE = 2.0
@@ -99,7 +100,7 @@ class Ring:
         self._live = live
         self._residuals = residuals
         self._probes = [f"{_PROBE}-{i}" for i in range(min(_PROBE_REQUESTS, max_requests))]
-        self._changed = [place for place in _CHANGED if place < len(self._probes)]
+        self._changed = [row for row in _CHANGED if row < len(self._probes)]
 
     def arm(
         self,
@@ -121,8 +122,9 @@ class Ring:
         """
         if max(len(start), len(end), len(closing)) > MARKER_TOKENS:
             raise ValueError(f"thinking markers of more than {MARKER_TOKENS} tokens")
-        self._steering.arm(Markers.of(start, end, implicit), boundary)
-        self._governor.arm(start, end, implicit, closing, boundary)
+        vocabulary = Vocabulary.of(start, end, implicit, closing, boundary)
+        self._steering.arm(vocabulary)
+        self._governor.arm(vocabulary)
         return self.facts()
 
     def facts(self) -> dict[str, Any]:
@@ -207,13 +209,13 @@ class Ring:
         bank, edits = self._steering.bank, self._steering.edits
         generator = torch.Generator().manual_seed(0)
         size = bank.storage.shape[2]
-        steered = {place: f"{_PROBE}-{place}" for place in self._changed}
+        steered = {row: f"{_PROBE}-{row}" for row in self._changed}
         for digest in steered.values():
             noise = {layer: torch.randn(size, generator=generator) for layer in bank.layers}
             bank.load(digest, noise)
         try:
-            terms = {place: Term(digest, 1.0) for place, digest in steered.items()}
-            asked = {place: Configuration.of((term,)) for place, term in terms.items()}
+            terms = {row: Term(digest, 1.0) for row, digest in steered.items()}
+            asked = {row: Configuration.of((term,)) for row, term in terms.items()}
             self._try(plain, asked, "steered")
         finally:
             for digest in steered.values():
@@ -223,8 +225,8 @@ class Ring:
         probe = edits.probe()
         edits.load(probe)
         edited = {
-            place: Configuration.of((), EditTerm(probe.digest, 1.0 + number))
-            for number, place in enumerate(self._changed)
+            row: Configuration.of((), EditTerm(probe.digest, 1.0 + number))
+            for number, row in enumerate(self._changed)
         }
         try:
             self._try(plain, edited, "edited")
@@ -233,9 +235,9 @@ class Ring:
 
     def _try(self, plain: "_Plain", asked: Mapping[int, Configuration], changed: str) -> None:
         """Compare a decode batch, some requests of which have configurations, with plain ones."""
-        for place, configuration in asked.items():
+        for row, configuration in asked.items():
             control = {"origin": 1, "opened": False, "steering": configuration.wire(1)}
-            request_id = self._probes[place]
+            request_id = self._probes[row]
             self._steering.arrive(Arrival(request_id, control, token_ids=(), computed=0))
         try:
             self._steering.begin(self._batch())
@@ -244,9 +246,9 @@ class Ring:
             self._leave()
         assert found is not None
         same = plain.same(plain.run, found)
-        if any(same[place] for place in asked):
+        if any(same[row] for row in asked):
             raise SelfTestError(f"a row that is {changed} did not change")
-        if not all(same[place] for place in range(len(self._probes)) if place not in asked):
+        if not all(same[row] for row in range(len(self._probes)) if row not in asked):
             raise SelfTestError(f"a row that is not {changed} changed")
         for one, other in combinations(asked, 2):
             if plain.same(found[one : one + 1], found[other : other + 1])[0]:
@@ -254,7 +256,7 @@ class Ring:
 
     def _batch(self) -> Batch:
         """A step in which each probe reads its first generated token."""
-        device, size = self._steering.rows.slot.device, len(self._probes)
+        device, size = self._steering.rows.bank_rows.device, len(self._probes)
         return Batch(
             self._probes,
             query_start=torch.arange(size + 1, dtype=torch.int32, device=device),
@@ -265,8 +267,8 @@ class Ring:
 
     def _leave(self) -> None:
         self._steering.counted()  # or the next step would report it
-        for place in self._changed:
-            self._steering.finish(self._probes[place])
+        for row in self._changed:
+            self._steering.finish(self._probes[row])
         self._steering.rest()
 
 

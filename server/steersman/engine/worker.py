@@ -1,4 +1,4 @@
-"""Steering on one rank: the vectors, the bank and the seats, driven by the model runner's steps."""
+"""Steering on one rank: the vectors, the bank and the slots, driven by the model runner's steps."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -15,27 +15,27 @@ from steersman.engine.bank import Bank, BankError
 from steersman.engine.batch import NOBODY, Arrival, Batch, Coefficients
 from steersman.engine.edited import ChosenEdits
 from steersman.engine.op import Rows, install
-from steersman.engine.seats import Request, Seats
+from steersman.engine.slots import Request, SteeredTable
 from steersman_kernels.gate import gate
-from steersman_kernels.steered import Markers
+from steersman_kernels.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
-class Seated:
+class Steered:
     """The steered requests of a batch. They stay the same for many steps.
 
     Attributes:
         batch: All requests of the batch, by the engine's ids.
-        places: The steered ones, each with its place among them.
-        of_batch: [batch] int32, the seat of each request, -1 without one.
-        seats: [steered] int32, those of the steered ones.
+        rows: The steered ones, each with its row of the counts.
+        of_batch: [batch] int32, the slot of each request, -1 without one.
+        slots: [steered] int32, those of the steered ones.
 
     """
 
     batch: Sequence[str]
-    places: Mapping[str, int]
+    rows: Mapping[str, int]
     of_batch: Tensor
-    seats: Tensor
+    slots: Tensor
 
 
 class WorkerSteering:
@@ -71,31 +71,22 @@ class WorkerSteering:
         self.edits = edits
         for index, layer in layers.items():
             install(layer, self.bank.storage[stage.index(index)], self.rows)
-        self._seats = Seats(max_requests, device)
+        self._table = SteeredTable(max_requests, device)
         self._live: dict[str, Mapping[str, Any]] = {}
         self._spoiled: set[str] = set()
-        self._markers = self._host_markers = Markers.of((), ())
-        self._boundary = self._host_boundary = torch.zeros(0, dtype=torch.bool)
-        self._seated: Seated | None = None
+        self._vocabulary = self._host_vocabulary = Vocabulary.of((), ())
+        self._steered: Steered | None = None
         # Of the running step: its steered requests, and what they have come to with it.
-        self._running: Seated | None = None
+        self._running: Steered | None = None
         self._counts: NDArray[np.int32] | None = None
         self._idle = True
         self._moved = False
 
-    def arm(self, markers: Markers, boundary: bytes) -> None:
-        """Learn the model's vocabulary.
-
-        Args:
-            markers: Those of the thinking phase, on the host.
-            boundary: A byte for each token: 1 if its text ends a line or a sentence.
-
-        """
-        self._host_markers = markers
-        self._markers = markers.to(self.rows.slot.device)
-        self._host_boundary = torch.frombuffer(bytearray(boundary), dtype=torch.bool)
-        self._boundary = self._host_boundary.to(self.rows.slot.device)
-        self._seats.warm_up(self._host_markers, self._host_boundary)
+    def arm(self, vocabulary: Vocabulary) -> None:
+        """Learn the model's vocabulary, on the host."""
+        self._host_vocabulary = vocabulary
+        self._vocabulary = vocabulary.to(self.rows.bank_rows.device)
+        self._table.warm_up(vocabulary)
 
     def load(self, digest: str, file: bytes) -> None:
         """Keep a vector: a safetensors file with a tensor `layer.{index}` for each layer."""
@@ -110,14 +101,14 @@ class WorkerSteering:
         """A request has left: for good, or to arrive again."""
         self._spoiled.discard(request_id)
         if steering := self._live.pop(request_id, None):
-            self._unseat(request_id)
+            self._free_slot(request_id)
             for digest, _ in steering["sums"]:
                 self.bank.give(digest)
 
-    def _unseat(self, request_id: str) -> None:
-        self._seated = None
-        if request_id in self._seats:
-            self._seats.remove(request_id)
+    def _free_slot(self, request_id: str) -> None:
+        self._steered = None
+        if request_id in self._table:
+            self._table.remove(request_id)
         if self.edits is not None:
             self.edits.finish(request_id)
 
@@ -130,7 +121,7 @@ class WorkerSteering:
         self._spoiled.add(request_id)
 
     def arrive(self, arrival: Arrival) -> None:
-        """Seat a request, its rows in the bank built or shared: all of it, or nothing.
+        """Take a request in, its rows in the bank built or shared: all of it, or nothing.
 
         A request that fails here on one rank alone takes no row there. Rows are looked up by their
         sums, so those of the others stay where they are, on every rank.
@@ -147,7 +138,7 @@ class WorkerSteering:
                 rows.append(self.bank.take(digest, addends))
                 undo.callback(self.bank.give, digest)
             self.finish(request_id)
-            undo.callback(self._unseat, request_id)
+            undo.callback(self._free_slot, request_id)
             request = Request(
                 origin=arrival.control["origin"],
                 opened=arrival.control["opened"],
@@ -156,7 +147,7 @@ class WorkerSteering:
                 computed=arrival.computed,
                 edited=self._arrive_edited(request_id, steering["edit"]),
             )
-            self._seats.add(request_id, request, self._host_markers, self._host_boundary)
+            self._table.add(request_id, request, self._host_vocabulary)
             self._live[request_id] = steering
             undo.pop_all()
 
@@ -186,27 +177,26 @@ class WorkerSteering:
             self._spoil(batch)
 
     def _begin(self, batch: Batch, coefficients: Coefficients | None) -> None:
-        seated = self._seated
-        if seated is None or seated.batch != batch.request_ids:
-            seated = self._seated = self._find(list(batch.request_ids))
-        if not seated.places:
+        steered = self._steered
+        if steered is None or steered.batch != batch.request_ids:
+            steered = self._steered = self._find(list(batch.request_ids))
+        if not steered.rows:
             self.rest()
             return
-        self._running = seated
-        self._seats.write()
+        self._running = steered
+        self._table.write()
         gate(
-            self._seats.table,
-            seats=seated.of_batch,
+            self._table.table,
+            slots=steered.of_batch,
             query_start=batch.query_start,
             positions=batch.positions,
             token_ids=batch.token_ids,
-            boundary=self._boundary,
-            markers=self._markers,
-            slot=self.rows.slot,
+            vocabulary=self._vocabulary,
+            bank_rows=self.rows.bank_rows,
         )
         if coefficients is not None:
             coefficients(self.rows.coef, batch)
-            self._seats.outside_thinking(batch, seated.of_batch, self.rows.coef, 1.0)
+            self._table.outside_thinking(batch, steered.of_batch, self.rows.coef, 1.0)
         elif self._moved:
             self.rows.coef.fill_(1)
         self._moved = coefficients is not None
@@ -216,30 +206,29 @@ class WorkerSteering:
             self.edits.begin(batch)
             self._count_edited(batch, self.edits.edited(batch.request_ids))
         # Before the model runs: whoever waits for the step's output has waited for this copy too.
-        self._counts = self._seats.counts(seated.seats)
+        self._counts = self._table.counts(steered.slots)
 
     def _spoil(self, batch: Batch) -> None:
         starts = batch.query_start.tolist()
-        for place, request_id in enumerate(batch.request_ids):
+        for row, request_id in enumerate(batch.request_ids):
             if request_id in self._spoiled:
-                self.rows.slot[starts[place] : starts[place + 1]] = self.bank.spoiled
+                self.rows.bank_rows[starts[row] : starts[row + 1]] = self.bank.spoiled
                 self._idle = False
         self.rows.written(batch.tokens)
 
-    def _find(self, batch: list[str]) -> Seated:
-        places = {
-            id_: place for place, id_ in enumerate(id_ for id_ in batch if id_ in self._seats)
-        }
-        return Seated(batch, places, self._seats.of(batch), self._seats.of(list(places)))
+    def _find(self, batch: list[str]) -> Steered:
+        request_ids = [id_ for id_ in batch if id_ in self._table]
+        rows = {id_: row for row, id_ in enumerate(request_ids)}
+        return Steered(batch, rows, self._table.of(batch), self._table.of(request_ids))
 
     def _count_edited(self, batch: Batch, request_ids: Sequence[str]) -> None:
         if not request_ids:
             return
-        place = {id_: index for index, id_ in enumerate(batch.request_ids)}
-        index = torch.tensor([place[id_] for id_ in request_ids])
-        index = index.to(batch.query_start.device, non_blocking=True)
-        tokens = batch.query_start[index + 1] - batch.query_start[index]
-        self._seats.count_edited(tokens.to(torch.int32), request_ids)
+        rows = {id_: row for row, id_ in enumerate(batch.request_ids)}
+        edited = torch.tensor([rows[id_] for id_ in request_ids])
+        edited = edited.to(batch.query_start.device, non_blocking=True)
+        tokens = batch.query_start[edited + 1] - batch.query_start[edited]
+        self._table.count_edited(tokens.to(torch.int32), request_ids)
 
     def rest(self) -> None:
         """Steer nothing in the next forward pass."""
@@ -251,7 +240,7 @@ class WorkerSteering:
 
     def counted(self) -> tuple[Mapping[str, int], NDArray[np.int32] | None]:
         """Counts of this step's steered requests, once: their rows, and
-        [steered, classes + 1] int32, as `Seats.counts` has it."""
-        seated, self._running = self._running, None
+        [steered, classes + 1] int32, as `SteeredTable.counts` has it."""
+        steered, self._running = self._running, None
         counts, self._counts = self._counts, None
-        return (NOBODY, None) if seated is None else (seated.places, counts)
+        return (NOBODY, None) if steered is None else (steered.rows, counts)

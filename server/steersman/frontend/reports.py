@@ -1,7 +1,6 @@
 """Reports of the workers on requests, on their way into the receipts."""
 
 import itertools
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,10 +8,8 @@ from typing import Any
 
 from steersman.engine.batch import unlisted
 from steersman.engine.compat.requests import before_outputs, choice_of
-from steersman.steering.configuration import CLASSES, KEY
-from steersman.trajectory.track import VALUE_BYTES
-
-_COUNTS = struct.Struct(f"={len(CLASSES) + 1}i")
+from steersman.steering.configuration import KEY
+from steersman_kernels.layout import STEERED_COUNTS, VALUE
 
 
 @dataclass(slots=True)
@@ -43,8 +40,8 @@ class Reports:
     def __init__(self) -> None:
         self._keys = itertools.count()
         self._reports: dict[str, Report] = {}
-        self._counts = _Table(_COUNTS.size, self._put_counts)
-        self._values = _Table(VALUE_BYTES, self._put_values)
+        self._counts = _Table(STEERED_COUNTS.size, self._put_counts)
+        self._values = _Table(VALUE.size, self._put_values)
 
     def open(self, choices: int) -> Report:
         """A new report, on a request of which so many choices are sampled."""
@@ -159,7 +156,7 @@ class _Table:
 def read_counts(content: bytes) -> tuple[int, ...]:
     """Tokens steered, by class, and last those that went through an edit; empty if nothing was
     said."""
-    return _COUNTS.unpack(content) if content else ()
+    return STEERED_COUNTS.unpack(content) if content else ()
 
 
 def _choice(report: Report, request_id: str) -> int:

@@ -11,8 +11,9 @@ from vllm.sampling_params import SamplingParams
 
 from steersman.engine.compat.detokenizer import JoinedText
 from steersman.frontend.outputs import join, piece
-from steersman.trajectory.track import Track, Value
+from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Piece, Prefix
+from steersman_kernels.layout import Value
 
 _LOST = {
     "presence_penalty": "which counts the tokens of one engine request",

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from steersman.errors import ControlError
-from steersman.steering.configuration import CLASSES, Term
+from steersman.steering.configuration import Term
 from steersman.vectors.vector import Vector
+from steersman_kernels.layout import CLASSES
 
 LARGEST = {"float32": 3.4028234e38, "bfloat16": 3.3895313e38, "float16": 65504.0}
 """The largest number of each dtype that a residual stream has."""

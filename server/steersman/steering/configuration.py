@@ -9,15 +9,12 @@ request costs the engine one row a layer for each *distinct* sum, which is nearl
 import hashlib
 import json
 from dataclasses import dataclass
-from itertools import product
 from typing import Any, Literal, Self
+
+from steersman_kernels.layout import CLASSES
 
 Phase = Literal["all", "thinking", "answer"]
 Place = Literal["all", "boundary"]
-
-SEGMENTS = ("prompt", "thinking", "answer")
-CLASSES = tuple(product(SEGMENTS, (False, True)))
-"""The classes of tokens, as the engine numbers them: segment, and whether at a boundary."""
 
 KEY = "steersman"
 """Where a control travels in `SamplingParams.extra_args`, and a report in an output."""
@@ -44,11 +41,11 @@ class Term:
     at: Place = "all"
     prompt: bool = False
 
-    def applies(self, segment: str, boundary: bool) -> bool:
+    def applies(self, part: str, boundary: bool) -> bool:
         """True if this term steers tokens of a class."""
         if self.strength == 0 or (self.at == "boundary" and not boundary):
             return False
-        return self.prompt if segment == "prompt" else self.phase in ("all", segment)
+        return self.prompt if part == "prompt" else self.phase in ("all", part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +115,8 @@ class Configuration:
         """
         sums: dict[str, Sum] = {}
         rows: list[int] = []
-        for segment, boundary in CLASSES:
-            applied = tuple(term for term in terms if term.applies(segment, boundary))
+        for part, boundary in CLASSES:
+            applied = tuple(term for term in terms if term.applies(part, boundary))
             if not applied:
                 rows.append(-1)
                 continue
@@ -128,7 +125,7 @@ class Configuration:
             rows.append(list(sums).index(added.digest))
         addends = [(item.digest, *item.addends) for item in sums.values()]
         steers_prompt = any(
-            row >= 0 for row, (segment, _) in zip(rows, CLASSES, strict=True) if segment == "prompt"
+            row >= 0 for row, (part, _) in zip(rows, CLASSES, strict=True) if part == "prompt"
         )
         edited = [] if edit is None else [edit.edit, edit.strength]
         return cls(

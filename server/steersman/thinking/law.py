@@ -3,10 +3,11 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steersman_client import Balance
+    from steersman_kernels.layout import LawKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Law:
 
     """
 
-    kind: Literal["proportional", "confidence"]
+    kind: "LawKind"
     target: float
     gain: float
     integral_gain: float

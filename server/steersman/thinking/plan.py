@@ -14,9 +14,7 @@ from steersman.thinking.governing import Governing, Probing
 from steersman.thinking.law import Law
 from steersman.trajectory.phases import Markers, find
 from steersman_client import Balance, Thinking
-
-NUDGE_TOKENS = 16
-"""Tokens that a nudge may have."""
+from steersman_kernels.layout import NUDGE_TOKENS
 
 Encode = Callable[[str], Sequence[int]]
 """The token ids of a text, without special tokens around it."""

@@ -10,20 +10,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from steersman.steering.configuration import CLASSES
 from steersman.steering.plan import PlannedTerm
 from steersman.thinking.governing import Governing
 from steersman.trajectory.phases import Markers, Span, thinking_span
-from steersman.trajectory.track import CLOSED_BY, Track, Value
+from steersman.trajectory.track import Track
 from steersman_client import AppliedBalance, AppliedThinking, Entropy, Live, PhaseEntropy
+from steersman_kernels import layout as at
+from steersman_kernels.layout import CLASSES, REASONS, Value
 
 LEAST_LOGPROB = -9999.0
 """Stands for a log-probability of minus infinity, as in vLLM's responses: JSON has no infinity."""
 _DIGITS = 6
-_ENTROPY, _STRENGTH, _CLOSED_BY, _FORCED = (
-    Value._fields.index(name) for name in ("entropy", "strength", "closed_by", "forced")
-)
-"""Columns of `Track.table`."""
 
 
 def applied(
@@ -54,12 +51,12 @@ def applied(
     table = track.table()
     return AppliedThinking(
         tokens=len(span.thinking) if span else 0,
-        closed_by=CLOSED_BY[int(table[-1, _CLOSED_BY])] if len(table) else None,
+        closed_by=REASONS[int(table[-1, at.T_CLOSED_BY])] if len(table) else None,
         closed_at=span.closing.start if span and span.closing is not None else None,
-        forced_tokens=int(table[:, _FORCED].sum()),
+        forced_tokens=int(table[:, at.T_FORCED].sum()),
         min_answer_unmet=_unmet(track, span, governing, stops),
         probes=probes if governing.probing else None,
-        balance=_balance(balance, governing, table[:, _STRENGTH], span, steered)
+        balance=_balance(balance, governing, table[:, at.T_STRENGTH], span, steered)
         if balance
         else None,
     )
@@ -119,7 +116,7 @@ def phase_entropies(
 def _split(
     track: Track, span: Span | None
 ) -> dict[Literal["thinking", "answer"], NDArray[np.float64]]:
-    entropies = track.table()[:, _ENTROPY]
+    entropies = track.table()[:, at.T_ENTROPY]
     if span is None:
         return {"thinking": entropies[:0], "answer": entropies}
     thinking = entropies[span.thinking.start : span.thinking.stop]

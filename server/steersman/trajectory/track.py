@@ -1,60 +1,12 @@
 """Measurements of the engine at each generated token of a line."""
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-ClosedBy = Literal["model", "budget", "entropy", "loop", "length", "certainty"]
-
-CLOSED_BY: tuple[ClosedBy | None, ...] = (
-    None,
-    "model",
-    "budget",
-    "entropy",
-    "loop",
-    "length",
-    "certainty",
-)
-"""What `Value.closed_by` stands for: its code is the index; None is open."""
-
-_PACKED = struct.Struct("=6f")
-VALUE_BYTES = _PACKED.size
-"""Of a packed `Value`."""
-
-
-class Value(NamedTuple):
-    """Measurements of one generated token; NaN where they were not asked for.
-
-    Attributes:
-        entropy: Of the distribution that it was drawn from, before temperature and penalties; nats.
-        logprob: Of the token in that distribution; nats.
-        top: The largest probability of that distribution.
-        strength: The balanced vector's strength from this token on.
-        closed_by: What has closed the thinking phase up to this token: an index of `CLOSED_BY`.
-        forced: 1 if the token was put there and not drawn.
-
-    """
-
-    entropy: float
-    logprob: float
-    top: float
-    strength: float
-    closed_by: int
-    forced: int
-
-    @classmethod
-    def of(cls, content: bytes) -> Self:
-        """Out of the form in which it travels and is kept: a float32 for each of the fields."""
-        entropy, logprob, top, strength, closed_by, forced = _PACKED.unpack(content)
-        return cls(entropy, logprob, top, strength, int(closed_by), int(forced))
-
-    def packed(self) -> bytes:
-        """In that form."""
-        return _PACKED.pack(*self)
+from steersman_kernels.layout import TRACK
 
 
 @dataclass(slots=True)
@@ -81,11 +33,10 @@ class Track:
         self.token_ids.extend(token_ids)
 
     def table(self) -> NDArray[np.float64]:
-        """The values of all tokens at once: [tokens, fields of `Value`], a field to a column. Not
-        to be written to."""
+        """The values of all tokens at once: [tokens, TRACK], the fields of `Value` as columns.
+        Not to be written to."""
         if self._table is None or len(self._table) < len(self.token_ids):
             content = b"".join(self.values[: len(self.token_ids)])
-            columns = len(Value._fields)
-            table = np.frombuffer(content, np.float32).reshape(-1, columns)
+            table = np.frombuffer(content, np.float32).reshape(-1, TRACK)
             self._table = table.astype(np.float64)
         return self._table

@@ -7,8 +7,9 @@ from steersman.controls.monitor import MonitorPart
 from steersman.plan import Plan
 from steersman.request import Endpoint, Request
 from steersman.scope import ControlScope
-from steersman.trajectory.track import Track, Value
+from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Start, Trajectory
+from steersman_kernels.layout import Value
 
 
 def value(entropy: float) -> bytes:

@@ -25,6 +25,7 @@ from steersman.engine.governor import Governor
 from steersman.frontend.unplanned import unplanned
 from steersman.steering.configuration import KEY
 from steersman.thinking.governing import Governing
+from steersman_kernels.vocabulary import Vocabulary
 
 REASONER = Path(__file__).parents[3] / "server/steersman/models/reasoner"
 SIZE, END, STOP, PROMPT = 16, 9, 10, 5
@@ -128,7 +129,7 @@ def draw(position: int) -> int:
 def responses(config: Any, *, second: bool, reset_after: int | None) -> list[list[int]]:
     """What becomes of two requests, one of them governed; the cache is reset after some steps."""
     governor = Governor(4, torch.device("cpu"), torch.float32)
-    governor.arm([8], [END], [], [END], bytes(SIZE))
+    governor.arm(Vocabulary.of([8], [END], [], [END], bytes(SIZE)))
     spec = FullAttentionSpec(block_size=32, num_kv_heads=2, head_size=32, dtype=torch.float32)
     cache = KVCacheConfig(
         num_blocks=64, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["layer"], spec)]

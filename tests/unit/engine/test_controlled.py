@@ -8,19 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from steersman.engine import governor as governing
 from steersman.engine.bank import Bank
 from steersman.engine.batch import NOBODY, OVERFLOW, Arrival, Batch, Counted, unlisted
-from steersman.engine.beginning import Beginning
 from steersman.engine.controlled import Controlled
 from steersman.engine.governor import Governor
 from steersman.engine.health import Health
-from steersman.engine.places import Places
-from steersman.engine.seats import Seats
+from steersman.engine.slots import Slots, SteeredTable
 from steersman.engine.worker import WorkerSteering
 from steersman.steering.configuration import Configuration, Term
 from steersman.thinking.governing import Governing
 from steersman.thinking.law import Law
-from steersman_kernels.steered import Markers
+from steersman_kernels.vocabulary import Vocabulary
 
 
 def controlled(counted: dict[str, int]) -> Controlled:
@@ -91,7 +90,7 @@ class Layer(nn.Module):
 
 
 class Rank:
-    """One rank with a layer, a bank of two rows, and three seats."""
+    """One rank with a layer, a bank of two rows, and three slots."""
 
     def __init__(self, **options: bool) -> None:
         self.layer = Layer()
@@ -104,11 +103,12 @@ class Rank:
             max_requests=3,
             max_tokens=16,
         )
-        self.steering.arm(Markers.of([1], [2]), bytes(8))
+        vocabulary = Vocabulary.of([1], [2], [], [2], bytes(8))
+        self.steering.arm(vocabulary)
         self.steering.bank.load("v", {0: torch.ones(HIDDEN)})
         self.steering.bank.load("w", {0: torch.full((HIDDEN,), 1e38)})
         self.governor = Governor(3, CPU, torch.float32)
-        self.governor.arm([1], [2], [], [2], bytes(8))
+        self.governor.arm(vocabulary)
         self.controlled = Controlled(self.steering, self.governor, Health(CPU), **options)
 
     def arrive(self, id_: str, *terms: Term, governed: bool = True, **changes: Any) -> None:
@@ -145,15 +145,15 @@ def raising(*_: Any, **__: Any) -> Any:
     raise RuntimeError("no memory")
 
 
-STEPS: list[tuple[type, str]] = [
+STEPS: list[tuple[Any, str]] = [
     (Bank, "_total"),
     (Bank, "_place"),
     (Tensor, "copy_"),
     (WorkerSteering, "_arrive_edited"),
-    (Seats, "add"),
-    (Places, "give"),
+    (SteeredTable, "add"),
+    (Slots, "give"),
     (Governor, "arrive"),
-    (Beginning, "__init__"),
+    (governing, "beginning"),
     (Health, "arrive"),
 ]
 
@@ -161,7 +161,7 @@ STEPS: list[tuple[type, str]] = [
 @pytest.mark.parametrize(("owner", "name"), STEPS, ids=[f"{o.__name__}.{n}" for o, n in STEPS])
 @pytest.mark.parametrize("terms", [("v",), ("v", "w")])
 def test_an_arrival_takes_effect_as_a_whole_or_not_at_all(
-    owner: type, name: str, terms: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    owner: Any, name: str, terms: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rank = Rank()
     asked = [Term(vector, 0.5 + place) for place, vector in enumerate(terms)]

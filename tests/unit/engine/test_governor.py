@@ -13,8 +13,8 @@ from steersman.engine.governor import Governor
 from steersman.frontend.unplanned import unplanned
 from steersman.thinking.governing import Governing, Probing
 from steersman.thinking.law import Law
-from steersman.trajectory.track import CLOSED_BY
-from steersman_kernels.governed import T_CLOSED_BY, T_ENTROPY, T_FORCED, T_LOGPROB, T_TOP
+from steersman_kernels.layout import REASONS, T_CLOSED_BY, T_ENTROPY, T_FORCED, T_LOGPROB, T_TOP
+from steersman_kernels.vocabulary import Vocabulary
 
 SIZE = 13
 START, END, STOP, NEWLINE, CALL = 8, 9, 10, 11, 12
@@ -34,7 +34,7 @@ class Engine:
     def __init__(self, capacity: int = 4) -> None:
         self.governor = Governor(capacity, torch.device("cpu"), torch.float32)
         boundary = bytes(int(token == NEWLINE) for token in range(SIZE))
-        self.governor.arm([START], [END], [CALL], [END], boundary)
+        self.governor.arm(Vocabulary.of([START], [END], [CALL], [END], boundary))
         self.known: dict[str, list[int]] = {}
         self.random = torch.Generator().manual_seed(0)
 
@@ -182,7 +182,7 @@ def test_certainty_and_entropies_outlive_a_dropped_token() -> None:
     engine.arrive("a", governing)
     said, _ = engine.step({"a": 5})
     assert engine.known["a"][-1] == END
-    assert said["a"][T_CLOSED_BY] == 3
+    assert said["a"][T_CLOSED_BY] == REASONS.index("entropy")
 
 
 def test_a_fork_begins_after_the_tokens_it_is_given() -> None:
@@ -249,7 +249,7 @@ def test_an_answer_settles_a_request_wherever_it_is(when: str) -> None:
     said = [engine.step({"a": token})[0]["a"] for token in (3, NEWLINE, 4, 4)]
 
     assert [one[T_FORCED] for one in said] == [0, 0, 1, 0]
-    assert CLOSED_BY[int(said[-1][T_CLOSED_BY])] == "certainty"
+    assert REASONS[int(said[-1][T_CLOSED_BY])] == "certainty"
 
 
 def test_no_answer_ends_before_it_begins() -> None:

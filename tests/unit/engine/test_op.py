@@ -33,7 +33,7 @@ def layer() -> Part:
     rows = Rows(TOKENS, torch.device("cpu"))
     made = Part()
     install(made, torch.ones(1, SIZE), rows)
-    rows.slot[2] = 0
+    rows.bank_rows[2] = 0
     rows.written(TOKENS)
     return made
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from steersman.thinking import report
 from steersman.thinking.report import LiveTrack
 from steersman.trajectory.phases import Markers, thinking_span
-from steersman.trajectory.track import Track, Value
-from steersman_kernels import governed as columns
-from steersman_kernels import steered
+from steersman.trajectory.track import Track
+from steersman_kernels import layout as at
 from steersman_kernels.gate import gate
-from steersman_kernels.governed import State, Vocabulary
-from steersman_kernels.governor import govern
+from steersman_kernels.governor import State, Step, govern
+from steersman_kernels.layout import Value
+from steersman_kernels.vocabulary import Vocabulary
 
 SIZE, PROMPT = 8, 3
 ONE = Markers(start=(1,), end=(2,), start_text="<", end_text=">")
@@ -32,63 +32,56 @@ def of_the_span(tokens: list[int], markers: Markers, opened: bool) -> list[bool]
     return found
 
 
+def vocabulary(markers: Markers) -> Vocabulary:
+    """The same for the kernels."""
+    return Vocabulary.of(markers.start, markers.end, markers.implicit, markers.end, bytes(SIZE))
+
+
 def of_the_gate(tokens: list[int], markers: Markers, opened: bool, split: int) -> list[bool]:
     """Whether each token is steered as a thinking one, read in two steps."""
-    table = torch.zeros(1, steered.WIDTH, dtype=torch.int32)
-    table[0, steered.ORIGIN] = PROMPT
-    table[0, steered.OPENED] = 0 if opened else steered.NEVER
-    table[0, steered.CLOSED] = steered.NEVER
-    table[0, steered.ROWS : steered.ROWS + steered.CLASSES] = torch.tensor([0, 0, 1, 1, 2, 2])
-    slots: list[int] = []
+    table = torch.zeros(1, at.WIDTH, dtype=torch.int32)
+    table[0, at.ORIGIN] = PROMPT
+    table[0, at.OPENED] = 0 if opened else at.NEVER
+    table[0, at.CLOSED] = at.NEVER
+    table[0, at.ROWS : at.ROWS + len(at.CLASSES)] = torch.tensor([0, 0, 1, 1, 2, 2])
+    found: list[int] = []
     for begin, end in ((0, split), (split, len(tokens))):
         part = tokens[begin:end]
-        slot = torch.empty(len(part), dtype=torch.int32)
+        bank_rows = torch.empty(len(part), dtype=torch.int32)
         gate(
             table,
-            seats=torch.zeros(1, dtype=torch.int32),
+            slots=torch.zeros(1, dtype=torch.int32),
             query_start=torch.tensor([0, len(part)], dtype=torch.int32),
             positions=torch.arange(PROMPT + begin, PROMPT + end),
             token_ids=torch.tensor(part, dtype=torch.int32),
-            boundary=torch.zeros(SIZE, dtype=torch.bool),
-            markers=steered.Markers.of(markers.start, markers.end, markers.implicit),
-            slot=slot,
+            vocabulary=vocabulary(markers),
+            bank_rows=bank_rows,
         )
-        slots += slot.tolist()
-    return [slot == 1 for slot in slots]
+        found += bank_rows.tolist()
+    return [row == 1 for row in found]
 
 
 def of_the_governor(tokens: list[int], markers: Markers, opened: bool) -> tuple[list[bool], int]:
     """Whether it takes the response to be thinking after each token; the tokens it has thought."""
     state = State.empty(1)
-    state.ints[0, columns.PHASE] = columns.THINKING if opened else columns.BEFORE
-    state.ints[0, columns.BUDGET] = state.ints[0, columns.LATEST] = columns.NEVER
+    state.ints[0, at.PHASE] = at.THINKING if opened else at.BEFORE
+    state.ints[0, at.BUDGET] = state.ints[0, at.LATEST] = at.NEVER
 
-    def ids(*tokens: int) -> torch.Tensor:
-        return torch.tensor(tokens, dtype=torch.int32)
-
-    vocabulary = Vocabulary(
-        ids(*markers.start),
-        ids(*markers.end),
-        ids(*markers.implicit),
-        ids(*markers.end),
-        torch.zeros(SIZE, dtype=torch.bool),
-    )
     found = []
     for index, token in enumerate(tokens):
-        govern(
-            state,
-            vocabulary,
-            seats=ids(0),
+        step = Step(
+            slots=torch.zeros(1, dtype=torch.int32),
             positions=torch.tensor([PROMPT + index - 1]),
             rows=torch.zeros(1, dtype=torch.int64),
             sampled=torch.tensor([token]),
             logits=torch.zeros(1, SIZE),
             logit_rows=torch.zeros(1, dtype=torch.int64),
-            statistics=torch.zeros(1, columns.STATISTICS),
-            track=torch.empty(1, columns.TRACK),
+            statistics=torch.zeros(1, at.STATISTICS),
+            track=torch.empty(1, at.TRACK),
         )
-        found.append(int(state.ints[0, columns.PHASE]) == columns.THINKING)
-    return found, int(state.ints[0, columns.THOUGHT])
+        govern(state, vocabulary(markers), step)
+        found.append(int(state.ints[0, at.PHASE]) == at.THINKING)
+    return found, int(state.ints[0, at.THOUGHT])
 
 
 def packed(entropy: float) -> bytes:

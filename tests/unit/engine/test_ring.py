@@ -11,7 +11,7 @@ from steersman.engine.governor import Governor
 from steersman.engine.health import Health
 from steersman.engine.ring import Refused, Ring, SelfTestError
 from steersman.engine.worker import WorkerSteering
-from steersman_kernels.steered import Markers
+from steersman_kernels.vocabulary import Vocabulary
 
 HIDDEN = 6
 
@@ -37,7 +37,7 @@ class Model:
             max_requests=8,
             max_tokens=16,
         )
-        self.steering.arm(Markers.of((), ()), bytes(10))
+        self.steering.arm(Vocabulary.of((), (), boundary=bytes(10)))
 
     def decode(self, requests: int) -> Tensor:
         return self.run(torch.full((requests, HIDDEN), -0.0))
@@ -60,7 +60,7 @@ def test_steering_that_works_passes_and_leaves_nothing_behind() -> None:
     ring(model, model.decode).self_test()
 
     assert model.steering.bank.rows_in_use == 0
-    assert torch.equal(model.steering.rows.slot, torch.full((16,), -1, dtype=torch.int32))
+    assert torch.equal(model.steering.rows.bank_rows, torch.full((16,), -1, dtype=torch.int32))
     assert model.steering.counted() == ({}, None)
     assert torch.signbit(model.decode(4)).all()
 
@@ -87,7 +87,7 @@ def test_one_bit_in_another_row_is_enough_to_fail() -> None:
 
     def nudge(requests: int) -> Tensor:
         hidden = model.decode(requests) + 1.0
-        if model.steering.rows.slot[0] >= 0:
+        if model.steering.rows.bank_rows[0] >= 0:
             hidden[1, 3] = torch.nextafter(hidden[1, 3], torch.tensor(9.0))
         return hidden
 
@@ -166,7 +166,7 @@ def test_more_than_the_noise_is_a_failure() -> None:
 
     def nudge(requests: int) -> Tensor:
         hidden = noisy(requests)
-        hidden[1, 3] += 0.01 * (model.steering.rows.slot[0] >= 0)
+        hidden[1, 3] += 0.01 * (model.steering.rows.bank_rows[0] >= 0)
         return hidden
 
     with pytest.raises(SelfTestError, match="a row that is not steered changed"):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from steersman.engine.batch import Arrival, Batch
 from steersman.engine.worker import WorkerSteering
 from steersman.steering.configuration import Configuration, Term
-from steersman_kernels.steered import Markers
+from steersman_kernels.vocabulary import Vocabulary
 
 SIZE = 4
 
@@ -30,7 +30,7 @@ def steering() -> WorkerSteering:
         max_requests=4,
         max_tokens=8,
     )
-    made.arm(Markers.of((), ()), bytes(10))
+    made.arm(Vocabulary.of((), (), boundary=bytes(10)))
     made.load("v", save({"layer.0": torch.ones(SIZE)}))
     control = {
         "origin": 1,
@@ -56,18 +56,18 @@ def test_counts_are_those_of_the_step_and_not_of_what_the_device_did_since() -> 
     rank = steering()
     rank.begin(step(1))
     # On a GPU the host is ahead: the next step's gate can be through before anybody reads these.
-    seats = rank._seats
-    kept = seats.table.clone()
-    seats.table[:] = 99
+    table = rank._table.table
+    kept = table.clone()
+    table[:] = 99
 
     places, counts = rank.counted()
 
     assert places == {"a": 0}
     assert counts is not None
     assert counts.sum() == 1
-    seats.table[:] = kept
+    table[:] = kept
     rank.begin(step(2))
-    seats.table[:] = 99
+    table[:] = 99
     later = rank.counted()[1]
     assert later is not None
     assert (later.sum(), np.asarray(counts).sum()) == (2, 1)

@@ -5,7 +5,7 @@ import numpy as np
 
 from steersman.engine.batch import listed
 from steersman.frontend.reports import Reports, read_counts
-from steersman.trajectory.track import Value
+from steersman_kernels.layout import Value
 
 
 class Processor:

@@ -1,6 +1,7 @@
 """The kernels on a machine without a GPU: interpreted, and compiled but not run."""
 
 import importlib.util
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -9,6 +10,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from steersman_kernels import programs
 from tests.interpreter import quicken
 
 
@@ -17,14 +19,20 @@ def interpreted(module: ModuleType) -> ModuleType:
 
     `triton.jit` looks for the interpreter when it decorates, so the source runs once more.
     """
+    quicken()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "1")
+        # What several kernels share is interpreted too.
+        patch.setitem(sys.modules, programs.__name__, _anew(programs))
+        return _anew(module)
+
+
+def _anew(module: ModuleType) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"interpreted_{module.__name__}", module.__file__)
     assert spec is not None
     assert spec.loader is not None
     copy = importlib.util.module_from_spec(spec)
-    quicken()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_INTERPRET", "1")
-        spec.loader.exec_module(copy)
+    spec.loader.exec_module(copy)
     return copy
 
 

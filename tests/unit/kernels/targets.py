@@ -24,8 +24,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 import steersman_kernels
-from steersman_kernels import governor_kernels
-from steersman_kernels.governed import SEGMENT_ENDS
+from steersman_kernels.layout import FINGERPRINT, SEGMENT_ENDS
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),
@@ -47,7 +46,7 @@ TYPES: dict[str, tuple[str, ...]] = {
     # The drawn tokens: of the sampler's type.
     "sampled_ptr": ("*i32", "*i64"),
     **dict.fromkeys(("positions_ptr", "rows_ptr", "logit_rows_ptr"), ("*i64",)),
-    **dict.fromkeys(("slot_ptr", "seats_ptr", "query_start_ptr", "token_ids_ptr"), ("*i32",)),
+    **dict.fromkeys(("bank_rows_ptr", "slots_ptr", "query_start_ptr", "token_ids_ptr"), ("*i32",)),
     **dict.fromkeys(("requests_ptr", "ints_ptr", "recent_ptr", "runs_ptr"), ("*i32",)),
     **dict.fromkeys(("nudge_ptr", "ends_ptr", "start_ptr", "end_ptr", "implicit_ptr"), ("*i32",)),
     **dict.fromkeys(("closing_ptr", "stops_ptr"), ("*i32",)),
@@ -77,7 +76,7 @@ class Variant(NamedTuple):
     streams: bool = False
 
 
-_LAYOUT = {"LAYOUT": governor_kernels._LAYOUT}
+_LAYOUT = {"LAYOUT": FINGERPRINT}
 
 VARIANTS: dict[str, tuple[Variant, ...]] = {
     "_steer_kernel": (
@@ -87,8 +86,8 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
     "_project_kernel": (Variant({"BLOCK": 1024}, threads=128, streams=True),),
     "_parts_kernel": (Variant({"BLOCK": 1024}, threads=128, streams=True),),
     # Of powers of two up to 256: the ends and the middle.
-    "_whole_kernel": tuple(Variant({"BLOCK": 2**power}, warps=1) for power in (0, 4, 8)),
-    "_gate_kernel": (Variant({"BLOCK": 512}, warps=8),),
+    "_whole_kernel": tuple(Variant({"BLOCK": 2**power, **_LAYOUT}, warps=1) for power in (0, 4, 8)),
+    "_gate_kernel": (Variant({"BLOCK": 512, **_LAYOUT}, warps=8),),
     "_govern_kernel": (Variant(_LAYOUT, warps=1),),
     "_forbid_stops_kernel": (Variant({"BLOCK": 1024, **_LAYOUT}, threads=128, streams=True),),
     "_coefficients_kernel": (

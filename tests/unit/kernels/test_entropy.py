@@ -12,7 +12,7 @@ from torch import Tensor
 
 from steersman_kernels import entropy as module
 from steersman_kernels.entropy import entropy, measure, measuring
-from steersman_kernels.governed import (
+from steersman_kernels.layout import (
     ENTROPY,
     LSE,
     STATISTICS,
@@ -29,7 +29,7 @@ Entropy = Callable[[Tensor, Tensor], Tensor]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 INTERPRETED = interpreted(module)
 # The interpreter joins column by column: narrow blocks, and parts of several of them.
-INTERPRETED._BLOCK, INTERPRETED._PROGRAMS = 64, 8
+INTERPRETED.BLOCK, INTERPRETED._PROGRAMS = 64, 8
 ALL = pytest.mark.parametrize("function", [entropy_reference, entropy, INTERPRETED.entropy_triton])
 
 

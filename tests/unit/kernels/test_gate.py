@@ -1,6 +1,6 @@
 """The gate: the kernel and the loop on a CPU against one that shares nothing with them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,29 +11,26 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from steersman_kernels import gate as module
+from steersman_kernels import layout as at
 from steersman_kernels.gate import gate
-from steersman_kernels.steered import (
-    CLASSES,
-    CLOSED,
-    COUNTS,
-    MARKER_TOKENS,
-    NEVER,
-    OPENED,
-    ORIGIN,
-    RECENT,
-    ROWS,
-    WIDTH,
-    Markers,
-)
+from steersman_kernels.vocabulary import Vocabulary
 from tests.unit.kernels import compiled, interpreted
 
 VOCABULARY = 9
+CLASSES = len(at.CLASSES)
 BOUNDARY = frozenset({3, 4, 8})
 # Placeholders among the tokens: none of them is a boundary or a marker.
 TOKENS = st.sampled_from([0, 1, 2, 3, 4, 5, 8, -1, VOCABULARY, 10**6])
-SINGLE = Markers.of([1], [2])
+ENDS = bytes(int(token in BOUNDARY) for token in range(VOCABULARY))
+
+
+def markers_of(start: list[int], end: list[int], implicit: Sequence[int] = ()) -> Vocabulary:
+    return Vocabulary.of(start, end, implicit, boundary=ENDS)
+
+
+SINGLE = markers_of([1], [2])
 MARKERS = st.builds(
-    Markers.of,
+    markers_of,
     st.sampled_from([[], [1], [3], [1, 2], [2, 2, 1]]),
     st.sampled_from([[], [2], [3], [2, 1], [1, 2, 1]]),
     st.sampled_from([[], [5], [5, 8]]),
@@ -42,7 +39,7 @@ INTERPRETED = interpreted(module)
 CAPACITY = 6
 
 
-def interpreted_gate(*arguments: Tensor | Markers) -> None:
+def interpreted_gate(*arguments: Tensor | Vocabulary) -> None:
     # So few at a time that batches of a few tokens take several rounds.
     INTERPRETED.gate_triton(*arguments, block=4)
 
@@ -55,18 +52,18 @@ every_gate = pytest.mark.parametrize("run", [gate, interpreted_gate])
 class Part:
     """The tokens of one request in a step, from a position on."""
 
-    seat: int
+    slot: int
     position: int
     tokens: list[int]
 
 
 def table(rows: list[list[int]]) -> Tensor:
     """A table from rows of ORIGIN, OPENED, CLOSED and the bank rows; other columns are noise."""
-    requests = torch.full((CAPACITY, WIDTH), 77, dtype=torch.int32)
-    requests[:, RECENT:] = torch.tensor([1, 2] * (MARKER_TOKENS // 2))
-    requests[:, COUNTS : COUNTS + CLASSES] = 5
-    for seat, row in enumerate(rows):
-        requests[seat, : len(row)] = torch.tensor(row)
+    requests = torch.full((CAPACITY, at.WIDTH), 77, dtype=torch.int32)
+    requests[:, at.RECENT :] = torch.tensor([1, 2] * (at.MARKER_TOKENS // 2))
+    requests[:, at.COUNTS : at.COUNTS + CLASSES] = 5
+    for slot, row in enumerate(rows):
+        requests[slot, : len(row)] = torch.tensor(row)
     return requests
 
 
@@ -74,7 +71,7 @@ def step(
     run: Gate,
     requests: Tensor,
     parts: list[Part],
-    markers: Markers,
+    markers: Vocabulary,
     *,
     token_type: torch.dtype = torch.int32,
     boundary_type: torch.dtype = torch.bool,
@@ -85,19 +82,18 @@ def step(
     start[len(parts) + 1 :] = -5
     positions = [part.position + i for part in parts for i in range(len(part.tokens))]
     tokens = [token for part in parts for token in part.tokens]
-    slot = torch.full((len(tokens) + 3,), 55, dtype=torch.int32)
+    bank_rows = torch.full((len(tokens) + 3,), 55, dtype=torch.int32)
     run(
         requests,
-        torch.tensor([part.seat for part in parts], dtype=torch.int32),
+        torch.tensor([part.slot for part in parts], dtype=torch.int32),
         start,
         torch.tensor([*positions, 1, 2, 3], dtype=torch.int64),
         torch.tensor([*tokens, 1, 2, 3], dtype=token_type),
-        torch.tensor([token in BOUNDARY for token in range(VOCABULARY)], dtype=boundary_type),
-        markers,
-        slot,
+        markers._replace(boundary=markers.boundary.to(boundary_type)),
+        bank_rows,
     )
-    assert slot[len(tokens) :].tolist() == [-1] * 3
-    return slot[: len(tokens)].tolist()
+    assert bank_rows[len(tokens) :].tolist() == [-1] * 3
+    return bank_rows[: len(tokens)].tolist()
 
 
 def ends_in(tokens: list[int], marker: Tensor) -> bool:
@@ -106,46 +102,46 @@ def ends_in(tokens: list[int], marker: Tensor) -> bool:
     return 0 < length <= len(tokens) and tokens[-length:] == marker.tolist()
 
 
-def expected(requests: Tensor, parts: list[Part], markers: Markers) -> tuple[Tensor, list[int]]:
-    """The table after a step, and the slots: a loop over tokens that shares nothing with them."""
+def expected(requests: Tensor, parts: list[Part], markers: Vocabulary) -> tuple[Tensor, list[int]]:
+    """The table after a step, and the bank rows: a loop over tokens that shares nothing."""
     rows = requests.tolist()
-    slots = []
+    bank_rows = []
     for part in parts:
-        if part.seat < 0:
-            slots += [-1] * len(part.tokens)
+        if part.slot < 0:
+            bank_rows += [-1] * len(part.tokens)
             continue
-        row = rows[part.seat]
+        row = rows[part.slot]
         steps = list(enumerate(part.tokens, part.position))
-        before = range(max(row[ORIGIN], part.position - MARKER_TOKENS + 1), part.position)
-        drawn = [(place, row[RECENT + place % MARKER_TOKENS]) for place in before]
+        before = range(max(row[at.ORIGIN], part.position - at.MARKER_TOKENS + 1), part.position)
+        drawn = [(place, row[at.RECENT + place % at.MARKER_TOKENS]) for place in before]
         for position, token in steps:
-            if position < row[ORIGIN]:
+            if position < row[at.ORIGIN]:
                 continue
             drawn.append((position, token))
             tail = [one for _, one in drawn]
             if ends_in(tail, markers.start):
-                row[OPENED] = min(row[OPENED], position)
+                row[at.OPENED] = min(row[at.OPENED], position)
             if ends_in(tail, markers.end) or token in markers.implicit.tolist():
-                row[CLOSED] = min(row[CLOSED], position)
-        for position, token in drawn[-MARKER_TOKENS:]:
-            row[RECENT + position % MARKER_TOKENS] = token
+                row[at.CLOSED] = min(row[at.CLOSED], position)
+        for position, token in drawn[-at.MARKER_TOKENS :]:
+            row[at.RECENT + position % at.MARKER_TOKENS] = token
         for position, token in steps:
-            if position < row[ORIGIN]:
+            if position < row[at.ORIGIN]:
                 kind = 0
-            elif row[OPENED] <= position < row[CLOSED]:
+            elif row[at.OPENED] <= position < row[at.CLOSED]:
                 kind = 2
             else:
                 kind = 4
             kind += token in BOUNDARY
-            slots.append(row[ROWS + kind])
-            row[COUNTS + kind] += row[ROWS + kind] >= 0
-    return torch.tensor(rows, dtype=torch.int32), slots
+            bank_rows.append(row[at.ROWS + kind])
+            row[at.COUNTS + kind] += row[at.ROWS + kind] >= 0
+    return torch.tensor(rows, dtype=torch.int32), bank_rows
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> Tensor:
     position = st.integers(0, 12)
-    marker = st.one_of(position, st.just(NEVER))
+    marker = st.one_of(position, st.just(at.NEVER))
     bank_rows = st.lists(st.integers(-1, 7), min_size=CLASSES, max_size=CLASSES)
     return table(
         [[draw(position), draw(marker), draw(marker), *draw(bank_rows)] for _ in range(CAPACITY)]
@@ -154,14 +150,14 @@ def tables(draw: st.DrawFn) -> Tensor:
 
 @st.composite
 def batches(draw: st.DrawFn) -> list[Part]:
-    seats = draw(st.permutations(range(CAPACITY)))[: draw(st.integers(0, CAPACITY))]
+    slots = draw(st.permutations(range(CAPACITY)))[: draw(st.integers(0, CAPACITY))]
     return [
         Part(
-            draw(st.sampled_from([seat, seat, -1])),
+            draw(st.sampled_from([slot, slot, -1])),
             draw(st.integers(0, 10)),
             draw(st.lists(TOKENS, max_size=draw(st.sampled_from([1, 11])))),
         )
-        for seat in seats
+        for slot in slots
     ]
 
 
@@ -178,21 +174,21 @@ def test_a_step(
     run: Gate,
     requests: Tensor,
     parts: list[Part],
-    markers: Markers,
+    markers: Vocabulary,
     token_type: torch.dtype,
     boundary_type: torch.dtype,
 ) -> None:
-    after, slots = expected(requests, parts, markers)
+    after, bank_rows = expected(requests, parts, markers)
     found = requests.clone()
     types = {"token_type": token_type, "boundary_type": boundary_type}
-    assert step(run, found, parts, markers, **types) == slots
+    assert step(run, found, parts, markers, **types) == bank_rows
     assert torch.equal(found, after)
 
 
-def split(part: Part, at: int) -> tuple[Part, Part]:
+def split(part: Part, cut: int) -> tuple[Part, Part]:
     return (
-        Part(part.seat, part.position, part.tokens[:at]),
-        Part(part.seat, part.position + at, part.tokens[at:]),
+        Part(part.slot, part.position, part.tokens[:cut]),
+        Part(part.slot, part.position + cut, part.tokens[cut:]),
     )
 
 
@@ -200,64 +196,64 @@ def split(part: Part, at: int) -> tuple[Part, Part]:
 @given(
     tokens=st.lists(TOKENS, min_size=1, max_size=14),
     origin=st.integers(0, 14),
-    opened=st.sampled_from([NEVER, 0]),
-    at=st.integers(0, 14),
+    opened=st.sampled_from([at.NEVER, 0]),
+    cut=st.integers(0, 14),
     single=st.booleans(),
 )
 @settings(max_examples=20)
 def test_a_prompt_in_chunks_is_as_in_one_piece(
-    run: Gate, tokens: list[int], origin: int, opened: int, at: int, single: bool
+    run: Gate, tokens: list[int], origin: int, opened: int, cut: int, single: bool
 ) -> None:
-    markers = SINGLE if single else Markers.of([1, 2], [2, 0], [8])
-    whole = table([[origin, opened, NEVER, 0, 1, 2, 3, -1, 5]])
+    markers = SINGLE if single else markers_of([1, 2], [2, 0], [8])
+    whole = table([[origin, opened, at.NEVER, 0, 1, 2, 3, -1, 5]])
     chunked = whole.clone()
     part = Part(0, 0, tokens)
-    after, slots = expected(whole, [part], markers)
-    assert step(run, whole, [part], markers) == slots
+    after, bank_rows = expected(whole, [part], markers)
+    assert step(run, whole, [part], markers) == bank_rows
     assert torch.equal(whole, after)
-    first, second = split(part, at)
+    first, second = split(part, cut)
     in_chunks = step(run, chunked, [first], markers) + step(run, chunked, [second], markers)
-    assert in_chunks == slots
+    assert in_chunks == bank_rows
     assert torch.equal(chunked, whole)
 
 
 @every_gate
 def test_a_step_done_again_changes_counts_only(run: Gate) -> None:
-    requests = table([[2, NEVER, NEVER, 0, 1, 2, 3, 4, 5]])
+    requests = table([[2, at.NEVER, at.NEVER, 0, 1, 2, 3, 4, 5]])
     parts = [Part(0, 0, [3, 1, 1, 3, 2, 0])]
-    slots = step(run, requests, parts, SINGLE)
-    assert slots == [1, 0, 2, 3, 4, 4]
+    bank_rows = step(run, requests, parts, SINGLE)
+    assert bank_rows == [1, 0, 2, 3, 4, 4]
     once = requests.clone()
-    assert step(run, requests, parts, SINGLE) == slots
-    assert torch.equal(requests[:, :COUNTS], once[:, :COUNTS])
-    assert requests[0, COUNTS : COUNTS + CLASSES].tolist() == [7, 7, 7, 7, 9, 5]
+    assert step(run, requests, parts, SINGLE) == bank_rows
+    assert torch.equal(requests[:, : at.COUNTS], once[:, : at.COUNTS])
+    assert requests[0, at.COUNTS : at.COUNTS + CLASSES].tolist() == [7, 7, 7, 7, 9, 5]
 
 
 @every_gate
 def test_markers_in_the_prompt_are_text(run: Gate) -> None:
-    requests = table([[3, NEVER, NEVER, *range(6)]])
-    slots = step(run, requests, [Part(0, 0, [1, 2, 2, 0, 1, 0, 2])], SINGLE)
-    assert slots == [0, 0, 0, 4, 2, 2, 4]
-    assert requests[0, [OPENED, CLOSED]].tolist() == [4, 6]
+    requests = table([[3, at.NEVER, at.NEVER, *range(6)]])
+    bank_rows = step(run, requests, [Part(0, 0, [1, 2, 2, 0, 1, 0, 2])], SINGLE)
+    assert bank_rows == [0, 0, 0, 4, 2, 2, 4]
+    assert requests[0, [at.OPENED, at.CLOSED]].tolist() == [4, 6]
 
 
 @every_gate
 def test_a_tool_call_closes(run: Gate) -> None:
-    requests = table([[1, 0, NEVER, *range(6)]])
-    slots = step(run, requests, [Part(0, 0, [5, 0, 5, 0])], Markers.of([1], [2], [5]))
-    assert slots == [0, 2, 4, 4]
-    assert requests[0, CLOSED] == 2
+    requests = table([[1, 0, at.NEVER, *range(6)]])
+    bank_rows = step(run, requests, [Part(0, 0, [5, 0, 5, 0])], markers_of([1], [2], [5]))
+    assert bank_rows == [0, 2, 4, 4]
+    assert requests[0, at.CLOSED] == 2
 
 
 @every_gate
 def test_a_marker_of_several_tokens_is_found_over_steps(run: Gate) -> None:
-    requests = table([[2, NEVER, NEVER, *range(6)]])
-    markers = Markers.of([1, 2], [2, 1, 0])
+    requests = table([[2, at.NEVER, at.NEVER, *range(6)]])
+    markers = markers_of([1, 2], [2, 1, 0])
     found = []
     for position, token in enumerate([1, 2, 1, 2, 0, 2, 1, 0, 0]):
         found += step(run, requests, [Part(0, position, [token])], markers)
     assert found == [0, 0, 4, 2, 2, 2, 2, 4, 4]
-    assert requests[0, [OPENED, CLOSED]].tolist() == [3, 7]
+    assert requests[0, [at.OPENED, at.CLOSED]].tolist() == [3, 7]
 
 
 @every_gate
@@ -283,7 +279,7 @@ def test_the_kernel_compiles_for_a_gpu(
     monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
     types = {
         "requests_ptr": "*i32",
-        "seats_ptr": "*i32",
+        "slots_ptr": "*i32",
         "query_start_ptr": "*i32",
         "positions_ptr": "*i64",
         "token_ids_ptr": token_type,
@@ -295,6 +291,6 @@ def test_the_kernel_compiles_for_a_gpu(
         "end_length": "i32",
         "implicit_ptr": "*i32",
         "implicit_count": "i32",
-        "slot_ptr": "*i32",
+        "bank_rows_ptr": "*i32",
     }
-    assert "ptx" in compiled(module._gate_kernel, types, {"BLOCK": 512})
+    assert "ptx" in compiled(module._gate_kernel, types, {"BLOCK": 512, "LAYOUT": at.FINGERPRINT})

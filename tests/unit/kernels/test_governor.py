@@ -1,101 +1,39 @@
 """The governor: the loop on a CPU against a request told as a story, the kernel against both."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from steersman_kernels import governed as at
 from steersman_kernels import governor_kernels as module
-from steersman_kernels.governed import NEVER, State, Vocabulary
-from steersman_kernels.governor import coefficients, forbid_stops, govern, replay, steepness
-from tests.unit.kernels import interpreted
+from steersman_kernels import layout as at
+from steersman_kernels.governor import State, govern, replay
+from steersman_kernels.layout import NEVER
+from tests.unit.kernels import compiled, interpreted
+from tests.unit.kernels.requests import (
+    BOUNDARY,
+    CAPACITY,
+    OUTSIDE,
+    STOPS,
+    WORDS,
+    Asked,
+    Draw,
+    Govern,
+    Words,
+    copy,
+    step,
+    table,
+)
 
-SIZE = 14
-BOUNDARY = (3, 8)
-STOPS = (9, 10)
-WORDS = (0, 11, 12)
-OUTSIDE = (-1, SIZE, 10**6)
-CAPACITY = 6
 INTERPRETED = interpreted(module)
 
-Govern = Callable[..., None]
 BOTH = pytest.mark.parametrize("function", [govern, INTERPRETED.govern_triton])
-
-
-@dataclass(frozen=True)
-class Words:
-    """The markers and stops, as lists."""
-
-    start: Sequence[int] = (1,)
-    end: Sequence[int] = (2,)
-    closing: Sequence[int] = (2,)
-    stops: Sequence[int] = STOPS
-    implicit: Sequence[int] = ()
-
-    def tensors(self) -> Vocabulary:
-        lists = (self.start, self.end, self.implicit, self.closing)
-        boundary = torch.zeros(SIZE, dtype=torch.bool)
-        boundary[list(BOUNDARY)] = True
-        return Vocabulary(*(torch.tensor(tokens, dtype=torch.int32) for tokens in lists), boundary)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What one request asks for."""
-
-    known: int = 0
-    budget: int = NEVER
-    grace: int = 0
-    minimum: int = 0
-    latest: int = NEVER
-    min_answer: int = 0
-    loop: bool = False
-    window: int = 0
-    exit_below: float = 0.0
-    nudge: tuple[int, ...] = ()
-    governed: bool = True
-    opened: bool = True
-    law: int = 0
-    target: float = 0.5
-    gain: float = 0.0
-    integral_gain: float = 0.0
-    base: float = 0.6
-    bounds: tuple[float, float] = (-0.3117, 0.9391)
-    confidence: tuple[float, float] = (0.6137, 0.8911)
-    variance: tuple[float, float] = (0.00053, 0.0101)
-    steep: float = 9.0
-
-    def take(self, state: State, seat: int, stops: Sequence[int] = STOPS) -> None:
-        """Write the request's rows, as the engine does when one arrives."""
-        ints = dict.fromkeys(range(at.INTS), 0) | {
-            at.KNOWN: self.known,
-            at.BUDGET: self.budget,
-            at.GRACE: self.grace,
-            at.MINIMUM: self.minimum,
-            at.LATEST: self.latest,
-            at.MIN_ANSWER: self.min_answer,
-            at.LOOP: int(self.loop),
-            at.WINDOW: self.window,
-            at.NUDGES: len(self.nudge),
-            at.STOPS: len(stops),
-            at.LAW: self.law,
-            at.GOVERNED: int(self.governed),
-            at.PHASE: at.THINKING if self.opened else at.BEFORE,
-        }
-        state.ints[seat] = torch.tensor([ints[column] for column in range(at.INTS)])
-        floats = [self.exit_below, self.target, self.gain, self.integral_gain, self.base]
-        floats += [*self.bounds, *self.confidence, *self.variance, self.steep]
-        floats += [0.0, 0.0, math.nan, 0.0, self.base]
-        state.floats[seat] = torch.tensor(floats)
-        state.nudge[seat] = torch.tensor([*self.nudge, *[5] * (at.NUDGE_TOKENS - len(self.nudge))])
-        state.stops[seat] = torch.tensor([*stops, *[0] * (at.STOP_TOKENS - len(stops))])
 
 
 @dataclass
@@ -270,91 +208,15 @@ class Oracle:
             at.SEGMENTS: len(self.ends),
         }
 
-    def check(self, state: State, seat: int) -> None:
+    def check(self, state: State, slot: int) -> None:
         wanted = self.ints()
-        assert {column: int(state.ints[seat, column]) for column in wanted} == wanted
+        assert {column: int(state.ints[slot, column]) for column in wanted} == wanted
         count = len(self.ends)
-        assert state.ends[seat, :count].tolist() == [position for position, _ in self.ends]
-        found = [*state.strengths[seat, :count].tolist(), float(state.floats[seat, at.STRENGTH])]
+        assert state.ends[slot, :count].tolist() == [position for position, _ in self.ends]
+        found = [*state.strengths[slot, :count].tolist(), float(state.floats[slot, at.STRENGTH])]
         wanted_strengths = [*(strength for _, strength in self.ends), self.strength]
         assert found == pytest.approx(wanted_strengths, rel=1e-4, abs=1e-5)
-        assert float(state.floats[seat, at.ERROR]) == pytest.approx(self.error, rel=1e-4, abs=1e-5)
-
-
-@dataclass(frozen=True)
-class Draw:
-    """A token drawn for a request, or with None the step of a prompt that draws none."""
-
-    seat: int
-    position: int
-    token: int | None
-    entropy: float = 0.5
-    top: float = 0.75
-
-
-def copy(state: State) -> State:
-    return State(*(getattr(state, each.name).clone() for each in fields(State)))
-
-
-def step(
-    function: Govern,
-    state: State,
-    words: Words,
-    draws: list[Draw],
-    random: Random,
-    *,
-    token_type: torch.dtype = torch.int32,
-    logits_type: torch.dtype = torch.float32,
-) -> tuple[list[int], Tensor]:
-    """One step of a batch with rows that are not watched; the final tokens, and the track."""
-    count, others = len(draws), random.randint(0, 3)
-    rows = random.sample(range(count + others), count)
-    logit_rows = random.sample(range(count + others + 2), count)
-    sampled = torch.full((count + others,), 2, dtype=token_type)
-    sampled[rows] = torch.tensor(
-        [7 if draw.token is None else draw.token for draw in draws], dtype=token_type
-    )
-    watched = torch.zeros(count + others, dtype=torch.bool)
-    watched[rows] = True
-    logits = torch.arange((count + others + 2) * (SIZE + 1)).view(-1, SIZE + 1) / 8 % 5
-    logits = logits.to(logits_type)[:, :SIZE]
-    track = torch.full((count, at.TRACK), 9.0)
-    function(
-        state,
-        words.tensors(),
-        seats=torch.tensor([draw.seat for draw in draws], dtype=torch.int32),
-        positions=torch.tensor([draw.position - 1 for draw in draws]),
-        rows=torch.tensor(rows, dtype=torch.int64),
-        sampled=sampled,
-        logits=logits,
-        logit_rows=torch.tensor(logit_rows, dtype=torch.int64),
-        statistics=torch.tensor([[3.5, draw.entropy, draw.top] for draw in draws]).view(-1, 3),
-        track=track,
-    )
-    assert sampled[~watched].eq(2).all()
-    final = [int(token) for token in sampled[rows]]
-    for draw, token, row, line in zip(draws, final, logit_rows, track, strict=True):
-        if draw.token is None:
-            assert token == 7
-            assert line.isnan().all()
-            continue
-        assert line[[at.T_ENTROPY, at.T_TOP]].tolist() == [draw.entropy, draw.top]
-        if 0 <= token < SIZE:
-            assert line[at.T_LOGPROB] == logits[row, token].float() - 3.5
-        else:
-            assert line[at.T_LOGPROB].isnan()
-        assert line[at.T_STRENGTH] == state.floats[draw.seat, at.STRENGTH]
-        assert line[at.T_CLOSED_BY] == state.ints[draw.seat, at.CLOSED_BY]
-    return final, track
-
-
-def table() -> State:
-    """A table whose rings are full of what an earlier request left."""
-    state = State.empty(CAPACITY)
-    for each in fields(State):
-        rows = getattr(state, each.name)
-        rows.fill_(500 if each.name == "runs" else -1e30 if each.name == "window" else 2)
-    return state
+        assert float(state.floats[slot, at.ERROR]) == pytest.approx(self.error, rel=1e-4, abs=1e-5)
 
 
 @dataclass(frozen=True)
@@ -427,8 +289,8 @@ def tokens(random: Random, words: Words, length: int) -> list[int]:
 def scripts(draw: st.DrawFn, longest: int = 110) -> Script:
     words, random = draw(MARKERS), Random(draw(st.integers(0, 10**6)))
     asked = [request(random, words) for _ in range(draw(st.integers(1, 3)))]
-    waiting = {seat: tokens(random, words, longest) for seat in range(3)}
-    position = {seat: max(each.known - random.randint(0, 3), 0) for seat, each in enumerate(asked)}
+    waiting = {slot: tokens(random, words, longest) for slot in range(3)}
+    position = {slot: max(each.known - random.randint(0, 3), 0) for slot, each in enumerate(asked)}
     # Moods that last: entropies in eighths and top probabilities in 64ths, exact in any order.
     moods = [([0.0, 0.125], [62, 63, 64]), ([0.25, 0.5], [45, 50, 60]), ([1.0, 2.5], [8, 15, 20])]
     mood = random.choice(moods)
@@ -436,14 +298,14 @@ def scripts(draw: st.DrawFn, longest: int = 110) -> Script:
     for _ in range(longest):
         line = []
         mood = mood if random.random() < 0.85 else random.choice(moods)
-        for seat in random.sample(range(len(asked)), random.randint(1, len(asked))):
-            if position[seat] < asked[seat].known:
-                line.append(Draw(seat, position[seat], None))
+        for slot in random.sample(range(len(asked)), random.randint(1, len(asked))):
+            if position[slot] < asked[slot].known:
+                line.append(Draw(slot, position[slot], None))
             else:
-                token, (entropies, tops) = waiting[seat].pop(0), mood
+                token, (entropies, tops) = waiting[slot].pop(0), mood
                 numbers = random.choice(entropies), random.choice(tops) / 64
-                line.append(Draw(seat, position[seat], token, *numbers))
-            position[seat] += 1
+                line.append(Draw(slot, position[slot], token, *numbers))
+            position[slot] += 1
         steps.append(line)
     types = {
         "token_type": draw(st.sampled_from([torch.int32, torch.int64])),
@@ -456,21 +318,20 @@ def play(function: Govern, script: Script) -> None:
     """Run a script, comparing every request with its oracle at each step."""
     state = table()
     oracles = [Oracle(asked, script.words) for asked in script.asked]
-    for seat, asked in enumerate(script.asked):
-        asked.take(state, seat, script.words.stops)
+    for slot, asked in enumerate(script.asked):
+        asked.take(state, slot, script.words.stops)
     for line in script.steps:
         before = copy(state)
         final, track = step(function, state, script.words, line, script.random, **script.types)
-        for seat in set(range(CAPACITY)) - {draw.seat for draw in line if draw.token is not None}:
-            for each in fields(State):
-                old, new = getattr(before, each.name)[seat], getattr(state, each.name)[seat]
-                assert torch.equal(old.view(torch.int32), new.view(torch.int32))
+        for slot in set(range(CAPACITY)) - {draw.slot for draw in line if draw.token is not None}:
+            for old, new in zip(before, state, strict=True):
+                assert torch.equal(old[slot].view(torch.int32), new[slot].view(torch.int32))
         for draw, token, row in zip(line, final, track, strict=True):
             if draw.token is not None:
-                oracle = oracles[draw.seat]
+                oracle = oracles[draw.slot]
                 wanted = oracle.step(draw.token, draw.position, draw.entropy, draw.top)
                 assert (token, bool(row[at.T_FORCED])) == wanted
-                oracle.check(state, draw.seat)
+                oracle.check(state, draw.slot)
 
 
 @given(scripts())
@@ -490,8 +351,8 @@ def test_the_kernel(script: Script) -> None:
 def test_the_kernel_from_any_state(script: Script, chosen: list[int]) -> None:
     """The kernel is too slow in the interpreter for long scripts: some steps of one each."""
     state = table()
-    for seat, asked in enumerate(script.asked):
-        asked.take(state, seat, script.words.stops)
+    for slot, asked in enumerate(script.asked):
+        asked.take(state, slot, script.words.stops)
     for number, line in enumerate(script.steps):
         twin, seed = copy(state), script.random.random()
         wanted = step(govern, state, script.words, line, Random(seed), **script.types)
@@ -501,8 +362,7 @@ def test_the_kernel_from_any_state(script: Script, chosen: list[int]) -> None:
         found = step(kernel, twin, script.words, line, Random(seed), **script.types)
         assert found[0] == wanted[0]
         torch.testing.assert_close(found[1], wanted[1], rtol=1e-4, atol=1e-5, equal_nan=True)
-        for each in fields(State):
-            new, old = getattr(twin, each.name), getattr(state, each.name)
+        for new, old in zip(twin, state, strict=True):
             torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
@@ -723,46 +583,6 @@ def test_confidences_that_float32_cannot_tell_apart_give_a_strength(function: Go
     assert asked.bounds[0] <= float(state.strengths[0, 0]) <= asked.bounds[1]
 
 
-@pytest.mark.parametrize(
-    ("function", "written"),
-    [(govern, coefficients), (INTERPRETED.govern_triton, INTERPRETED.coefficients_triton)],
-)
-@given(data=st.data())
-@settings(max_examples=5)
-def test_what_is_read_anew_is_steered_as_it_was(
-    function: Govern, written: Callable[..., None], data: st.DataObject
-) -> None:
-    """Also where a request has more segments than there are places for them."""
-    state, words = table(), Words()
-    law = data.draw(st.sampled_from([at.PROPORTIONAL, at.CONFIDENCE_LAW]))
-    Asked(law=law, gain=0.5, integral_gain=0.1).take(state, 0)
-    earlier = data.draw(st.sampled_from([0, at.SEGMENT_ENDS - 3, at.SEGMENT_ENDS]))
-    state.ints[0, at.SEGMENTS] = earlier
-    state.ends[0, :earlier] = torch.arange(earlier)
-    state.strengths[0, :earlier] = torch.rand(earlier, generator=torch.Generator().manual_seed(0))
-    if earlier:
-        state.floats[0, at.STRENGTH] = state.strengths[0, earlier - 1]
-    seats, first = torch.zeros(1, dtype=torch.int32), at.SEGMENT_ENDS
-
-    def strengths(begin: int, end: int) -> list[float]:
-        coef, start = torch.zeros(end - begin), torch.tensor([0, end - begin], dtype=torch.int32)
-        written(coef, state, seats, start, torch.arange(begin, end))
-        found: list[float] = coef.tolist()
-        return found
-
-    used: list[float] = []
-    eighths = st.integers(0, 8).map(lambda number: number / 8)
-    draws = st.tuples(st.sampled_from([0, 11, *BOUNDARY]), eighths)
-    for place, (token, entropy) in enumerate(
-        data.draw(st.lists(draws, min_size=9, max_size=12)), first
-    ):
-        sure = Draw(0, place, token, entropy, top=1 - entropy)
-        step(function, state, words, [sure], Random(place))
-        used.append(float(state.floats[0, at.STRENGTH]))
-    assert strengths(first, first + len(used)) == used
-    assert strengths(0, earlier) == state.strengths[0, :earlier].tolist()
-
-
 @BOTH
 def test_an_empty_batch(function: Govern) -> None:
     state = table()
@@ -775,113 +595,22 @@ def test_on_a_cpu_it_is_the_reference() -> None:
     assert respond(govern, Asked(budget=0), [11, 11])[0] == [2, 11]
 
 
-FORBID = pytest.mark.parametrize("function", [forbid_stops, INTERPRETED.forbid_stops_triton])
-
-
-@FORBID
-@pytest.mark.parametrize("logits_type", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_short_answer_may_not_end(
-    function: Callable[..., None], logits_type: torch.dtype
+@pytest.mark.parametrize("token_type", ["*i32", "*i64"])
+@pytest.mark.parametrize("logits_type", ["*fp32", "*bf16", "*fp16"])
+def test_the_kernel_compiles_for_a_gpu(
+    token_type: str, logits_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    state = table()
-    for seat, governed in enumerate([True, True, True, False]):
-        Asked(min_answer=3, governed=governed).take(state, seat)
-        state.ints[seat, [at.PHASE, at.ANSWERED]] = torch.tensor([at.ANSWER, 2]).int()
-    state.ints[1, at.ANSWERED] = 3
-    state.ints[2, at.PHASE] = at.THINKING
-    logits = torch.zeros(6, SIZE, dtype=logits_type)
-    seats, rows = torch.tensor([3, 0, 1, 2], dtype=torch.int32), torch.tensor([0, 5, 2, 3])
-    function(logits, state, seats, rows)
-
-    assert logits[5, list(STOPS)].eq(-torch.inf).all()
-    assert logits.isinf().sum() == len(STOPS)
-    function(logits, state, seats[:0], rows[:0])
-    state.ints[:, at.STOPS] = 0
-    logits[:] = 0
-    function(logits, state, seats, rows)
-    assert not logits.isinf().any()
-
-
-@FORBID
-def test_an_answer_that_can_only_end_may_end(function: Callable[..., None]) -> None:
-    """A grammar at its end has masked all but the stops, or one of them."""
-    state = table()
-    for seat in range(3):
-        Asked(min_answer=3).take(state, seat)
-        state.ints[seat, [at.PHASE, at.ANSWERED]] = torch.tensor([at.ANSWER, 1]).int()
-    logits = torch.full((3, SIZE), -torch.inf)
-    logits[0, list(STOPS)] = 1.0
-    logits[1, STOPS[0]] = 1.0
-    logits[2, [STOPS[0], 4]] = 1.0
-    before = logits.clone()
-    function(logits, state, torch.arange(3).int(), torch.arange(3))
-
-    assert torch.equal(logits[:2], before[:2])
-    assert logits[2].isfinite().nonzero().flatten().tolist() == [4]
-
-
-@pytest.mark.parametrize("function", [coefficients, INTERPRETED.coefficients_triton])
-@given(data=st.data())
-@settings(max_examples=25)
-def test_each_row_has_the_strength_of_its_position(
-    function: Callable[..., None], data: st.DataObject
-) -> None:
-    state = table()
-    random = Random(data.draw(st.integers(0, 10**6)))
-    seats = data.draw(st.permutations([0, 1, 2, -1, -1]))
-    wanted: list[float] = []
-    positions: list[int] = []
-    lengths = [random.choice([0, 1, 1, 7, 150]) for _ in seats]
-    for seat, length in zip(seats, lengths, strict=True):
-        first = random.randint(0, 100)
-        positions += range(first, first + length)
-        law = random.choice([0, 1, 2])
-        if seat < 0 or not law:
-            wanted += [1.0] * length
-        if seat < 0:
-            continue
-        Asked(law=law, base=-2.0).take(state, seat)
-        count = random.choice([0, 1, 2, 30, at.SEGMENT_ENDS])
-        ends = sorted(random.sample(range(at.SEGMENT_ENDS + 200), count))
-        state.ints[seat, at.SEGMENTS] = count
-        state.ends[seat, :count] = torch.tensor(ends, dtype=torch.int32)
-        state.strengths[seat, :count] = torch.arange(count).float()
-        if law:
-            for position in range(first, first + length):
-                reached = [i for i, end in enumerate(ends) if end <= position]
-                wanted.append(float(reached[-1]) if reached else -2.0)
-    coef = torch.full((len(wanted) + 2,), 5.0)
-    start = torch.tensor([0, *lengths, 99]).cumsum(0).int()
-    tensors = torch.tensor(seats, dtype=torch.int32), start, torch.tensor([*positions, 4, 4])
-    function(coef, state, *tensors)
-
-    assert coef.tolist() == [*wanted, 1.0, 1.0]
-
-
-def test_coefficients_without_requests() -> None:
-    coef, none = torch.zeros(3), torch.zeros(0, dtype=torch.int32)
-    coefficients(coef, table(), none, torch.zeros(1, dtype=torch.int32), torch.zeros(0).long())
-    assert coef.eq(1).all()
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.65, 0.9), (0.0, 0.5), (0.2, 0.97)])
-@pytest.mark.parametrize("overshoot", [0.001, 0.01, 0.02])
-def test_full_confidence_overshoots_as_asked(low: float, high: float, overshoot: float) -> None:
-    k, middle, half = steepness(low, high, overshoot), (low + high) / 2, (high - low) / 2
-    assert (1 - math.tanh(k * (1 - middle)) / math.tanh(k * half)) / 2 == pytest.approx(-overshoot)
-
-
-def test_a_curve_that_cannot_overshoot_is_straight() -> None:
-    k = steepness(0.5, 1.0)
-    assert math.tanh(k * 0.125) / math.tanh(k * 0.25) == pytest.approx(0.5, rel=1e-4)
-
-
-@pytest.mark.parametrize(
-    "arguments", [(0.9, 0.9), (0.9, 0.6), (-0.1, 0.5), (0.5, 1.1), (0.5, 0.6, 0.0)]
-)
-def test_what_has_no_steepness(arguments: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="not "):
-        steepness(*arguments)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+    kernel = module._govern_kernel
+    integers = [name for name in kernel.arg_names if name.endswith(("_length", "_size", "_stride"))]
+    types = dict.fromkeys([*integers, "implicit_count", "vocabulary"], "i32")
+    types |= {name: "*i32" for name in kernel.arg_names if name.endswith("_ptr")}
+    types |= dict.fromkeys(["positions_ptr", "rows_ptr", "logit_rows_ptr"], "*i64")
+    tables = ["floats_ptr", "window_ptr", "strengths_ptr", "statistics_ptr", "track_ptr"]
+    types |= dict.fromkeys(tables, "*fp32")
+    types |= {"boundary_ptr": "*i1", "sampled_ptr": token_type, "logits_ptr": logits_type}
+    assert "ptx" in compiled(kernel, types, {"LAYOUT": at.FINGERPRINT})
 
 
 @given(scripts(), st.integers(0, 110))
@@ -914,8 +643,8 @@ def test_a_request_that_begins_after_tokens_goes_on_as_if_it_had_drawn_them(
     places = [(int(whole.ints[0, at.SEEN]) - 1 - age) % at.HISTORY for age in range(seen)]
     assert begun.recent[0, places].tolist() == whole.recent[0, places].tolist()
     again = table()
-    for each in fields(State):
-        getattr(again, each.name)[0] = getattr(begun, each.name)[0]
+    for new, old in zip(again, begun, strict=True):
+        new[0] = old[0]
     for place, token in enumerate(drawn[cut:], cut):
         draws = [Draw(0, 10 + place, token)]
         wanted = step(govern, whole, words, draws, Random(place))[0]

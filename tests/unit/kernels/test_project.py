@@ -30,11 +30,11 @@ class Case:
     inputs: Tensor
     read: Tensor
     write: Tensor
-    slot: Tensor
+    bank_rows: Tensor
     coef: Tensor
 
     def run(self, function: Project) -> None:
-        function(self.output, self.inputs, self.read, self.write, self.slot, self.coef)
+        function(self.output, self.inputs, self.read, self.write, self.bank_rows, self.coef)
 
 
 def make(
@@ -53,13 +53,13 @@ def make(
     inputs = torch.randn(tokens, columns + gap, generator=random).to(dtype)[:, :columns]
     read = torch.randn(ROWS, columns + gap, generator=random)[:, :columns]
     write = torch.randn(ROWS, size, generator=random)
-    slot = torch.tensor([*slots, 0, -1], dtype=torch.int32)
+    bank_rows = torch.tensor([*slots, 0, -1], dtype=torch.int32)
     coef = torch.randn(tokens + 2, generator=random)
     for row in set(range(ROWS)) - set(slots):
         read[row] = write[row] = torch.nan
-    whole[slot[:tokens] < 0] = -0.0
-    inputs[slot[:tokens] < 0] = torch.nan
-    return Case(whole, whole[:, :size], inputs, read, write, slot, coef)
+    whole[bank_rows[:tokens] < 0] = -0.0
+    inputs[bank_rows[:tokens] < 0] = torch.nan
+    return Case(whole, whole[:, :size], inputs, read, write, bank_rows, coef)
 
 
 def bits(tensor: Tensor) -> Tensor:
@@ -76,12 +76,12 @@ def check(function: Project, case: Case) -> None:
     columns = case.inputs.shape[1]
     case.run(function)
     assert torch.equal(bits(case.whole[:, size:]), bits(before[:, size:]))
-    for row, slot in enumerate(case.slot[:tokens].tolist()):
-        if slot < 0:
+    for row, bank_rows in enumerate(case.bank_rows[:tokens].tolist()):
+        if bank_rows < 0:
             assert torch.equal(bits(case.whole[row]), bits(before[row]))
             continue
-        products = case.inputs[row].double() * case.read[slot].double()
-        factor, write = case.coef[row].double(), case.write[slot].double()
+        products = case.inputs[row].double() * case.read[bank_rows].double()
+        factor, write = case.coef[row].double(), case.write[bank_rows].double()
         wanted = before[row, :size].double() + factor * products.sum() * write
         most = (factor * products.abs().sum() * write).abs() + before[row, :size].double().abs()
         in_float32 = (columns + 4) * 2**-23 * most
@@ -140,7 +140,7 @@ def test_the_kernel_compiles_for_a_gpu(
         "read_stride": "i64",
         "write_ptr": "*fp32",
         "write_stride": "i64",
-        "slot_ptr": "*i32",
+        "bank_rows_ptr": "*i32",
         "coef_ptr": "*fp32",
         "columns": "i32",
         "size": "i32",

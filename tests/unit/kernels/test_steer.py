@@ -27,7 +27,7 @@ class Case:
     whole: Tensor
     hidden: Tensor
     bank: Tensor
-    slot: Tensor
+    bank_rows: Tensor
     coef: Tensor
 
 
@@ -49,16 +49,16 @@ def make(
     hidden = whole[:, :size]
     layers = torch.randn(3, rows, size + gap, generator=random).to(bank_dtype or dtype)
     bank = layers[1, :, :size]
-    slot = torch.tensor([*slots[:tokens], 0, 2, -1], dtype=torch.int32)
+    bank_rows = torch.tensor([*slots[:tokens], 0, 2, -1], dtype=torch.int32)
     coef = torch.randn(tokens + 3, generator=random)
     if ones:
         coef.fill_(1.0)
     for row in range(rows):
         if row not in slots[:tokens]:
             bank[row] = torch.nan
-    hidden[slot[:tokens] < 0] = -0.0
-    coef[:tokens][slot[:tokens] < 0] = torch.nan
-    return Case(whole, hidden, bank, slot, coef)
+    hidden[bank_rows[:tokens] < 0] = -0.0
+    coef[:tokens][bank_rows[:tokens] < 0] = torch.nan
+    return Case(whole, hidden, bank, bank_rows, coef)
 
 
 def bits(tensor: Tensor) -> Tensor:
@@ -72,14 +72,14 @@ def check(run: Steer, case: Case) -> None:
     place = torch.finfo(case.hidden.dtype).eps / (1 if cuts else 2)
     before = case.whole.clone()
     size = case.hidden.shape[1]
-    run(case.hidden, case.bank, case.slot, case.coef)
+    run(case.hidden, case.bank, case.bank_rows, case.coef)
     assert torch.equal(bits(case.whole[:, size:]), bits(before[:, size:]))
-    for row, slot in enumerate(case.slot[: case.hidden.shape[0]].tolist()):
-        if slot < 0:
+    for row, bank_rows in enumerate(case.bank_rows[: case.hidden.shape[0]].tolist()):
+        if bank_rows < 0:
             assert torch.equal(bits(case.whole[row]), bits(before[row]))
             continue
         old = before[row, :size].double()
-        change = case.bank[slot].double() * case.coef[row].double()
+        change = case.bank[bank_rows].double() * case.coef[row].double()
         error = (case.hidden[row].double() - (old + change)).abs()
         in_float32 = 2**-23 * (old.abs() + change.abs())
         below_normal = torch.finfo(case.hidden.dtype).smallest_normal * 2**-7
@@ -135,7 +135,7 @@ def test_no_number_stays_none(dtype: torch.dtype) -> None:
     case.bank[1] = torch.finfo(dtype).max
     case.coef[:2] = 1
 
-    steer(case.hidden, case.bank, case.slot, case.coef)
+    steer(case.hidden, case.bank, case.bank_rows, case.coef)
 
     assert case.hidden[0].isnan().all()
     assert case.hidden[1].eq(torch.inf).all()
@@ -155,7 +155,7 @@ def test_the_kernel_compiles_for_a_gpu(
         "hidden_stride": "i32",
         "bank_ptr": f"*{bank}",
         "bank_stride": "i64",
-        "slot_ptr": "*i32",
+        "bank_rows_ptr": "*i32",
         "coef_ptr": "*fp32",
         "size": "i32",
     }

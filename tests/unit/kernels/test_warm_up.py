@@ -7,23 +7,23 @@ import torch
 from triton._C.libtriton import native_specialize_impl
 from triton.backends.compiler import BaseBackend
 
-from steersman_kernels import entropy, governor_kernels
+from steersman_kernels import entropy, governor_kernels, stops, strength
 from steersman_kernels.entropy import entropy_triton
-from steersman_kernels.governed import TRACK, State, Vocabulary
-from steersman_kernels.governor_kernels import (
-    coefficients_triton,
-    forbid_stops_triton,
-    govern_triton,
-)
-from steersman_kernels.warm_up import PADDING, warm_up
+from steersman_kernels.governor import State, Step
+from steersman_kernels.governor_kernels import govern_triton
+from steersman_kernels.layout import TRACK
+from steersman_kernels.stops import forbid_stops_triton
+from steersman_kernels.strength import coefficients_triton
+from steersman_kernels.vocabulary import Vocabulary
+from steersman_kernels.warm_up import PADDING, warm_up_triton
 
 Compiled = set[tuple[Any, ...]]
 KERNELS = (
     (entropy, "_parts_kernel"),
     (entropy, "_whole_kernel"),
     (governor_kernels, "_govern_kernel"),
-    (governor_kernels, "_coefficients_kernel"),
-    (governor_kernels, "_forbid_stops_kernel"),
+    (strength, "_coefficients_kernel"),
+    (stops, "_forbid_stops_kernel"),
 )
 
 
@@ -65,25 +65,18 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> Compiled:
 
 
 def words(size: int) -> Vocabulary:
-    def tokens(*ids: int) -> torch.Tensor:
-        return torch.tensor(ids, dtype=torch.int32)
-
-    return Vocabulary(
-        tokens(5), tokens(6, 7), tokens(1), tokens(6, 7, 8), torch.zeros(size, dtype=torch.bool)
-    )
+    return Vocabulary.of([5], [6, 7], [1], [6, 7, 8], bytes(size))
 
 
 def serve(vocabulary: Vocabulary, logits: torch.Tensor, rows: int, tokens: torch.dtype) -> None:
     """A step of so many watched requests, on tensors as a GPU would have them."""
-    row, seats = torch.arange(rows), torch.arange(rows, dtype=torch.int32)
+    row, slots = torch.arange(rows), torch.arange(rows, dtype=torch.int32)
     state = State.empty(1)  # nothing is read of it here
     spans = torch.arange(rows + 1, dtype=torch.int32)
-    coefficients_triton(torch.empty(rows), state, seats, spans, row)
-    forbid_stops_triton(logits, state, seats, row)
-    govern_triton(
-        state,
-        vocabulary,
-        seats=seats,
+    coefficients_triton(torch.empty(rows), state, slots, spans, row)
+    forbid_stops_triton(logits, state, slots, row)
+    step = Step(
+        slots=slots,
         positions=row,
         rows=row,
         sampled=torch.zeros(rows, dtype=tokens),
@@ -92,6 +85,7 @@ def serve(vocabulary: Vocabulary, logits: torch.Tensor, rows: int, tokens: torch
         statistics=entropy_triton(logits, row),
         track=torch.empty(rows, TRACK),
     )
+    govern_triton(state, vocabulary, step)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
@@ -103,7 +97,7 @@ def test_all_batches_find_their_kernels(
     compiled: Compiled, size: int, most: int, dtype: torch.dtype
 ) -> None:
     vocabulary = words(size)
-    warm_up(vocabulary, dtype, most)
+    warm_up_triton(vocabulary, dtype, most)
     ready = set(compiled)
 
     padded = -(-size // PADDING) * PADDING
@@ -120,14 +114,14 @@ def test_all_batches_find_their_kernels(
 
 def test_large_batches_need_other_kernels_than_one_request(compiled: Compiled) -> None:
     """Or the test above could not fail."""
-    warm_up(words(151_936), torch.bfloat16, 1)
+    warm_up_triton(words(151_936), torch.bfloat16, 1)
     few = {key for key in compiled if key[0] == "_whole_kernel"}
-    warm_up(words(151_936), torch.bfloat16, 1024)
+    warm_up_triton(words(151_936), torch.bfloat16, 1024)
     many = {key for key in compiled if key[0] == "_whole_kernel"}
     assert (len(few), len(many)) == (1, 9)
 
 
 def test_the_start_compiles_a_bounded_number(compiled: Compiled) -> None:
     """Each of them delays the first start on a machine."""
-    warm_up(words(151_936), torch.bfloat16, 1024)
+    warm_up_triton(words(151_936), torch.bfloat16, 1024)
     assert len(compiled) <= 32

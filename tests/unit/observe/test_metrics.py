@@ -12,8 +12,9 @@ from steersman.request import Endpoint, Request
 from steersman.thinking.governing import Governing
 from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.reading import Reading
-from steersman.trajectory.track import Track, Value
+from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Start, Trajectory
+from steersman_kernels.layout import Value
 from tests.unit.servers import MARKERS
 
 

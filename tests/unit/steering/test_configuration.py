@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.steering.configuration import CLASSES, Configuration, Term
+from steersman.steering.configuration import Configuration, Term
+from steersman_kernels.layout import CLASSES
 
 TERM = Term("a", 0.5)
 

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steersman.steering.configuration import CLASSES, Term
+from steersman.steering.configuration import Term
 from steersman.steering.plan import PlannedTerm
 from steersman.thinking import report
 from steersman.thinking.governing import Governing
 from steersman.thinking.law import Law
 from steersman.thinking.report import LiveTrack
 from steersman.trajectory.phases import Markers
-from steersman.trajectory.track import Track, Value
+from steersman.trajectory.track import Track
 from steersman.vectors.vector import Vector, VectorMetadata
+from steersman_kernels.layout import CLASSES, Value
 
 ONE = Markers(start=(1,), end=(2,), start_text="<think>", end_text="</think>")
 TWO = Markers(start=(1, 5), end=(2, 5), start_text="[[think", end_text="[[done")

@@ -9,9 +9,10 @@ from vllm import SamplingParams
 
 from steersman.engine.compat.core import block_key
 from steersman.frontend.unplanned import unplanned
-from steersman.steering.configuration import CLASSES, Configuration, EditTerm, Term
+from steersman.steering.configuration import Configuration, EditTerm, Term
 from steersman_kernels.gate import gate
-from steersman_kernels.steered import CLOSED, NEVER, OPENED, ORIGIN, ROWS, WIDTH, Markers
+from steersman_kernels.layout import CLASSES, CLOSED, NEVER, OPENED, ORIGIN, ROWS, WIDTH
+from steersman_kernels.vocabulary import Vocabulary
 
 BLOCK, TOKENS = 4, 32
 EDIT = EditTerm("edit", 1.0)
@@ -23,23 +24,22 @@ def keys(configuration: Configuration, origin: int) -> list[str | None]:
     return [block_key(wire, end) for end in range(BLOCK, TOKENS + 1, BLOCK)]
 
 
-def slots(configuration: Configuration, origin: int, token_ids: Sequence[int]) -> list[int]:
+def bank_rows(configuration: Configuration, origin: int, token_ids: Sequence[int]) -> list[int]:
     """The bank row of each token."""
     table = torch.zeros(1, WIDTH, dtype=torch.int32)
     table[0, ORIGIN], table[0, OPENED], table[0, CLOSED] = origin, NEVER, NEVER
     table[0, ROWS : ROWS + len(CLASSES)] = torch.tensor(configuration.rows)
-    slot = torch.empty(TOKENS, dtype=torch.int32)
+    chosen = torch.empty(TOKENS, dtype=torch.int32)
     gate(
         table,
-        seats=torch.zeros(1, dtype=torch.int32),
+        slots=torch.zeros(1, dtype=torch.int32),
         query_start=torch.tensor([0, TOKENS], dtype=torch.int32),
         positions=torch.arange(TOKENS),
         token_ids=torch.tensor(token_ids, dtype=torch.int32),
-        boundary=torch.tensor([token == 3 for token in range(4)]),
-        markers=Markers.of([1], [2]),
-        slot=slot,
+        vocabulary=Vocabulary.of([1], [2], boundary=bytes([0, 0, 0, 1])),
+        bank_rows=chosen,
     )
-    found: list[int] = slot.tolist()
+    found: list[int] = chosen.tolist()
     return found
 
 
@@ -67,7 +67,9 @@ def test_only_blocks_that_were_steered_alike_are_shared(
     shared = 0
     while shared < len(first) and first[shared] == second[shared]:
         shared += 1
-    one, other = (slots(configuration, origin, token_ids)[: shared * BLOCK] for origin in origins)
+    one, other = (
+        bank_rows(configuration, origin, token_ids)[: shared * BLOCK] for origin in origins
+    )
     assert one == other
     # And all that both have of a prompt is shared.
     assert shared >= min(origins) // BLOCK
