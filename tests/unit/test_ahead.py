@@ -129,15 +129,14 @@ import gc
 import torch
 from numba.core.registry import CPUDispatcher
 from steersman.engine.governor import Governor
-from steersman.engine.seats import Seats
+from steersman.engine.slots import SteeredTable
 from steersman_kernels.loops.rows import steering
-from steersman_kernels.steered import Markers
+from steersman_kernels.vocabulary import Vocabulary
 
-cpu, start, end, closing = torch.device("cpu"), [5], [6, 7], [6, 7, 8]
-boundary = bytes(64)
-Governor(4, cpu, torch.float32).arm(start, end, [1], closing, boundary)
-markers = Markers.of(start, end)
-Seats(4, cpu).warm_up(markers, torch.frombuffer(bytearray(boundary), dtype=torch.bool))
+cpu = torch.device("cpu")
+vocabulary = Vocabulary.of([5], [6, 7], [1], [6, 7, 8], bytes(64))
+Governor(4, cpu, torch.float32).arm(vocabulary)
+SteeredTable(4, cpu).warm_up(vocabulary)
 bank, slot, coef = torch.zeros(8, 48), torch.zeros(16, dtype=torch.int32), torch.ones(16)
 steering(bank, slot, coef)(torch.zeros(16, 48))
 stats = [one.stats for one in gc.get_objects() if isinstance(one, CPUDispatcher)]
