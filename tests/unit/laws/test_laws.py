@@ -1,0 +1,141 @@
+"""The laws hold for what is built in, and each can be broken."""
+
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel
+
+from steersman.laws import ToySource, assert_policy_laws, assert_sampler_laws
+from steersman.sampling.sampler import Sampler
+from steersman.search.policy import Policy, Search
+from steersman.search.registry import policies
+from steersman.trajectory.outcome import Outcome
+from steersman.trajectory.reading import Reading
+from steersman.trajectory.together import ends
+from steersman.trajectory.trajectory import Source
+
+
+@pytest.mark.parametrize("method", sorted(policies()))
+def test_every_search_keeps_the_laws(method: str) -> None:
+    policy = policies()[method]
+    assert_policy_laws(policy, lambda n: policy.spec(method=method, n=n))
+
+
+class Spec(BaseModel):
+    method: Literal["all"] = "all"
+    n: int = 1
+
+
+class Whole(Policy[Spec]):
+    """Runs all branches, and returns the first ones; the broken ones override a part of it."""
+
+    spec = Spec
+
+    def branches(self, spec: Spec) -> int:
+        return spec.n
+
+    async def run(self, spec: Spec, search: Search[Any]) -> Outcome[Any]:
+        started = search.start_branches(spec.n)
+        async for _ in ends(started):
+            pass
+        return Outcome(tuple(started[: search.choices]), "all")
+
+
+class TooFew(Whole):
+    async def run(self, spec: Spec, search: Search[Any]) -> Outcome[Any]:
+        outcome = await super().run(spec, search)
+        return Outcome(outcome.winners[:1], "all")
+
+
+class Twice(Whole):
+    async def run(self, spec: Spec, search: Search[Any]) -> Outcome[Any]:
+        outcome = await super().run(spec, search)
+        return Outcome(outcome.winners[:1] * search.choices, "all")
+
+
+class LeavesOneRunning(Whole):
+    async def run(self, spec: Spec, search: Search[Any]) -> Outcome[Any]:
+        started = search.start_branches(spec.n)
+        async for one in ends(started[:-1] or started):
+            last = one
+        return Outcome((last, *started)[: search.choices], "all")
+
+
+class Forgetful(Whole):
+    seen = 0
+
+    async def run(self, spec: Spec, search: Search[Any]) -> Outcome[Any]:
+        outcome = await super().run(spec, search)
+        Forgetful.seen += spec.n > 1
+        best = sorted(search.started, key=lambda one: (one.branch + Forgetful.seen) % spec.n)
+        return Outcome(tuple(best[: search.choices]), outcome.decided_by)
+
+
+class LosesErrors(Whole):
+    async def run(self, spec: Spec, search: Search[Any]) -> Outcome[Any]:
+        try:
+            return await super().run(spec, search)
+        except ConnectionError:
+            return Outcome((), "error")
+
+
+class NotPlain(Whole):
+    async def run(self, spec: Spec, search: Search[Any]) -> Outcome[Any]:
+        started = search.start_branches(spec.n + 1)
+        async for _ in ends(started):
+            pass
+        return Outcome(tuple(started[1:][: search.choices]), "all")
+
+
+def test_a_search_that_only_chooses_keeps_the_laws() -> None:
+    assert_policy_laws(Whole(), lambda n: Spec(n=n))
+
+
+@pytest.mark.parametrize(
+    ("policy", "law"),
+    [
+        (TooFew(), "as many"),
+        (Twice(), "as many"),
+        (LeavesOneRunning(), "still runs|as many"),
+        (Forgetful(), "another answer"),
+        (LosesErrors(), "error of the engine"),
+        (NotPlain(), "not plain"),
+    ],
+)
+def test_a_search_that_breaks_a_law_is_found(policy: Policy[Any], law: str) -> None:
+    with pytest.raises(AssertionError, match=law):
+        assert_policy_laws(policy, lambda n: Spec(n=n))
+
+
+class Plain(Sampler[Spec]):
+    spec = Spec
+
+    def wrap(self, spec: Spec, source: Source[Any], reading: Reading) -> Source[Any]:
+        return source
+
+
+class Mixed(Plain):
+    def wrap(self, spec: Spec, source: Source[Any], reading: Reading) -> Source[Any]:
+        start_all = source.start_all
+        source.start_all = lambda starts: start_all(starts)[::-1]  # type: ignore[method-assign]
+        return source
+
+
+class Unseeded(Plain):
+    count = 0
+
+    def wrap(self, spec: Spec, source: Source[Any], reading: Reading) -> Source[Any]:
+        assert isinstance(source, ToySource)
+        Unseeded.count += 1
+        source._seed += Unseeded.count
+        return source
+
+
+def test_a_sampler_that_changes_nothing_keeps_the_laws() -> None:
+    assert_sampler_laws(Plain(), Spec())
+
+
+@pytest.mark.parametrize(("sampler", "law"), [(Mixed(), "mixed up"), (Unseeded(), "repeat")])
+def test_a_sampler_that_breaks_a_law_is_found(sampler: Sampler[Any], law: str) -> None:
+    with pytest.raises(AssertionError, match=law):
+        assert_sampler_laws(sampler, Spec())
