@@ -189,6 +189,20 @@ class FirstFinish(_Part):
     )
 
 
+class Majority(_Part):
+    """Self-consistency (arXiv 2203.11171): n siblings run to their ends, and the most frequent
+    answer wins."""
+
+    method: Literal["majority"]
+    n: PositiveInt = Field(default=8, description="Siblings launched for each prompt.")
+    require_answer: bool = Field(
+        default=True, description="A sibling without an answer has no vote."
+    )
+    min_thinking: Annotated[
+        int, Field(ge=0, description="A sibling that thought fewer tokens has no vote.")
+    ] = 0
+
+
 class Limits(_Part):
     """Limits of the request as a whole; at one of them the best response so far is returned."""
 
@@ -204,7 +218,7 @@ class Limits(_Part):
 Event = Literal["progress", "leader", "branches"]
 """A kind of event that a stream can tell of beside the answer."""
 
-Search = FirstFinish
+Search = Annotated[FirstFinish | Majority, Field(discriminator="method")]
 """The searches that are built in."""
 
 

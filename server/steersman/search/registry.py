@@ -6,12 +6,13 @@ from typing import Any
 
 from steersman.plugins import registered
 from steersman.search.first_finish import FirstFinishPolicy
+from steersman.search.majority import MajorityPolicy
 from steersman.search.policy import Policy
 
 GROUP = "steersman.search"
 """Entry points of this group name `Policy` classes of other packages."""
 
-_BUILT_IN: tuple[type[Policy[Any]], ...] = (FirstFinishPolicy,)
+_BUILT_IN: tuple[type[Policy[Any]], ...] = (FirstFinishPolicy, MajorityPolicy)
 
 
 @functools.cache
