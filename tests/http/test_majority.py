@@ -3,7 +3,6 @@
 from collections import Counter
 from typing import Any
 
-import httpx
 import pytest
 
 from steersman.trajectory.answers import canonical
@@ -83,5 +82,5 @@ def test_a_vote_that_cannot_be_held_is_refused(
 ) -> None:
     body = {**SAMPLED, "control": {"search": {"method": "majority", "n": 4}}, **changed}
     with reasoner.client() as http:
-        answer: httpx.Response = http.post("/v1/chat/completions", json=body)
+        answer = http.post("/v1/chat/completions", json=body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)

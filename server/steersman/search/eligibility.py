@@ -18,6 +18,10 @@ def eligibility(
         min_thinking: Thinking tokens that it must have.
 
     """
+    if not trajectory.tokens:
+        return 4
+    if not trajectory.tokens:
+        return 4
     if trajectory.finish_reason != "stop":
         return 3
     phases = reading.phases(trajectory)

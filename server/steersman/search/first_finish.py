@@ -69,7 +69,9 @@ def _decide(
     if spec.k > 1 and able:
         return _vote(able[: spec.k], search.reading)
     # Unfinished ones come last: they are all there is when somebody else aborted the request.
-    unfinished = [one for one in search.started if not one.finished]
+    unfinished = sorted(
+        (one for one in search.started if not one.finished), key=lambda one: not one.tokens
+    )
     winners = tuple([one for _, one in finishers] + unfinished)[: search.choices]
     return Outcome(winners, "first" if len(able) >= search.choices else "fallback")
 

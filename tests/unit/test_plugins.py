@@ -1,0 +1,195 @@
+"""Methods of other packages: a search and a sampler that no file of this one names."""
+
+import contextlib
+import json
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from steersman import plugins, schema
+from steersman.controls.sampler import SamplerPart
+from steersman.controls.search import SearchPart
+from steersman.errors import ControlError
+from steersman.laws import ToySource, assert_policy_laws, assert_sampler_laws
+from steersman.ledger import Ledger
+from steersman.plan import Planner
+from steersman.request import Endpoint, Request
+from steersman.sampling import registry as samplers
+from steersman.sampling.sampler import Sampler
+from steersman.search import registry as searches
+from steersman.search.policy import Need, Policy, Search
+from steersman.trajectory.outcome import Outcome
+from steersman.trajectory.reading import Reading
+from steersman.trajectory.together import ends
+from steersman.trajectory.trajectory import Piece, Prefix, Source, Start, Trajectory
+from tests.unit.servers import planner
+
+pytestmark = pytest.mark.anyio
+
+CHAT = Request(Endpoint.CHAT, temperature=1.0)
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Longest(Part):
+    """Of n siblings the longest."""
+
+    method: Literal["longest"]
+    n: int = Field(default=4, ge=1)
+
+
+class LongestPolicy(Policy[Longest]):
+    """Best of n, by a reward that is the length."""
+
+    spec = Longest
+    needs = frozenset({Need.SAMPLING})
+
+    def branches(self, spec: Longest) -> int:
+        return spec.n
+
+    async def run(self, spec: Longest, search: Search[Any]) -> Outcome[Any]:
+        ended = [one async for one in ends(search.start_branches(spec.n))]
+        best = sorted(ended, key=lambda one: -one.tokens)
+        return Outcome(tuple(best[: search.choices]), "reward", {"lengths": best[0].tokens})
+
+
+class Hesitant(Part):
+    """At each multiple of some tokens, the likelier of two ways on."""
+
+    method: Literal["hesitant"]
+    every: int = Field(default=3, ge=1)
+
+
+class HesitantSampler(Sampler[Hesitant]):
+    """Goes on by a fork wherever the fork's next token is the smaller one."""
+
+    spec = Hesitant
+
+    def wrap(self, spec: Hesitant, source: Source[Any], reading: Reading) -> Source[Any]:
+        return HesitantSource(source, spec.every)
+
+
+class HesitantSource:
+    def __init__(self, source: Source[Any], every: int) -> None:
+        self._source = source
+        self._every = every
+
+    def start_all(self, starts: Sequence[Start[Any]]) -> Sequence[Trajectory[Any]]:
+        outer = [Trajectory(start) for start in starts]
+        inner = self._source.start_all(starts)
+        for one, engines in zip(outer, inner, strict=True):
+            one.steps = self._steps(one, engines)
+        return outer
+
+    async def stop(self, trajectories: Sequence[Trajectory[Any]]) -> None:
+        await self._source.stop(trajectories)
+
+    async def close_thinking(self, trajectory: Trajectory[Any]) -> None:
+        await self._source.close_thinking(trajectory)
+
+    async def _steps(
+        self, outer: Trajectory[Any], inner: Trajectory[Any]
+    ) -> AsyncGenerator[Piece[Any], None]:
+        async with contextlib.aclosing(aiter(inner)) as steps:
+            async for piece in steps:
+                outer.add(piece)
+                yield piece
+                if inner.running and inner.tokens % self._every == 0:
+                    await self._look(outer, inner)
+
+    async def _look(self, outer: Trajectory[Any], inner: Trajectory[Any]) -> None:
+        prefix, seed = Prefix(inner, inner.tokens), 1000 + inner.tokens
+        start = Start(outer.branch, prefix=prefix, seed=seed, max_tokens=1)
+        try:
+            (trial,) = self._source.start_all([start])
+        except ConnectionError:
+            return
+        await trial.run()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Planner]:
+    """A server beside which both packages are installed."""
+    installed = {searches.GROUP: LongestPolicy, samplers.GROUP: HesitantSampler}
+    caches: Any = (searches.policies, samplers.samplers, schema.control_spec)
+
+    def entry_points(group: str) -> list[Any]:
+        return [SimpleNamespace(load=lambda: installed[group])]
+
+    monkeypatch.setattr(plugins, "entry_points", entry_points)
+    for cache in caches:
+        cache.cache_clear()
+    yield planner()
+    for cache in caches:
+        cache.cache_clear()
+
+
+BOTH = {"search": {"method": "longest", "n": 3}, "sampler": {"method": "hesitant", "every": 2}}
+
+
+def test_they_are_planned_checked_and_described(server: Planner) -> None:
+    plan = server.plan(BOTH, CHAT)
+    assert (plan.method, plan.branches(1)) == ("longest", 3)
+    assert plan.part(SamplerPart) is not None
+    for control, request, param in (
+        ({"search": {"method": "longest", "n": 0}}, CHAT, "control.search.n"),
+        ({"search": {"method": "longest", "m": 1}}, CHAT, "control.search.m"),
+        ({"sampler": {"method": "hesitant", "every": 0}}, CHAT, "control.sampler.every"),
+        ({"sampler": {"method": "bold"}}, CHAT, "control.sampler.method"),
+        ({"sampler": {"every": 2}}, CHAT, "control.sampler.method"),
+        (BOTH, Request(Endpoint.CHAT, temperature=0.0), "temperature"),
+        (BOTH, Request(Endpoint.CHAT, temperature=1.0, choices=4), "n"),
+    ):
+        with pytest.raises(ControlError) as caught:
+            server.plan(control, request)
+        assert caught.value.param == param
+    described = json.dumps(schema.control_spec().model_json_schema())
+    assert "longest" in described
+    assert "hesitant" in described
+
+
+async def test_they_run_together_and_are_in_the_receipt(server: Planner) -> None:
+    plan = server.plan(BOTH, CHAT)
+    searched = plan.part(SearchPart)
+    assert searched is not None
+    ledger, toy = Ledger(), ToySource(seed=5)
+    generation, source = ledger.open(), toy
+    for part in plan.parts:
+        source = part.wrap(source, Reading())
+    search: Search[str] = Search(source, 1, Reading(), generation.branches)
+    generation.outcome = await searched.policy.run(searched.spec, search)
+    generation.started.extend(toy.started)
+
+    receipt = plan.receipt(ledger)
+
+    assert receipt.applied.search is not None
+    assert (receipt.applied.search.method, receipt.applied.search.launched) == ("longest", 3)
+    assert receipt.applied.search.decided_by == "reward"
+    longest = max(one.tokens for one in generation.branches)
+    assert receipt.applied.search.model_dump()["lengths"] == longest
+    compute = receipt.compute
+    assert compute.returned_tokens == longest
+    assert len(toy.started) > 3
+    assert compute.lost_tokens == compute.sampled_tokens - longest
+    assert compute.sequential_tokens >= longest
+
+
+def test_they_keep_the_laws() -> None:
+    assert_policy_laws(LongestPolicy(), lambda n: Longest(method="longest", n=n))
+    assert_sampler_laws(HesitantSampler(), Hesitant(method="hesitant"))
+
+
+def test_two_methods_of_one_name_stop_the_server(server: Planner) -> None:
+    with pytest.raises(ValueError, match="'longest'"):
+        plugins.registered(searches.GROUP, [LongestPolicy])
+
+
+def test_without_a_sampler_there_is_no_such_field() -> None:
+    with pytest.raises(ControlError, match="unknown field") as caught:
+        planner().plan({"sampler": {"method": "hesitant"}}, CHAT)
+    assert caught.value.param == "control.sampler"
