@@ -22,7 +22,7 @@ from vllm.renderers.chat_utils import load_chat_template
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
 from steersman import profiles
-from steersman.api import edits, openapi, root, status, vectors
+from steersman.api import edits, openapi, planned, root, status, vectors
 from steersman.api.admin import Admin, closed
 from steersman.api.middleware import ControlMiddleware
 from steersman.arguments import ArgumentError
@@ -133,6 +133,7 @@ async def assemble(
     tasks = await engine.get_supported_tasks()
     app: FastAPI = build_app(args, tasks, engine.model_config)
     app.include_router(status.router(planner))
+    app.include_router(planned.router(planner))
     app.include_router(root.router(planner, accepted))
     if desk is not None and options.steering is not None:
         admin = Admin(options.steering.admin_key, api_keys, options.steering.max_bytes)

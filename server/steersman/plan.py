@@ -31,6 +31,7 @@ class Plan:
         max_tokens: Tokens that the whole request may sample.
         profile: The profile that it builds on.
         parts: Its controls.
+        control: The control that they were planned from, with the profile in it, as JSON.
 
     """
 
@@ -38,6 +39,7 @@ class Plan:
     max_tokens: int
     profile: str | None = None
     parts: tuple[Part, ...] = ()
+    control: Mapping[str, Any] = field(default_factory=dict)
 
     def part(self, kind: type[PartT]) -> PartT | None:
         """The part of a control; None if the request has none of it."""
@@ -129,6 +131,7 @@ class Planner:
             self.capabilities.limits.max_control_tokens,
             spec.profile,
             tuple(planning.parts),
+            spec.model_dump(mode="json", exclude_unset=True),
         )
         if plan.reads_tokens and request.embeddings:
             raise ControlError(

@@ -125,6 +125,15 @@ def take_control(
     return Controlled(control, suffix, rest)
 
 
+def plain(body: bytes) -> dict[str, Any] | None:
+    """A body without a control; None if it is no JSON object."""
+    try:
+        rest = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return rest if isinstance(rest, dict) else None
+
+
 def _take_suffix(
     rest: dict[str, Any], model_names: Sequence[str], profiles: Iterable[str]
 ) -> str | None:

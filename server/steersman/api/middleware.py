@@ -17,6 +17,7 @@ from steersman.api import body, facts, progress
 from steersman.api.answer import Answer
 from steersman.api.body import Controlled
 from steersman.api.live import LiveValues
+from steersman.api.planned import PATH as PLAN
 from steersman.api.progress import ChunkHead
 from steersman.api.refusal import Refusal
 from steersman.controls.events import EventsPart
@@ -132,6 +133,7 @@ def _may_hold_control(scope: Scope) -> bool:
     return (
         scope["type"] == "http"
         and scope["method"] == "POST"
+        and not scope["path"].endswith(PLAN)
         and not Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
     )
 

@@ -1,0 +1,69 @@
+"""At a limit of its own a request ends with the best response so far."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from steersman.controls.limits import LimitsPart
+from steersman.laws import ToySource
+from steersman.ledger import Ledger
+from steersman.search.policy import Search
+from steersman.search.registry import policies
+from steersman_client import Limits
+
+pytestmark = pytest.mark.anyio
+
+
+def endless(seed: int, position: int) -> tuple[int, bool]:
+    """Branch 0 ends; no other does."""
+    return 1, seed == 0 and position == 5
+
+
+async def limited(clock: Any, **limits: Any) -> tuple[Ledger, Search[str]]:
+    """A first-finish race, of which the only finisher hardly thought; so it goes on."""
+    source, ledger = ToySource(longest=10**9), Ledger(clock)
+    source.draws = endless  # type: ignore[method-assign]
+    generation = ledger.open()
+    search: Search[str] = Search(source, 1, started=generation.branches)
+    policy = policies()["majority"]
+    spec = policy.spec(method="majority", n=3)
+    async with LimitsPart(Limits(**limits)).watching(ledger, search.stop):
+        running = asyncio.create_task(policy.run(spec, search))
+        while not running.done():
+            generation.started[:] = source.started
+            await asyncio.sleep(0)
+        generation.outcome = running.result()
+    assert source.running == 0
+    return ledger, search
+
+
+async def test_at_its_tokens_a_vote_is_over_those_that_have_ended() -> None:
+    ledger, _ = await limited(lambda: 0.0, max_sampled_tokens=60)
+    assert ledger.stopped_by == "max_sampled_tokens"
+    generation = ledger.generations[0]
+    assert [one.branch for one in generation.returned] == [0]
+    compute = ledger.compute()
+    assert compute.sampled_tokens >= 60
+    assert compute.returned_tokens == 6
+    assert compute.cancelled_tokens == compute.sampled_tokens - 6
+
+
+async def test_at_its_seconds_too() -> None:
+    now = iter(range(10**9))
+    ledger, search = await limited(lambda: float(next(now)), max_seconds=5)
+    assert ledger.stopped_by == "max_seconds"
+    assert all(not one.running for one in search.started)
+
+
+async def test_a_request_that_ends_before_is_stopped_by_nothing() -> None:
+    ledger = Ledger(lambda: 0.0)
+
+    async def stop() -> None:
+        raise AssertionError
+
+    part = LimitsPart(Limits(max_seconds=9, max_sampled_tokens=9))
+    async with part.watching(ledger, stop):
+        await asyncio.sleep(0)
+    assert ledger.stopped_by is None
+    assert part.applied(ledger) == {"stopped_by": None}
