@@ -94,8 +94,9 @@ def rates(
     from steersman.engine.settings import Settings
     from steersman.frontend.reports import Reports, read_counts
     from steersman.frontend.unplanned import unplanned
-    from steersman.steering.configuration import KEY, Configuration, Term
+    from steersman.steering.configuration import Configuration, Term
     from steersman.thinking.governing import Governing
+    from steersman.wire import KEY
 
     register()
     # Looked at in every step, and never reached.

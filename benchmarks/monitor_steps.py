@@ -26,9 +26,9 @@ from steersman.engine.plugin import RPC
 from steersman.engine.settings import Settings
 from steersman.frontend.reports import Reports
 from steersman.frontend.unplanned import unplanned
-from steersman.steering.configuration import KEY
 from steersman.thinking.governing import Governing
 from steersman.trajectory.boundaries import boundary_table
+from steersman.wire import KEY
 
 MODELS = ("smollm2", "reasoner")
 REQUESTS, PROMPT = 32, 24

@@ -27,7 +27,8 @@ from steersman.engine.compat.layers import decoder_layers
 from steersman.engine.plugin import RPC
 from steersman.engine.settings import Settings
 from steersman.frontend.unplanned import unplanned
-from steersman.steering.configuration import KEY, Configuration, Term
+from steersman.steering.configuration import Configuration, Term
+from steersman.wire import KEY
 
 MODEL = "smollm2"
 REQUESTS, PROMPT = 32, 24

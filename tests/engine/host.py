@@ -15,8 +15,9 @@ from steersman.edits import file as edit_file
 from steersman.edits.edit import Edit
 from steersman.engine.settings import Settings
 from steersman.frontend.reports import Report, Reports, read_counts
-from steersman.steering.configuration import KEY, Configuration, EditTerm, Term
+from steersman.steering.configuration import Configuration, EditTerm, Term
 from steersman.thinking.governing import Governing
+from steersman.wire import KEY
 from steersman_kernels.layout import CLASSES, Value
 from tests.forked import Template, fork_workers
 

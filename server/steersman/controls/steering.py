@@ -35,7 +35,7 @@ class SteeringPart(Part):
             yield
 
     def wire(self, origin: int) -> Mapping[str, Any]:
-        return {"steering": self.steering.configuration.wire(origin)}
+        return {"steering": self.steering.configuration.message(origin)}
 
     def bare(self) -> bool:
         return True

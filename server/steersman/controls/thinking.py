@@ -48,7 +48,7 @@ class ThinkingPart(Part):
             raise UnplannedError("control.thinking", "a grammar binds the thinking too")
 
     def wire(self, origin: int) -> Mapping[str, Any]:
-        return {"thinking": self.governing.wire(), "measured": self.governing.needs_entropy}
+        return {"thinking": self.governing.message(), "measured": self.governing.needs_entropy}
 
     def wrap(self, source: Source[OutputT], reading: Reading) -> Source[OutputT]:
         probing = self.governing.probing

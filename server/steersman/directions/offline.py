@@ -23,8 +23,8 @@ from steersman.engine.plugin import RPC
 from steersman.engine.settings import Settings
 from steersman.frontend.describe import describe_model
 from steersman.frontend.reasoning import Reasoning
-from steersman.steering.configuration import KEY
 from steersman.trajectory.phases import Markers
+from steersman.wire import KEY, RequestMessage
 
 # Requests handed to vLLM at once: enough for its largest batches.
 _CHUNK = 512
@@ -237,7 +237,7 @@ _PREFILLING = SamplingParams(max_tokens=1, temperature=0, detokenize=False, skip
 def _prefilling(weights: NDArray[np.float32]) -> SamplingParams:
     """Parameters of a request that is only captured: its weights are [SIDES, tokens]."""
     params = copy(_PREFILLING)  # to make one takes as long as all else that a request needs here
-    params.extra_args = {KEY: {"weights": weights.tobytes()}}
+    params.extra_args = {KEY: RequestMessage(weights=weights.tobytes())}
     return params
 
 

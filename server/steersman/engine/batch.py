@@ -1,12 +1,13 @@
 """Messages between a model runner and the controls of its steps: arrivals, batches, reports."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from steersman.wire import RequestMessage, StepMessage
 
 
 class Arrival(NamedTuple):
@@ -14,16 +15,26 @@ class Arrival(NamedTuple):
 
     Attributes:
         request_id: The engine's id.
-        control: What came with the request: `steersman.frontend.carrier.Carrier.wire`.
+        content: What came with the request; `message` decodes it.
         token_ids: All tokens known so far.
         computed: How many of them are in the KV cache already.
 
     """
 
     request_id: str
-    control: Mapping[str, Any]
+    content: Mapping[str, Any] | RequestMessage
     token_ids: Sequence[int]
     computed: int
+
+    @property
+    def message(self) -> RequestMessage:
+        """The control of the request.
+
+        Raises:
+            msgspec.ValidationError: There is none that could be read.
+
+        """
+        return RequestMessage.decoded(self.content)
 
 
 class Batch(NamedTuple):
@@ -78,7 +89,7 @@ class Counted(NamedTuple):
     From a GPU, the tables may only be read once the outputs of the step are there.
 
     Attributes:
-        steered: The steered requests, as `listed` packs them: each one's row of the counts.
+        steered: The steered requests, as `wire.listed` packs them: each one's row of the counts.
         counts: [steered, classes + 1] int32, as `SteeredTable.counts` has it.
         watched: The requests that the governor watches, packed alike: each one's row of the track.
         track: [watched, TRACK] float32, a packed `steersman_kernels.layout.Value` a row.
@@ -99,33 +110,9 @@ class Counted(NamedTuple):
         bad = self.looked.bad() if self.looked is not None else ()
         return {**dict.fromkeys(bad, OVERFLOW), **self.refused}
 
-    def said(self) -> tuple[bytes, bytes, bytes, bytes]:
-        """The form in which it travels: the same in this order, the tables as bytes."""
-        return self.steered, _bytes(self.counts), self.watched, _bytes(self.track)
-
-
-def _bytes(table: NDArray[Any] | None) -> bytes:
-    return b"" if table is None else table.tobytes()
-
-
-def listed(request_ids: Iterable[str], keys: Mapping[str, str]) -> bytes:
-    """Requests by the engine's id in the order of their rows, each with its key, packed: a batch
-    stays the same for many steps, and each of these takes it through three processes."""
-    return msgspec.msgpack.encode([(id_, keys[id_]) for id_ in request_ids])
-
-
-def unlisted(content: bytes, width: int) -> dict[str, tuple[str, slice]]:
-    """The key of each request that was packed, and where its row is in a table of such rows.
-
-    Args:
-        content: What `listed` returned.
-        width: Bytes of a row.
-
-    """
-    return {
-        id_: (key, slice(row * width, (row + 1) * width))
-        for row, (id_, key) in enumerate(msgspec.msgpack.decode(content))
-    }
+    def message(self) -> StepMessage:
+        """The form in which it travels, once the tables may be read."""
+        return StepMessage.of(self.steered, self.counts, self.watched, self.track)
 
 
 NOBODY: Mapping[str, int] = {}

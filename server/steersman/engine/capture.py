@@ -114,7 +114,9 @@ class Capture:
         """
         if arrival.request_id in self._weights or arrival.computed:
             raise RuntimeError("a captured request was preempted, or found tokens in the cache")
-        weights = torch.frombuffer(bytearray(arrival.control["weights"]), dtype=torch.float32)
+        content = arrival.message.weights
+        assert content is not None
+        weights = torch.frombuffer(bytearray(content), dtype=torch.float32)
         self._weights[arrival.request_id] = weights.view(SIDES, -1).to(self._sums.device)
 
     def finish(self, request_id: str) -> None:

@@ -1,13 +1,14 @@
 """All that a rank does beside a model runner's steps: steering, and governing."""
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from steersman.engine.batch import Arrival, Batch, Counted, listed
+from steersman.engine.batch import Arrival, Batch, Counted
 from steersman.engine.compat.requests import choice_of
 from steersman.engine.governor import Governor
 from steersman.engine.health import Health
 from steersman.engine.worker import WorkerSteering
+from steersman.wire import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,16 +62,17 @@ class Controlled:
                 self.steering.spoil(arrival.request_id)
 
     def _take_in(self, arrival: Arrival) -> None:
-        control: Mapping[str, Any] = arrival.control
+        message = arrival.message
+        arrival = arrival._replace(content=message)
         self._refused.pop(arrival.request_id, None)
         self._rows = ({}, {})  # an id can come again, with another key
-        if control["steering"] is not None or not self._alone:
+        if message.steering is not None or not self._alone:
             # Another rank that cannot take it in is heard through the logits.
             self.health.arrive(arrival.request_id)
-        self._keys[arrival.request_id] = control["key"]
-        if control["steering"] is not None:
+        self._keys[arrival.request_id] = message.key
+        if message.steering is not None:
             self.steering.arrive(arrival)
-        if control["governing"] is not None:
+        if message.governing is not None:
             self.governor.arrive(arrival)
 
     def preempt(self, request_id: str) -> None:

@@ -7,7 +7,7 @@ device, so the next step already feels it and nothing waits for the host.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from steersman.engine.batch import NOBODY, Arrival, Batch, Coefficients
 from steersman.engine.beginning import Begun, beginning
 from steersman.engine.slots import Slots, download, upload
+from steersman.wire import GoverningMessage
 from steersman_kernels import layout as at
 from steersman_kernels.entropy import entropy, measuring
 from steersman_kernels.governor import State, Step, govern
@@ -92,7 +93,7 @@ class Governor:
         self._slots = Slots(capacity, device)
         self._vocabulary: Vocabulary | None = None
         self._host_vocabulary: Vocabulary | None = None
-        self._governing: dict[str, Mapping[str, Any]] = {}
+        self._governing: dict[str, GoverningMessage] = {}
         # State of preempted requests: on the device, so that nothing waits for it.
         self._parked: dict[str, State] = {}
         self._staged: dict[int, Begun] = {}
@@ -123,10 +124,12 @@ class Governor:
     def arrive(self, arrival: Arrival) -> None:
         """Take a request in, after the tokens that it has; one that was preempted comes back."""
         assert self._host_vocabulary is not None
+        governing = arrival.message.governing
+        assert governing is not None
         begun = beginning(arrival, self._host_vocabulary)
         slot = self._slots.give(arrival.request_id)
         self._watched = None
-        self._governing[arrival.request_id] = arrival.control["governing"]
+        self._governing[arrival.request_id] = governing
         self._staged[slot] = begun
         if parked := self._parked.pop(arrival.request_id, None):
             self._returning[slot] = parked
@@ -188,9 +191,9 @@ class Governor:
             slots=self._slots.of(request_ids),
             measure=measuring(on_device, on_device),
             measure_alone=measuring(alone, on_device),
-            measured=any(governing["measured"] for governing in asked),
-            governed=any(governing["thinking"] is not None for governing in asked),
-            moved=any((governing["thinking"] or {}).get("law") is not None for governing in asked),
+            measured=any(governing.measured for governing in asked),
+            governed=any(governing.thinking is not None for governing in asked),
+            moved=any(_moves(governing) for governing in asked),
         )
 
     def rest(self) -> None:
@@ -306,3 +309,8 @@ class Governor:
             state.runs[slot] = torch.where(whole, parked.runs, state.runs[slot])
         for name in ("floats", "window", "ends", "strengths"):
             getattr(state, name)[slot] = getattr(parked, name)
+
+
+def _moves(governing: GoverningMessage) -> bool:
+    """True if the strength of a vector follows the thinking."""
+    return governing.thinking is not None and governing.thinking.law is not None

@@ -14,6 +14,7 @@ from steersman.engine.batch import Arrival, Batch
 from steersman.engine.controlled import Controlled
 from steersman.engine.live import LiveEdits
 from steersman.steering.configuration import Configuration, EditTerm, Term
+from steersman.wire import RequestMessage
 from steersman_kernels.layout import MARKER_TOKENS
 from steersman_kernels.vocabulary import Vocabulary
 
@@ -236,9 +237,9 @@ class Ring:
     def _try(self, plain: "_Plain", asked: Mapping[int, Configuration], changed: str) -> None:
         """Compare a decode batch, some requests of which have configurations, with plain ones."""
         for row, configuration in asked.items():
-            control = {"origin": 1, "opened": False, "steering": configuration.wire(1)}
+            message = RequestMessage(origin=1, steering=configuration.message(1))
             request_id = self._probes[row]
-            self._steering.arrive(Arrival(request_id, control, token_ids=(), computed=0))
+            self._steering.arrive(Arrival(request_id, message, token_ids=(), computed=0))
         try:
             self._steering.begin(self._batch())
             found = self._decode(len(self._probes))

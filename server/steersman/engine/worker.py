@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from steersman.engine.op import Rows, install
 from steersman.engine.slots import Request, SteeredTable
 from steersman_kernels.gate import gate
 from steersman_kernels.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from steersman.wire import SteeringMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ class WorkerSteering:
         for index, layer in layers.items():
             install(layer, self.bank.storage[stage.index(index)], self.rows)
         self._table = SteeredTable(max_requests, device)
-        self._live: dict[str, Mapping[str, Any]] = {}
+        self._live: dict[str, SteeringMessage] = {}
         self._spoiled: set[str] = set()
         self._vocabulary = self._host_vocabulary = Vocabulary.of((), ())
         self._steered: Steered | None = None
@@ -102,7 +105,7 @@ class WorkerSteering:
         self._spoiled.discard(request_id)
         if steering := self._live.pop(request_id, None):
             self._free_slot(request_id)
-            for digest, _ in steering["sums"]:
+            for digest, _ in steering.sums:
                 self.bank.give(digest)
 
     def _free_slot(self, request_id: str) -> None:
@@ -131,27 +134,29 @@ class WorkerSteering:
                 what the model can hold.
 
         """
-        steering, request_id = arrival.control["steering"], arrival.request_id
+        message, request_id = arrival.message, arrival.request_id
+        steering = message.steering
+        assert steering is not None
         with contextlib.ExitStack() as undo:
             rows = []
-            for digest, addends in steering["sums"]:
+            for digest, addends in steering.sums:
                 rows.append(self.bank.take(digest, addends))
                 undo.callback(self.bank.give, digest)
             self.finish(request_id)
             undo.callback(self._free_slot, request_id)
             request = Request(
-                origin=arrival.control["origin"],
-                opened=arrival.control["opened"],
-                rows=[rows[index] if index >= 0 else -1 for index in steering["rows"]],
+                origin=message.origin,
+                opened=message.opened,
+                rows=[rows[index] if index >= 0 else -1 for index in steering.rows],
                 token_ids=arrival.token_ids,
                 computed=arrival.computed,
-                edited=self._arrive_edited(request_id, steering["edit"]),
+                edited=self._arrive_edited(request_id, steering.edit),
             )
             self._table.add(request_id, request, self._host_vocabulary)
             self._live[request_id] = steering
             undo.pop_all()
 
-    def _arrive_edited(self, request_id: str, edit: Sequence[Any] | None) -> bool:
+    def _arrive_edited(self, request_id: str, edit: tuple[str, float] | None) -> bool:
         if edit is None:
             return False
         if self.edits is None:

@@ -9,9 +9,9 @@ from vllm.sampling_params import SamplingParams
 
 from steersman.controls.control import Part
 from steersman.frontend.reports import Reports, read_counts
-from steersman.steering.configuration import KEY
 from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Trajectory
+from steersman.wire import KEY, GoverningMessage, RequestMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Carrier:
         return fields
 
     def wire(self, key: str, params: SamplingParams) -> dict[str, Any]:
-        """The message to the engine.
+        """The message to the engine, as it travels.
 
         Args:
             key: The name under which the engine reports back.
@@ -96,25 +96,25 @@ class Carrier:
 
         """
         fields = self._fields()
-        return {
-            "key": key,
-            "origin": self.origin,
-            "opened": self.opened,
-            "steering": fields.get("steering"),
-            "governing": self._governing(fields, params) if _watched(fields) else None,
-        }
+        return RequestMessage(
+            key=key,
+            origin=self.origin,
+            opened=self.opened,
+            steering=fields.get("steering"),
+            governing=self._governing(fields, params) if _watched(fields) else None,
+        ).encoded()
 
-    def _governing(self, fields: Mapping[str, Any], params: SamplingParams) -> dict[str, Any]:
+    def _governing(self, fields: Mapping[str, Any], params: SamplingParams) -> GoverningMessage:
         thinking = fields.get("thinking")
         begin = self.origin + self.begun
         most = self.longest - begin
         tokens = most if params.max_tokens is None else min(params.max_tokens, most)
-        return {
-            "measured": fields["measured"],
-            "end": begin + tokens,
-            "stops": [] if thinking is None else list(self.stops_of(params)),
-            "thinking": thinking,
-        }
+        return GoverningMessage(
+            measured=fields["measured"],
+            end=begin + tokens,
+            stops=() if thinking is None else self.stops_of(params),
+            thinking=thinking,
+        )
 
     def stops_of(self, params: SamplingParams) -> tuple[int, ...]:
         """The tokens each of which ends a response: the model's, unless they are ignored, and the

@@ -28,10 +28,10 @@ from steersman.ledger import Generation
 from steersman.plan import Plan
 from steersman.scope import CONTROL, REFUSED, ControlScope
 from steersman.search.policy import Search
-from steersman.steering.configuration import KEY
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.together import pieces
 from steersman.trajectory.trajectory import ABORTED, Source
+from steersman.wire import KEY
 
 
 class ControlledEngine:

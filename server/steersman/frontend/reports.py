@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from steersman.engine.batch import unlisted
 from steersman.engine.compat.requests import before_outputs, choice_of
-from steersman.steering.configuration import KEY
+from steersman.wire import KEY, StepMessage, unlisted
 from steersman_kernels.layout import STEERED_COUNTS, VALUE
 
 
@@ -70,10 +69,10 @@ class Reports:
         counts, values = self._counts, self._values
         params = outputs[0].kv_transfer_params if outputs else None
         if params and KEY in params:
-            steered, counted, watched, track = params.pop(KEY)
+            step = StepMessage.decoded(params.pop(KEY))
             outputs[0].kv_transfer_params = params or None
-            counts.begin(steered, counted)
-            values.begin(watched, track)
+            counts.begin(step.steered, step.counts)
+            values.begin(step.watched, step.track)
         if not counts.left and not values.left:
             return
         ids = [output.request_id for output in outputs]

@@ -175,27 +175,36 @@ class EngineSource:
             if id(trajectory) in self._stopping:
                 trajectory.advance(0, ABORTED)
                 return
-            start, params = trajectory.start, self._params(trajectory.start)
-            trajectory.seed = params.seed
-            generated = _generated(start)
-            own_id = f"{self._prefix}-{len(self._ids)}"
-            self._ids[id(trajectory)] = own_id
-            call = replace(self._call.after(generated), request_id=own_id)
-            outputs = self._run([trajectory], call, params)
-            async with contextlib.aclosing(outputs):
-                if start.begun and not start.bare:
-                    pieces = self._spliced(outputs, start)
-                else:
-                    pieces = _plain(outputs)
-                async with contextlib.aclosing(pieces):
-                    async for step in pieces:
-                        unheard = id(trajectory) in self._stopping and not trajectory.pieces
-                        if start.prefix is not None and not trajectory.pieces:
-                            start.prefix.trajectory.forks.append(trajectory)
-                        trajectory.add(step)
+            prefix = trajectory.start.prefix
+            if prefix is not None:
+                prefix.trajectory.forks.append(trajectory)
+            try:
+                async with contextlib.aclosing(self._recorded(trajectory)) as steps:
+                    async for step in steps:
                         yield step
-                        if unheard and trajectory.running:  # it was not yet there to be aborted
-                            await self._engine.abort([own_id])
+            except Exception:
+                if prefix is not None and not trajectory.pieces:  # the engine did not take it
+                    prefix.trajectory.forks.remove(trajectory)
+                raise
+
+    async def _recorded(
+        self, trajectory: Trajectory[RequestOutput]
+    ) -> AsyncGenerator[Piece[RequestOutput], None]:
+        start, params = trajectory.start, self._params(trajectory.start)
+        trajectory.seed = params.seed
+        own_id = f"{self._prefix}-{len(self._ids)}"
+        self._ids[id(trajectory)] = own_id
+        call = replace(self._call.after(_generated(start)), request_id=own_id)
+        async with contextlib.aclosing(self._run([trajectory], call, params)) as outputs:
+            spliced = start.begun and not start.bare
+            pieces = self._spliced(outputs, start) if spliced else _plain(outputs)
+            async with contextlib.aclosing(pieces):
+                async for step in pieces:
+                    unheard = id(trajectory) in self._stopping and not trajectory.pieces
+                    trajectory.add(step)
+                    yield step
+                    if unheard and trajectory.running:  # it was not yet there to be aborted
+                        await self._engine.abort([own_id])
 
     async def _run(
         self, trajectories: Sequence[Trajectory[RequestOutput]], call: Call, params: SamplingParams

@@ -61,8 +61,7 @@ async def _runs_whole_trajectories(sampler: Sampler[Any], spec: BaseModel, seed:
 
 
 async def _leaves_nothing(sampler: Sampler[Any], spec: BaseModel) -> None:
-    source = ToySource(longest=10_000)
-    source.draws = lambda seed, position: (0, False)  # type: ignore[method-assign]
+    source = ToySource(longest=10_000, endless=True)
     tasks = [asyncio.create_task(one.run()) for one in _start(sampler, spec, source)]
     while not any(one.tokens > 2 for one in source.started):
         await asyncio.sleep(0)

@@ -20,6 +20,7 @@ class ToySource:
         seed: That of the request; a trajectory's own is this plus its branch.
         longest: Tokens at which a response is cut off.
         fails_at: Position at which drawing raises an error; None for never.
+        endless: Whether no response ends but by its length.
 
     Attributes:
         started: All trajectories that were admitted.
@@ -28,13 +29,21 @@ class ToySource:
 
     """
 
-    def __init__(self, seed: int = 0, longest: int = 24, fails_at: int | None = None) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        longest: int = 24,
+        fails_at: int | None = None,
+        *,
+        endless: bool = False,
+    ) -> None:
         self.started: list[Trajectory[str]] = []
         self.running = 0
         self.refuses_forks = False
         self._seed = seed
         self._longest = longest
         self._fails_at = fails_at
+        self._endless = endless
         self._stopping: set[int] = set()
 
     def start_all(self, starts: Sequence[Start[str]]) -> Sequence[Trajectory[str]]:
@@ -56,7 +65,7 @@ class ToySource:
     def draws(self, seed: int, position: int) -> tuple[int, bool]:
         """The token at a position of a trajectory, and whether it is the last one."""
         random = Random(f"{seed} {position}")
-        return random.randrange(len(WORDS)), random.random() < _LAST
+        return random.randrange(len(WORDS)), random.random() < _LAST and not self._endless
 
     def _seed_of(self, start: Start[str]) -> int:
         return self._seed + start.branch if start.seed is None else start.seed

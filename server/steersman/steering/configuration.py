@@ -9,15 +9,13 @@ request costs the engine one row a layer for each *distinct* sum, which is nearl
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
+from steersman.wire import SteeringMessage
 from steersman_kernels.layout import CLASSES
 
 Phase = Literal["all", "thinking", "answer"]
 Place = Literal["all", "boundary"]
-
-KEY = "steersman"
-"""Where a control travels in `SamplingParams.extra_args`, and a report in an output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,22 +134,20 @@ class Configuration:
             edit=edit,
         )
 
-    def wire(self, origin: int) -> dict[str, Any]:
+    def message(self, origin: int) -> SteeringMessage:
         """The form in which it travels with a request.
 
         Args:
             origin: Tokens of the prompt.
 
         """
-        return {
-            "digest": self.digest,
-            "first": 0 if self.prompt else origin,
-            "sums": [
-                [item.digest, [list(addend) for addend in item.addends]] for item in self.sums
-            ],
-            "rows": list(self.rows),
-            "edit": None if self.edit is None else [self.edit.edit, self.edit.strength],
-        }
+        return SteeringMessage(
+            digest=self.digest,
+            first=0 if self.prompt else origin,
+            sums=tuple((item.digest, item.addends) for item in self.sums),
+            rows=self.rows,
+            edit=None if self.edit is None else (self.edit.edit, self.edit.strength),
+        )
 
 
 def _digest(value: object) -> str:

@@ -1,9 +1,9 @@
 """Instructions to the governor for one request."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from steersman.thinking.law import Law
+from steersman.wire import ThinkingMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +57,16 @@ class Governing:
         """True if the governor looks at the distributions, and not only at the tokens."""
         return self.window > 0 or self.law is not None
 
-    def wire(self) -> dict[str, Any]:
-        """Plain JSON values for the engine, under the names of the attributes."""
-        return {
-            "budget": self.budget,
-            "grace": self.grace,
-            "minimum": self.minimum,
-            "nudge": list(self.nudge),
-            "window": self.window,
-            "entropy_below": self.entropy_below,
-            "on_loop": self.on_loop,
-            "min_answer": self.min_answer,
-            "law": None if self.law is None else self.law.wire(),
-        }
+    def message(self) -> ThinkingMessage:
+        """The form in which it travels with a request."""
+        return ThinkingMessage(
+            budget=self.budget,
+            grace=self.grace,
+            minimum=self.minimum,
+            nudge=self.nudge,
+            window=self.window,
+            entropy_below=self.entropy_below,
+            on_loop=self.on_loop,
+            min_answer=self.min_answer,
+            law=None if self.law is None else self.law.message(),
+        )

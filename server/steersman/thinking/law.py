@@ -3,7 +3,9 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from steersman.wire import LawMessage
 
 if TYPE_CHECKING:
     from steersman_client import Balance
@@ -56,8 +58,8 @@ class Law:
     @property
     def digest(self) -> str:
         """SHA-256, in hex, of all of it."""
-        return hashlib.sha256(json.dumps(self.wire()).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
 
-    def wire(self) -> dict[str, Any]:
-        """All of it as plain JSON values, under the names of the attributes."""
-        return {**asdict(self), "confidence": [*self.confidence], "variance": [*self.variance]}
+    def message(self) -> LawMessage:
+        """The form in which it travels with a request."""
+        return LawMessage(**asdict(self))

@@ -23,8 +23,8 @@ from steersman.engine.batch import Arrival, Batch
 from steersman.engine.compat import steps
 from steersman.engine.governor import Governor
 from steersman.frontend.unplanned import unplanned
-from steersman.steering.configuration import KEY
 from steersman.thinking.governing import Governing
+from steersman.wire import KEY
 from steersman_kernels.vocabulary import Vocabulary
 
 REASONER = Path(__file__).parents[3] / "server/steersman/models/reasoner"

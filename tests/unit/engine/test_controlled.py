@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec import to_builtins
 from torch import Tensor, nn
 
 from steersman.engine import governor as governing
 from steersman.engine.bank import Bank
-from steersman.engine.batch import NOBODY, OVERFLOW, Arrival, Batch, Counted, unlisted
+from steersman.engine.batch import NOBODY, OVERFLOW, Arrival, Batch, Counted
 from steersman.engine.controlled import Controlled
 from steersman.engine.governor import Governor
 from steersman.engine.health import Health
@@ -19,6 +20,7 @@ from steersman.engine.worker import WorkerSteering
 from steersman.steering.configuration import Configuration, Term
 from steersman.thinking.governing import Governing
 from steersman.thinking.law import Law
+from steersman.wire import unlisted
 from steersman_kernels.vocabulary import Vocabulary
 
 
@@ -112,8 +114,8 @@ class Rank:
         self.controlled = Controlled(self.steering, self.governor, Health(CPU), **options)
 
     def arrive(self, id_: str, *terms: Term, governed: bool = True, **changes: Any) -> None:
-        thinking = {**Governing(law=LAW, budget=4).wire(), **changes}
-        steering = Configuration.of(terms).wire(2) if terms else None
+        thinking = {**to_builtins(Governing(law=LAW, budget=4).message()), **changes}
+        steering = to_builtins(Configuration.of(terms).message(2)) if terms else None
         stops = thinking.pop("stops", [7])
         governing = {"measured": True, "end": 9, "stops": stops, "thinking": thinking}
         control = {
@@ -204,9 +206,9 @@ def test_an_arrival_takes_effect_as_a_whole_or_not_at_all(
         ((), {"budget": 2**31}),
         ((), {"min_answer": -(2**40)}),
         ((), {"entropy_below": 1e39}),
-        ((), {"law": {**LAW.wire(), "gain": -1e308}}),
-        ((), {"law": {**LAW.wire(), "confidence": [0.0, 5e-324]}}),
-        ((), {"law": {**LAW.wire(), "kind": "other"}}),
+        ((), {"law": {**to_builtins(LAW.message()), "gain": -1e308}}),
+        ((), {"law": {**to_builtins(LAW.message()), "confidence": [0.0, 5e-324]}}),
+        ((), {"law": {**to_builtins(LAW.message()), "kind": "other"}}),
         ((), {"nudge": [3] * 17}),
         ((), {"nudge": [2**31]}),
         ((), {"law": {}}),

@@ -209,9 +209,9 @@ def test_a_requests_own_stop_ends_no_thought() -> None:
     engine.governor.arrive(Arrival("a", wire, engine.known["a"], 0))
     assert budget(engine, "a", [1, 3, 4]) == [1, END, 4]
     odd = SamplingParams(stop_token_ids=[SIZE, 10**9, -1, 3])
-    assert replace(carrier, vocabulary=SIZE).wire("b", odd)["governing"]["stops"] == [3, STOP]
+    assert replace(carrier, vocabulary=SIZE).wire("b", odd)["governing"]["stops"] == (3, STOP)
     ignoring = carrier.wire("b", SamplingParams(ignore_eos=True))
-    assert ignoring["governing"]["stops"] == []
+    assert ignoring["governing"]["stops"] == ()
 
 
 def test_a_request_that_is_aborted_while_preempted_leaves_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from msgspec import to_builtins
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -35,7 +36,7 @@ def steering() -> WorkerSteering:
     control = {
         "origin": 1,
         "opened": False,
-        "steering": Configuration.of((Term("v", 1.0),)).wire(1),
+        "steering": to_builtins(Configuration.of((Term("v", 1.0),)).message(1)),
     }
     made.arrive(Arrival("a", control, token_ids=(1,), computed=0))
     return made

@@ -3,8 +3,8 @@ from typing import Any
 
 import numpy as np
 
-from steersman.engine.batch import listed
 from steersman.frontend.reports import Reports, read_counts
+from steersman.wire import listed
 from steersman_kernels.layout import Value
 
 

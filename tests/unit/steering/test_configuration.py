@@ -67,10 +67,10 @@ def test_whatever_changes_what_is_steered_changes_the_digest(other: Term) -> Non
 
 
 def test_only_steered_prompts_are_kept_apart_from_their_start() -> None:
-    after = Configuration.of((TERM,)).wire(17)
-    whole = Configuration.of((replace(TERM, prompt=True),)).wire(17)
+    after = Configuration.of((TERM,)).message(17)
+    whole = Configuration.of((replace(TERM, prompt=True),)).message(17)
 
-    assert (after["first"], whole["first"]) == (17, 0)
+    assert (after.first, whole.first) == (17, 0)
 
 
 terms = st.builds(

@@ -145,7 +145,7 @@ def test_an_edit_is_planned_beside_the_terms() -> None:
     assert alone is not None
     for planned in (both, alone):
         assert planned.configuration.edit == EditTerm(EDIT.digest, 0.5)
-        assert planned.configuration.wire(7)["first"] == 0
+        assert planned.configuration.message(7).first == 0
         assert planned.edits == (EDIT,)
     assert alone.rows == ()
     assert both.edit is not None

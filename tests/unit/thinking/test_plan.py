@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -100,7 +101,7 @@ def test_everything_given() -> None:
         )
     )
     assert planned.needs_entropy
-    assert planned.wire() == {
+    assert json.loads(msgspec.json.encode(planned.message())) == {
         "budget": 100,
         "grace": 20,
         "minimum": 100,
@@ -121,7 +122,6 @@ def test_everything_given() -> None:
             "variance": [0.0005, 0.01],
         },
     }
-    assert json.loads(json.dumps(planned.wire())) == planned.wire()
 
 
 def test_a_minimum_has_the_default_nudge() -> None:
@@ -383,6 +383,6 @@ def test_the_answer_is_asked_for_beside_the_thinking() -> None:
     planned = governed(plan({"certainty": {}}))
     assert planned is not None
     assert planned.probing == Probing(every=64, agree=3, max_tokens=32)
-    assert planned.wire() == Governing().wire()
+    assert planned.message() == Governing().message()
     error = refusal({"thinking": {"certainty": {}, "balance": CONFIDENCE}})
     assert error.param == "control.thinking.certainty"

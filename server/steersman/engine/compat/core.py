@@ -1,14 +1,13 @@
 """Hooks in the engine core's process, beside the scheduler."""
 
 import sys
-from collections.abc import Mapping
 from functools import wraps
 from typing import Any
 
 from vllm.v1.core import block_pool, kv_cache_utils
 from vllm.v1.core.sched.scheduler import Scheduler
 
-from steersman.steering.configuration import KEY
+from steersman.wire import KEY, RequestMessage, read
 
 REPORT = "steersman_report"
 """Attribute of a model runner's output that carries the worker's report."""
@@ -32,9 +31,8 @@ def _key_blocks() -> None:
     @wraps(extra_keys)
     def with_configuration(request: Any, start: int, end: int, index: int) -> tuple[Any, int]:
         keys, index = extra_keys(request, start, end, index)
-        params = request.sampling_params
-        control = (params.extra_args.get(KEY) if params and params.extra_args else None) or {}
-        if key := block_key(control, end):
+        message = read(request.sampling_params)
+        if message is not None and (key := block_key(message, end)):
             keys = (*(keys or ()), (KEY, key))
         return keys, index
 
@@ -43,7 +41,7 @@ def _key_blocks() -> None:
             setattr(module, extra_keys.__name__, with_configuration)
 
 
-def block_key(control: Mapping[str, Any], end: int) -> str | None:
+def block_key(message: RequestMessage, end: int) -> str | None:
     """The part of a block's hash that tells how its tokens, and all before them, were steered.
 
     Blocks before the first token that may be steered have their usual hash, so a clean prompt is
@@ -54,17 +52,16 @@ def block_key(control: Mapping[str, Any], end: int) -> str | None:
     same. So a next turn, for which the same tokens are a prompt, never meets them.
 
     Args:
-        control: What came with the request: `Carrier.wire`.
+        message: What came with the request.
         end: Tokens up to the end of the block.
 
     """
-    steering = control.get("steering")
-    if not steering or end <= steering["first"]:
+    steering = message.steering
+    if steering is None or end <= steering.first:
         return None
-    digest: str = steering["digest"]
-    if end <= control["origin"]:
-        return digest
-    return f"{digest}/{control['origin']}{'/thinking' if control['opened'] else ''}"
+    if end <= message.origin:
+        return steering.digest
+    return f"{steering.digest}/{message.origin}{'/thinking' if message.opened else ''}"
 
 
 def _pass_reports_on() -> None:

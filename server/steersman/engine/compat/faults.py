@@ -13,7 +13,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, FinishReason
 from vllm.v1.request import RequestStatus
 
-from steersman.steering.configuration import KEY
+from steersman.wire import read
 
 FAILED = "steersman_failed"
 """Attribute of a model runner's output: the requests that failed, each with a reason."""
@@ -41,8 +41,9 @@ def _end_failed() -> None:
         known = [self.requests[id_] for id_ in failed if id_ in self.requests]
         ended = [request for request in known if not request.is_finished()]
         for request in ended:
-            control = request.sampling_params.extra_args[KEY]
-            _taint(self.kv_cache_manager, request, (control.get("steering") or {}).get("first", 0))
+            message = read(request.sampling_params)
+            steering = message.steering if message else None
+            _taint(self.kv_cache_manager, request, steering.first if steering else 0)
         self.finish_requests([one.request_id for one in ended], RequestStatus.FINISHED_ERROR)
         outputs = update_from_output(self, scheduler_output, model_runner_output)
         for request in ended:
@@ -101,12 +102,10 @@ def _taint_unseen() -> None:
 def _tainting(freeing: Any) -> Any:
     @wraps(freeing)
     def free(self: Any, request: Any) -> Any:
-        params = request.sampling_params
-        control = (params.extra_args.get(KEY) if params and params.extra_args else None) or {}
-        unseen = request.num_in_flight_tokens
-        if (steering := control.get("steering")) and unseen:
+        message, unseen = read(request.sampling_params), request.num_in_flight_tokens
+        if message is not None and message.steering is not None and unseen:
             seen = request.num_computed_tokens - unseen
-            _taint(self, request, max(steering["first"], seen))
+            _taint(self, request, max(message.steering.first, seen))
         return freeing(self, request)
 
     return free

@@ -10,7 +10,7 @@ from steersman.engine.compat import blocks
 from steersman.engine.compat.core import REPORT
 from steersman.engine.compat.faults import CLEAR, FAILED
 from steersman.engine.health import Health
-from steersman.steering.configuration import KEY
+from steersman.wire import KEY
 
 Resumed = Callable[[str], tuple[Any, Sequence[int]]]
 """Sampling parameters and all tokens of a request that comes back after a preemption."""
@@ -52,8 +52,8 @@ def _arrive(
     token_ids: Sequence[int],
     computed: int,
 ) -> None:
-    if control := params.extra_args.get(KEY) if params and params.extra_args else None:
-        driven.arrive(Arrival(request_id, control, token_ids, computed))
+    if content := params.extra_args.get(KEY) if params and params.extra_args else None:
+        driven.arrive(Arrival(request_id, content, token_ids, computed))
 
 
 def drive(runner: Any, driven: Driven, resumed: Resumed) -> None:
@@ -109,7 +109,7 @@ def reported(output: Any, driven: Driven) -> Any:
 
 def _put(output: Any, counted: Counted) -> Any:
     if counted.steered or counted.watched:
-        setattr(output, REPORT, counted.said())
+        setattr(output, REPORT, counted.message().encoded())
     if failed := counted.failed():
         setattr(output, FAILED, failed)
     return output

@@ -10,6 +10,7 @@ from vllm import SamplingParams
 from steersman.engine.compat.core import block_key
 from steersman.frontend.unplanned import unplanned
 from steersman.steering.configuration import Configuration, EditTerm, Term
+from steersman.wire import RequestMessage
 from steersman_kernels.gate import gate
 from steersman_kernels.layout import CLASSES, CLOSED, NEVER, OPENED, ORIGIN, ROWS, WIDTH
 from steersman_kernels.vocabulary import Vocabulary
@@ -21,7 +22,8 @@ EDIT = EditTerm("edit", 1.0)
 def keys(configuration: Configuration, origin: int) -> list[str | None]:
     """What the hash of each block of a request has beside its tokens."""
     wire = unplanned(configuration, origin=origin).wire("key", SamplingParams())
-    return [block_key(wire, end) for end in range(BLOCK, TOKENS + 1, BLOCK)]
+    message = RequestMessage.decoded(wire)
+    return [block_key(message, end) for end in range(BLOCK, TOKENS + 1, BLOCK)]
 
 
 def bank_rows(configuration: Configuration, origin: int, token_ids: Sequence[int]) -> list[int]:
@@ -85,8 +87,8 @@ def test_what_a_prompt_shares_and_a_next_turn_does_not() -> None:
         turn, after = keys(configuration, 14), keys(configuration, 24)
         assert turn[:3] == after[:3]
         assert not set(turn[3:]) & set(after[3:])
-    opened = unplanned(steered, origin=16, opened=True).wire("key", SamplingParams())
+    message = unplanned(steered, origin=16, opened=True).wire("key", SamplingParams())
+    opened = RequestMessage.decoded(message)
     assert block_key(opened, 16) is None
     assert block_key(opened, 20) == f"{steered.digest}/16/thinking"
-    assert block_key({"steering": None, "origin": 3}, 8) is None
-    assert block_key({}, 8) is None
+    assert block_key(RequestMessage(origin=3), 8) is None

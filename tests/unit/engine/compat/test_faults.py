@@ -21,7 +21,8 @@ from vllm.v1.structured_output import StructuredOutputManager
 
 from steersman.engine.compat import faults
 from steersman.engine.compat.faults import CLEAR, FAILED
-from steersman.steering.configuration import KEY, Configuration, Term
+from steersman.steering.configuration import Configuration, Term
+from steersman.wire import KEY, RequestMessage
 
 REASONER = Path(__file__).parents[4] / "server/steersman/models/reasoner"
 SIZE = 32
@@ -50,7 +51,8 @@ class Core:
 
     def add(self, id_: str, tokens: int, *, steered: bool, prompt: bool = True) -> Request:
         terms = (Term("v", 1.0, prompt=prompt),)
-        control = {"key": id_, "origin": tokens, "steering": Configuration.of(terms).wire(tokens)}
+        steering = Configuration.of(terms).message(tokens)
+        control = RequestMessage(key=id_, origin=tokens, steering=steering)
         params = SamplingParams(max_tokens=200, extra_args={KEY: control} if steered else None)
         hasher = get_request_block_hasher(SIZE, HASH)
         request = Request(id_, list(range(tokens)), params, None, block_hasher=hasher)

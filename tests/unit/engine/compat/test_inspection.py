@@ -1,5 +1,6 @@
 """A model's class is looked at without a process for it."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> registry._LazyRegi
 
     monkeypatch.setenv("VLLM_CACHE_ROOT", str(tmp_path))
     monkeypatch.setattr(registry.subprocess, "run", start)
-    monkeypatch.setattr(registry, "_run_in_subprocess", registry._run_in_subprocess)  # put back
+    vllms_own = inspect.unwrap(registry._run_in_subprocess)  # another test may have replaced it
+    monkeypatch.setattr(registry, "_run_in_subprocess", vllms_own)
     return registry._LazyRegisteredModel("vllm.model_executor.models.llama", "LlamaForCausalLM")
 
 
