@@ -14,9 +14,9 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from steersman.engine.compat.client import collective_rpc
 from steersman.engine.plugin import ASK
 from steersman.frontend.carrier import Carrier
-from steersman.frontend.outputs import check, piece, prefill_tokens
+from steersman.frontend.outputs import check, never_begun, piece, prefill_tokens
 from steersman.frontend.splice import Seam, fork_params, joined_track, unforkable
-from steersman.trajectory.trajectory import ABORTED, Piece, Start, Trajectory
+from steersman.trajectory.trajectory import Piece, Start, Trajectory
 
 _NOTHING = Carrier()
 _TRANSFER = "kv_transfer_params"
@@ -171,12 +171,14 @@ class EngineSource:
         self, trajectory: Trajectory[RequestOutput]
     ) -> AsyncGenerator[Piece[RequestOutput], None]:
         """Run a trajectory, and record it."""
+        start, params = trajectory.start, self._params(trajectory.start)
+        trajectory.seed = params.seed
         async with self._room:
             if id(trajectory) in self._stopping:
-                trajectory.advance(0, ABORTED)
+                step = never_begun(self._call.prompt, params)
+                trajectory.add(step)
+                yield step
                 return
-            start, params = trajectory.start, self._params(trajectory.start)
-            trajectory.seed = params.seed
             generated = _generated(start)
             own_id = f"{self._prefix}-{len(self._ids)}"
             self._ids[id(trajectory)] = own_id

@@ -13,6 +13,7 @@ from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
 from steersman.controls.control import Part
+from steersman.controls.limits import LimitsPart
 from steersman.controls.monitor import MonitorPart
 from steersman.controls.search import SearchPart
 from steersman.controls.thinking import ThinkingPart
@@ -23,8 +24,9 @@ from steersman.plan import Plan
 from steersman.request import Endpoint, Request
 from steersman.scope import CONTROL, REFUSED, ControlScope
 from steersman.search.first_finish import FirstFinishPolicy
+from steersman.search.majority import MajorityPolicy
 from steersman.thinking.governing import Governing
-from steersman_client import FirstFinish
+from steersman_client import FirstFinish, Limits, Majority
 from tests.unit.servers import MARKERS
 
 pytestmark = pytest.mark.anyio
@@ -266,6 +268,40 @@ async def test_every_choice_counts_what_it_computed_of_the_prompt() -> None:
     assert receipt.compute.prefill_tokens == 6
     seeds = [passed.seed for _, passed, _ in client.requests]
     assert receipt.applied.seeds == tuple(seeds) == (2**63 - 2, 2**63 - 1, 0)
+
+
+VOTE = SearchPart(MajorityPolicy(), Majority(method="majority", n=3))
+AT_ONCE = LimitsPart(Limits(max_seconds=1e-9))
+
+
+@pytest.mark.parametrize("parts", [(AT_ONCE,), (RACE, AT_ONCE), (VOTE, AT_ONCE)])
+@pytest.mark.parametrize("choices", [1, 2])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_limit_reached_before_the_first_token_ends_every_choice_without_any(
+    parts: tuple[Part, ...], choices: int, stream: bool
+) -> None:
+    control = controlled(
+        plan(*parts, request=Request(Endpoint.CHAT, stream=stream, choices=choices))
+    )
+    client = ScriptedClient(length=3)
+    sampling = SamplingParams(
+        n=choices, seed=4, output_kind=RequestOutputKind.DELTA if stream else WHOLE, logprobs=1
+    )
+    with scope(control):
+        outputs = await collect(ControlledEngine(client, NO_PHASE, Reports()), sampling)
+    ended = [(one.index, one.finish_reason) for output in outputs for one in output.outputs]
+    assert sorted(ended) == [(index, "length") for index in range(choices)]
+    assert [output.finished for output in outputs][-1]
+    for output in outputs:
+        assert (output.prompt_token_ids, output.request_id) == ([4, 5, 6], "r")
+        assert all(
+            (one.text, one.token_ids, one.logprobs) == ("", [], []) for one in output.outputs
+        )
+    assert client.requests == []
+    receipt = control.receipt()
+    assert receipt.applied.stopped_by == "max_seconds"
+    assert receipt.applied.seeds == (4, 5)[:choices]
+    assert receipt.compute.sampled_tokens == 0
 
 
 @pytest.mark.parametrize(
