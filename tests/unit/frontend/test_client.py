@@ -13,6 +13,7 @@ from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
 from steersman.controls.control import Part
+from steersman.controls.events import EventsPart
 from steersman.controls.limits import LimitsPart
 from steersman.controls.monitor import MonitorPart
 from steersman.controls.search import SearchPart
@@ -268,6 +269,22 @@ async def test_every_choice_counts_what_it_computed_of_the_prompt() -> None:
     assert receipt.compute.prefill_tokens == 6
     seeds = [passed.seed for _, passed, _ in client.requests]
     assert receipt.applied.seeds == tuple(seeds) == (2**63 - 2, 2**63 - 1, 0)
+
+
+async def test_tokens_that_a_slow_client_has_not_been_given_are_not_delivered() -> None:
+    events = EventsPart(frozenset({"progress"}))
+    control = controlled(plan(events))
+    with scope(control):
+        outputs = ControlledEngine(ScriptedClient(), NO_PHASE, Reports()).generate(
+            PROMPT, params(), "r"
+        )
+        given = 0
+        async for output in outputs:
+            for _ in range(20):  # the engine is long done
+                await asyncio.sleep(0)
+            given += len(output.outputs[0].token_ids)
+            assert [one.delivered for one in control.ledger.branches] == [given]
+    assert given == 5
 
 
 VOTE = SearchPart(MajorityPolicy(), Majority(method="majority", n=3))
