@@ -158,10 +158,15 @@ class EngineSource:
         return trajectory
 
     def _check_fork(self, start: Start[RequestOutput]) -> None:
+        if not self._call.prompt_token_ids or "prompt_embeds" in self._call.prompt:
+            raise ValueError("a prompt of embeddings cannot go on with tokens")
         if len(self._call.prompt_token_ids) + start.begun >= self._carrier.longest:
             raise ValueError("the model's context is full")
         if start.bare:
             return
+        most = self._call.params.max_tokens
+        if most is not None and start.begun >= most:
+            raise ValueError(f"max_tokens: the response has all of its {most} tokens")
         if lost := unforkable(self._call.params):
             raise ValueError(f"{lost[0]}: {lost[1]}")
         if start.suffix and self._call.params.logprobs is not None:
