@@ -87,7 +87,7 @@ def compared(
             "ratio_of_medians": round(
                 statistics.median(taken[base]) / statistics.median(seconds), 4
             ),
-            "interval_of_medians": _interval(taken[base], seconds),
+            "interval_of_medians": interval(taken[base], seconds),
             "ratio_by_rounds": report.spread(
                 [x / y for x, y in zip(taken[base], seconds, strict=True)]
             ),
@@ -98,7 +98,8 @@ def compared(
     }
 
 
-def _interval(base: Sequence[float], seconds: Sequence[float]) -> list[float]:
+def interval(base: Sequence[float], seconds: Sequence[float]) -> list[float]:
+    """95 % bootstrap interval of the ratio of medians, `base` over `seconds`, by rounds."""
     pairs, drawing = list(zip(base, seconds, strict=True)), random.Random(0)
     found = []
     for _ in range(_RESAMPLES):

@@ -10,7 +10,7 @@ import typer
 from rich.filesize import decimal
 from rich.table import Table
 
-from steersman import __version__, models
+from steersman import __version__, models, options
 from steersman.ahead import Ahead
 from steersman.capabilities import Limits
 from steersman.console import errors, fail, output
@@ -47,83 +47,22 @@ def steersman(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def serve(
     context: typer.Context,
-    profiles: Annotated[
-        Path | None,
-        typer.Option(help="YAML file of named control presets.", exists=True, dir_okay=False),
-    ] = None,
-    max_branches: Annotated[
-        int, typer.Option(min=1, help="Engine requests that one controlled request may start.")
-    ] = _DEFAULTS.max_branches,
-    max_forks: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Engine requests of one controlled request that may be in flight, forks included: "
-            "over it they wait.",
-        ),
-    ] = _DEFAULTS.max_forks,
-    max_control_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens that one controlled request may sample in all.")
-    ] = _DEFAULTS.max_control_tokens,
-    max_body_bytes: Annotated[
-        int, typer.Option(min=1, help="Size of a request body.")
-    ] = _DEFAULTS.max_body_bytes,
-    max_steering_norm: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            help="Norm of what steering may add, in multiples of the residual stream's.",
-        ),
-    ] = _DEFAULTS.max_steering_norm,
-    steering: Annotated[
-        bool, typer.Option(help="Put the steering op into the model's layers.")
-    ] = True,
-    vectors: Annotated[
-        Path | None,
-        typer.Option(help="Directory of steering vectors.", exists=True, file_okay=False),
-    ] = None,
-    edits: Annotated[
-        Path | None,
-        typer.Option(
-            help="Directory of edits that requests can choose.", exists=True, file_okay=False
-        ),
-    ] = None,
-    edit: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Edit to apply to the model's weights; several times for several.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
-    edit_rows: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=256,
-            help="Edits that requests can choose from; 0 leaves their op out, as if there is none.",
-        ),
-    ] = None,
-    model_controls: Annotated[
-        bool,
-        typer.Option(help="Serve vectors, edits and profiles of the model directory's `control`."),
-    ] = True,
-    admin_api_key: Annotated[
-        str | None,
-        typer.Option(
-            help="Key for changing vectors and edits while the server runs.",
-            envvar="STEERSMAN_ADMIN_API_KEY",
-        ),
-    ] = None,
-    steering_rows: Annotated[
-        int, typer.Option(min=1, help="Distinct sums of vectors that can be in use at a time.")
-    ] = 256,
-    steering_wait: Annotated[
-        float, typer.Option(min=0, help="Seconds that a request waits for such a row.")
-    ] = 10.0,
-    max_vector_bytes: Annotated[
-        int, typer.Option(min=1, help="Size of an uploaded vector or edit.")
-    ] = 64 * 2**20,
+    profiles: options.Profiles = None,
+    max_branches: options.MaxBranches = _DEFAULTS.max_branches,
+    max_forks: options.MaxForks = _DEFAULTS.max_forks,
+    max_control_tokens: options.MaxControlTokens = _DEFAULTS.max_control_tokens,
+    max_body_bytes: options.MaxBodyBytes = _DEFAULTS.max_body_bytes,
+    max_steering_norm: options.MaxSteeringNorm = _DEFAULTS.max_steering_norm,
+    steering: options.Steering = True,
+    vectors: options.Vectors = None,
+    edits: options.Edits = None,
+    edit: options.Edit = None,
+    edit_rows: options.EditRows = None,
+    model_controls: options.ModelControls = True,
+    admin_api_key: options.AdminApiKey = None,
+    steering_rows: options.SteeringRows = 256,
+    steering_wait: options.SteeringWait = 10.0,
+    max_vector_bytes: options.MaxVectorBytes = 64 * 2**20,
 ) -> None:
     """Serve a model: steersman serve MODEL, these options, and any argument of `vllm serve`.
 

@@ -76,7 +76,7 @@ class Answer:
 
         """
         async with self._lock:
-            if self._stream is not None and not self.complete:
+            if self._stream is not None and not (self.complete or self._stream.over):
                 if created is not None:
                     self._stream.created = created
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})

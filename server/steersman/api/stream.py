@@ -43,6 +43,8 @@ class ReceiptStream:
         self.created: int | None = None
         """When the stream began, in seconds, where a chunk of ours has said so; else vLLM's word
         stands."""
+        self.over = False
+        """Whether the event that ends the stream has come: nothing may follow it."""
         self.answered = False
         """Whether the stream ended in an answer, and not in an error event or a cut."""
 
@@ -60,10 +62,10 @@ class ReceiptStream:
         if self.created is not None and event.startswith(_DATA):
             event = _with_created(event, self.created)
         if event.startswith(_DONE):
-            self.answered = bool(released)
+            self.over, self.answered = True, bool(released)
             return _with_receipt(released, self._receipt, ()) + event + b"\n\n"
         if event.startswith(_RESPONSE_END):
-            self.answered = not event.startswith(_RESPONSE_FAILED)
+            self.over, self.answered = True, not event.startswith(_RESPONSE_FAILED)
             event = _with_receipt(event, self._receipt, ("response",))
         elif self._live is not None and _DATA in event:
             event = _with_live(event, self._live)

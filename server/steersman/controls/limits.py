@@ -48,10 +48,11 @@ class LimitsPart(Part):
             await asyncio.gather(watch, return_exceptions=True)
 
     async def _watch(self, ledger: Ledger, stop: Callable[[], Awaitable[None]]) -> None:
-        while ledger.stopped_by is None and (reached := self._reached(ledger)) is None:
+        while True:
+            ledger.stopped_by = ledger.stopped_by or self._reached(ledger)
+            if ledger.stopped_by is not None:
+                await stop()  # again and again: a search may start more
             await asyncio.sleep(_POLL_SECONDS)
-        ledger.stopped_by = ledger.stopped_by or reached
-        await stop()
 
     def _reached(self, ledger: Ledger) -> str | None:
         seconds, tokens = self.limits.max_seconds, self.limits.max_sampled_tokens

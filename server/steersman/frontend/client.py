@@ -146,7 +146,7 @@ class ControlledEngine:
         steps = pieces(trajectories)
         async with _limited(control, search), contextlib.aclosing(steps):
             async for trajectory, step in steps:
-                trajectory.delivered = trajectory.tokens
+                trajectory.delivered += len(step.token_ids)
                 ended += step.finish_reason is not None
                 if streamed:
                     _end_at_limit(step.output, control)

@@ -1,14 +1,14 @@
 """vLLM's outputs: read as pieces of trajectories, and put back together as one request's answer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from vllm.exceptions import GenerationError
-from vllm.outputs import RequestOutput
-from vllm.sampling_params import RequestOutputKind
+from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-from steersman.trajectory.trajectory import FAILED, Piece, Trajectory
+from steersman.trajectory.trajectory import ABORTED, FAILED, Piece, Trajectory
 
 
 def check(output: RequestOutput, trajectories: Sequence[Trajectory[Any]]) -> None:
@@ -34,6 +34,22 @@ def piece(output: RequestOutput) -> Piece[RequestOutput]:
     """One step of a request with a single choice."""
     (completion,) = output.outputs
     return Piece(tuple(completion.token_ids), completion.text, completion.finish_reason, output)
+
+
+def never_begun(prompt: Any, params: SamplingParams) -> Piece[RequestOutput]:
+    """The only piece of a trajectory that was aborted before the engine knew it: no tokens.
+
+    Args:
+        prompt: The rendered prompt.
+        params: Its sampling parameters.
+
+    """
+    rendered = prompt if isinstance(prompt, Mapping) else {}
+    logprobs: Any = None if params.logprobs is None else []
+    completion = CompletionOutput(0, "", [], None, logprobs, finish_reason=ABORTED)
+    token_ids = rendered.get("prompt_token_ids") or []
+    output = RequestOutput("", rendered.get("prompt"), token_ids, None, [completion], finished=True)
+    return piece(output)
 
 
 def prefill_tokens(output: RequestOutput) -> int:
@@ -119,7 +135,7 @@ def join(whole: Any, parts: Sequence[Any]) -> None:
 
     """
     if any(part.logprobs for part in parts if part is not whole):
-        logprobs = parts[0].logprobs
+        logprobs: Any = parts[0].logprobs
         for part in parts[1:]:
             logprobs.extend(part.logprobs or ())
         whole.logprobs = logprobs

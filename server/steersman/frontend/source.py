@@ -14,9 +14,9 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from steersman.engine.compat.client import collective_rpc
 from steersman.engine.plugin import ASK
 from steersman.frontend.carrier import Carrier
-from steersman.frontend.outputs import check, piece, prefill_tokens
+from steersman.frontend.outputs import check, never_begun, piece, prefill_tokens
 from steersman.frontend.splice import Seam, fork_params, joined_track, unforkable
-from steersman.trajectory.trajectory import ABORTED, Piece, Start, Trajectory
+from steersman.trajectory.trajectory import Piece, Start, Trajectory
 
 _NOTHING = Carrier()
 _TRANSFER = "kv_transfer_params"
@@ -158,10 +158,15 @@ class EngineSource:
         return trajectory
 
     def _check_fork(self, start: Start[RequestOutput]) -> None:
+        if not self._call.prompt_token_ids or "prompt_embeds" in self._call.prompt:
+            raise ValueError("a prompt of embeddings cannot go on with tokens")
         if len(self._call.prompt_token_ids) + start.begun >= self._carrier.longest:
             raise ValueError("the model's context is full")
         if start.bare:
             return
+        most = self._call.params.max_tokens
+        if most is not None and start.begun >= most:
+            raise ValueError(f"max_tokens: the response has all of its {most} tokens")
         if lost := unforkable(self._call.params):
             raise ValueError(f"{lost[0]}: {lost[1]}")
         if start.suffix and self._call.params.logprobs is not None:
@@ -171,28 +176,29 @@ class EngineSource:
         self, trajectory: Trajectory[RequestOutput]
     ) -> AsyncGenerator[Piece[RequestOutput], None]:
         """Run a trajectory, and record it."""
+        start, params = trajectory.start, self._params(trajectory.start)
+        trajectory.seed = params.seed
         async with self._room:
             if id(trajectory) in self._stopping:
-                trajectory.advance(0, ABORTED)
+                step = never_begun(self._call.prompt, params)
+                trajectory.add(step)
+                yield step
                 return
-            prefix = trajectory.start.prefix
-            if prefix is not None:
-                prefix.trajectory.forks.append(trajectory)
+            if start.prefix is not None:
+                start.prefix.trajectory.forks.append(trajectory)
             try:
-                async with contextlib.aclosing(self._recorded(trajectory)) as steps:
+                async with contextlib.aclosing(self._recorded(trajectory, params)) as steps:
                     async for step in steps:
                         yield step
             except Exception:
-                if prefix is not None and not trajectory.pieces:  # the engine did not take it
-                    prefix.trajectory.forks.remove(trajectory)
+                if start.prefix is not None and not trajectory.pieces:  # it was not taken
+                    start.prefix.trajectory.forks.remove(trajectory)
                 raise
 
     async def _recorded(
-        self, trajectory: Trajectory[RequestOutput]
+        self, trajectory: Trajectory[RequestOutput], params: SamplingParams
     ) -> AsyncGenerator[Piece[RequestOutput], None]:
-        start, params = trajectory.start, self._params(trajectory.start)
-        trajectory.seed = params.seed
-        own_id = f"{self._prefix}-{len(self._ids)}"
+        start, own_id = trajectory.start, f"{self._prefix}-{len(self._ids)}"
         self._ids[id(trajectory)] = own_id
         call = replace(self._call.after(_generated(start)), request_id=own_id)
         async with contextlib.aclosing(self._run([trajectory], call, params)) as outputs:

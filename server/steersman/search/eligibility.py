@@ -20,8 +20,6 @@ def eligibility(
     """
     if not trajectory.tokens:
         return 4
-    if not trajectory.tokens:
-        return 4
     if trajectory.finish_reason != "stop":
         return 3
     phases = reading.phases(trajectory)

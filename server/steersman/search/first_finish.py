@@ -5,6 +5,7 @@ rest are aborted at once. A sample that ran into its token limit, has no answer 
 has not finished in the sense of the method, so it cannot win while others run.
 """
 
+import contextlib
 from collections.abc import Sequence
 
 from steersman.capabilities import Capabilities
@@ -49,14 +50,17 @@ class FirstFinishPolicy(Policy[FirstFinish]):
     async def run(self, spec: FirstFinish, search: Search[OutputT]) -> Outcome[OutputT]:
         finishers: list[tuple[int, Trajectory[OutputT]]] = []
         awaited, stopped = max(spec.k, search.choices), False
-        async for trajectory in ends(search.start_branches(spec.n)):
-            if not trajectory.finished:
-                continue
-            rank = eligibility(trajectory, search.reading, spec.require_answer, spec.min_thinking)
-            finishers.append((rank, trajectory))
-            if not stopped and sum(rank == 0 for rank, _ in finishers) >= awaited:
-                stopped = True
-                await search.stop()
+        async with contextlib.aclosing(ends(search.start_branches(spec.n))) as ended:
+            async for trajectory in ended:
+                if not trajectory.finished:
+                    continue
+                rank = eligibility(
+                    trajectory, search.reading, spec.require_answer, spec.min_thinking
+                )
+                finishers.append((rank, trajectory))
+                if not stopped and sum(rank == 0 for rank, _ in finishers) >= awaited:
+                    stopped = True
+                    await search.stop()
         return _decide(finishers, search, spec)
 
 

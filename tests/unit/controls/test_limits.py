@@ -10,6 +10,7 @@ from steersman.laws import ToySource
 from steersman.ledger import Ledger
 from steersman.search.policy import Search
 from steersman.search.registry import policies
+from steersman.trajectory.together import ends
 from steersman_client import Limits
 
 pytestmark = pytest.mark.anyio
@@ -67,3 +68,16 @@ async def test_a_request_that_ends_before_is_stopped_by_nothing() -> None:
         await asyncio.sleep(0)
     assert ledger.stopped_by is None
     assert part.applied(ledger) == {"stopped_by": None}
+
+
+async def test_whatever_a_search_starts_after_the_limit_is_stopped_too() -> None:
+    source = ToySource(longest=10**9)
+    source.draws = lambda seed, position: (1, False)  # type: ignore[method-assign]
+    search: Search[str] = Search(source, 1)
+    part = LimitsPart(Limits(max_seconds=0.5))
+    ledger = Ledger(iter(range(10**9)).__next__)
+    async with part.watching(ledger, search.stop), asyncio.timeout(20):
+        for _ in range(2):
+            async for one in ends(search.start_branches(2)):
+                assert one.aborted
+    assert [one.aborted for one in search.started] == [True] * 4

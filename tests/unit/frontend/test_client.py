@@ -13,6 +13,8 @@ from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
 from steersman.controls.control import Part
+from steersman.controls.events import EventsPart
+from steersman.controls.limits import LimitsPart
 from steersman.controls.monitor import MonitorPart
 from steersman.controls.search import SearchPart
 from steersman.controls.thinking import ThinkingPart
@@ -23,8 +25,9 @@ from steersman.plan import Plan
 from steersman.request import Endpoint, Request
 from steersman.scope import CONTROL, REFUSED, ControlScope
 from steersman.search.first_finish import FirstFinishPolicy
+from steersman.search.majority import MajorityPolicy
 from steersman.thinking.governing import Governing
-from steersman_client import FirstFinish
+from steersman_client import FirstFinish, Limits, Majority
 from tests.unit.servers import MARKERS
 
 pytestmark = pytest.mark.anyio
@@ -266,6 +269,56 @@ async def test_every_choice_counts_what_it_computed_of_the_prompt() -> None:
     assert receipt.compute.prefill_tokens == 6
     seeds = [passed.seed for _, passed, _ in client.requests]
     assert receipt.applied.seeds == tuple(seeds) == (2**63 - 2, 2**63 - 1, 0)
+
+
+async def test_tokens_that_a_slow_client_has_not_been_given_are_not_delivered() -> None:
+    events = EventsPart(frozenset({"progress"}))
+    control = controlled(plan(events))
+    with scope(control):
+        outputs = ControlledEngine(ScriptedClient(), NO_PHASE, Reports()).generate(
+            PROMPT, params(), "r"
+        )
+        given = 0
+        async for output in outputs:
+            for _ in range(20):  # the engine is long done
+                await asyncio.sleep(0)
+            given += len(output.outputs[0].token_ids)
+            assert [one.delivered for one in control.ledger.branches] == [given]
+    assert given == 5
+
+
+VOTE = SearchPart(MajorityPolicy(), Majority(method="majority", n=3))
+AT_ONCE = LimitsPart(Limits(max_seconds=1e-9))
+
+
+@pytest.mark.parametrize("parts", [(AT_ONCE,), (RACE, AT_ONCE), (VOTE, AT_ONCE)])
+@pytest.mark.parametrize("choices", [1, 2])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_limit_reached_before_the_first_token_ends_every_choice_without_any(
+    parts: tuple[Part, ...], choices: int, stream: bool
+) -> None:
+    control = controlled(
+        plan(*parts, request=Request(Endpoint.CHAT, stream=stream, choices=choices))
+    )
+    client = ScriptedClient(length=3)
+    sampling = SamplingParams(
+        n=choices, seed=4, output_kind=RequestOutputKind.DELTA if stream else WHOLE, logprobs=1
+    )
+    with scope(control):
+        outputs = await collect(ControlledEngine(client, NO_PHASE, Reports()), sampling)
+    ended = [(one.index, one.finish_reason) for output in outputs for one in output.outputs]
+    assert sorted(ended) == [(index, "length") for index in range(choices)]
+    assert [output.finished for output in outputs][-1]
+    for output in outputs:
+        assert (output.prompt_token_ids, output.request_id) == ([4, 5, 6], "r")
+        assert all(
+            (one.text, one.token_ids, one.logprobs) == ("", [], []) for one in output.outputs
+        )
+    assert client.requests == []
+    receipt = control.receipt()
+    assert receipt.applied.stopped_by == "max_seconds"
+    assert receipt.applied.seeds == (4, 5)[:choices]
+    assert receipt.compute.sampled_tokens == 0
 
 
 @pytest.mark.parametrize(

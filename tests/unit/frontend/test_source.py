@@ -113,6 +113,7 @@ async def forked(
     return await run(own, Start(1, prefix=Prefix(parent, cut)))
 
 
+TOKENS = {"prompt_token_ids": PROMPT}
 TEXTS = st.text(st.sampled_from("ab\n. é→😀"), min_size=2, max_size=12)
 
 
@@ -206,6 +207,22 @@ async def test_a_fork_that_would_lose_state_is_refused(lost: dict[str, Any]) -> 
     parent = await run(own, Start(0))
     with pytest.raises(ValueError, match=next(iter(lost))):
         own.start_all([Start(1, prefix=Prefix(parent, 2))])
+
+
+async def test_a_fork_of_a_response_that_has_all_its_tokens_is_refused() -> None:
+    own = source(Engine(TOKENIZER.encode("abcdef")), SamplingParams(max_tokens=3))
+    parent = await run(own, Start(0))
+    with pytest.raises(ValueError, match="max_tokens"):
+        own.start_all([Start(1, prefix=Prefix(parent, 3))])
+    assert (await run(own, Start(1, prefix=Prefix(parent, 2)))).text == "abc"
+
+
+@pytest.mark.parametrize("prompt", [{"prompt_embeds": 1}, {"prompt_embeds": 1, **TOKENS}, "???"])
+async def test_a_prompt_without_tokens_cannot_be_gone_on_with(prompt: Any) -> None:
+    engine: Any = Engine(TOKENIZER.encode("abc"))
+    own = EngineSource(engine, Call(prompt, SamplingParams(), "r", {}), Carrier(longest=1000))
+    with pytest.raises(ValueError, match="embeddings"):
+        own.start_all([Start(1, suffix=(1,))])
 
 
 async def test_forks_are_admitted_together_or_not_at_all() -> None:

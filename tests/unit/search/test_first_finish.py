@@ -46,6 +46,20 @@ async def test_the_first_to_finish_wins_and_the_rest_are_stopped_once() -> None:
     assert sorted(source.ended) == [0, 1, 2]
 
 
+async def test_nothing_runs_on_after_a_failure_to_stop_it() -> None:
+    run = scripted([words(2), words(50)], 1, None)
+
+    async def stop(_: Any) -> None:
+        raise ConnectionError("the engine is dead")
+
+    assert isinstance(run.source, ScriptedSource)
+    run.source.stop = stop  # type: ignore[method-assign]
+    with pytest.raises(ConnectionError) as caught:
+        await FirstFinishPolicy().run(spec(2, require_answer=False), run)
+    assert caught.value.__traceback__ is not None  # which would hold what was left open
+    assert sorted(run.source.ended) == [0, 1]
+
+
 async def test_a_branch_at_its_token_limit_does_not_win_while_others_run() -> None:
     outcome, _, _ = await search([words(2, finish_reason="length"), words(6)])
     assert outcome.winners[0].branch == 1

@@ -85,6 +85,18 @@ _REQUESTS = (
         "finished kv_transfer_params num_cached_tokens outputs prompt prompt_logprobs "
         "prompt_token_id_logprobs prompt_token_ids request_id",
     ),
+    one(
+        "vllm.outputs:RequestOutput",
+        Use.CALLED,
+        *("request_id", "prompt", "prompt_token_ids", "prompt_logprobs", "outputs"),
+        keywords=("finished",),
+    ),
+    one(
+        "vllm.outputs:CompletionOutput",
+        Use.CALLED,
+        *("index", "text", "token_ids", "cumulative_logprob", "logprobs"),
+        keywords=("finish_reason",),
+    ),
     *of(
         "vllm.outputs:CompletionOutput.",
         "finish_reason index logprobs sampling_mask stop_reason text token_ids",
