@@ -1,6 +1,6 @@
 """Latency of First Finish Search: its time over that of the first of the same samples.
 
-For each seed, eight requests with the seeds that the siblings would have run side by side with
+For each seed, eight requests with the seeds that the branches would have run side by side with
 nothing cancelled, and the time is taken when the first of them has finished; then one request
 searches with n = 8. The search should take no longer: it does the same work and stops.
 
@@ -56,7 +56,7 @@ async def first_of_all(client: AsyncSteersman, seed: int) -> tuple[float, float,
 
 
 async def search(client: AsyncSteersman, seed: int) -> tuple[float, int, int]:
-    """Seconds to the answer, its tokens, and the tokens of cancelled siblings."""
+    """Seconds to the answer, its tokens, and the tokens of cancelled branches."""
     started = time.perf_counter()
     answer = await ask(client, seed, CONTROL)
     seconds = time.perf_counter() - started

@@ -20,7 +20,7 @@ from steersman.models.catalog import CONTROLS
 _CPU_DEFAULTS = {
     # A CPU is for a first try: compiling would delay the start by two minutes.
     "enforce_eager": True,
-    # Whole blocks of a prompt are shared by siblings: vLLM's 128 would share no short prompt.
+    # Whole blocks of a prompt are shared by branches: vLLM's 128 would share no short prompt.
     "block_size": 32,
     # vLLM rewinds the generator of a seeded request whose prompt it splits, which a CPU generator
     # cannot do: one such request would end the engine.

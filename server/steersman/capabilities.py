@@ -14,7 +14,7 @@ class Limits(_Value):
     """Upper bounds on what one controlled request may ask for."""
 
     max_branches: int = 16
-    """Engine requests that one HTTP request may start: prompts times siblings."""
+    """Branches that one HTTP request may start: prompts times the branches of its search."""
     max_forks: int = 64
     """Engine requests of one HTTP request that may be in flight, forks included: over it they wait,
     and the answer is the same."""

@@ -17,7 +17,7 @@ class BankError(RuntimeError):
 class Bank:
     """Rows by digest, counted by the requests that use them.
 
-    A row that nobody uses stays until its place is wanted; the one unused for longest goes first.
+    A row that nobody uses stays until it is wanted for another sum; the one unused for longest goes first.
     Every rank makes the same calls in the same order, so the same sum has the same row everywhere.
 
     Args:

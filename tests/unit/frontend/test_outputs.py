@@ -13,7 +13,7 @@ from steersman.trajectory.trajectory import FAILED, Start, Trajectory
 
 
 def step(token: int, text: str, finish_reason: str | None = None, **fields: Any) -> RequestOutput:
-    """One delta of a sibling, as the engine yields it."""
+    """One delta of a branch, as the engine yields it."""
     completion = CompletionOutput(
         index=0,
         text=text,
