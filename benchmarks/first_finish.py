@@ -21,8 +21,8 @@ from steersman.local import LocalServer
 from steersman_client import AsyncSteersman, ControlSpec, FirstFinish
 
 MODEL = "smollm2"
-SIBLINGS = 8
-CONTROL = ControlSpec(search=FirstFinish(method="first_finish", n=SIBLINGS))
+BRANCHES = 8
+CONTROL = ControlSpec(search=FirstFinish(method="first_finish", n=BRANCHES))
 PROMPT = "Say hello and ask me how I am."
 MAX_TOKENS = 200
 
@@ -50,7 +50,7 @@ async def first_of_all(client: AsyncSteersman, seed: int) -> tuple[float, float,
         if first is None and answer.choices[0].finish_reason == "stop":
             first = time.perf_counter() - started, answer.usage.completion_tokens
 
-    await asyncio.gather(*(sample(branch) for branch in range(SIBLINGS)))
+    await asyncio.gather(*(sample(branch) for branch in range(BRANCHES)))
     assert first is not None, f"no sample of seed {seed} finished in {MAX_TOKENS} tokens"
     return first[0], time.perf_counter() - started, first[1]
 

@@ -115,7 +115,7 @@ class Value(NamedTuple):
         logprob: Of the token in that distribution; nats.
         top: The largest probability of that distribution.
         strength: The balanced vector's strength from this token on.
-        closed_by: What has closed the thinking phase up to this token: an index of `REASONS`.
+        closed_by: Reason why the thinking phase is closed by now: an index of `REASONS`.
         forced: 1 if the token was put there and not drawn.
 
     """

@@ -16,7 +16,7 @@ async def completed(work: Coroutine[Any, Any, T]) -> T:
 
     Raises:
         asyncio.CancelledError: The caller was cancelled; the work is done, or has failed.
-        Exception: What the work raises.
+        Exception: An error of the work.
 
     """
     task = asyncio.create_task(work)

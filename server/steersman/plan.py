@@ -93,7 +93,7 @@ class Planner:
     """Plans requests for one server.
 
     Attributes:
-        capabilities: What the server can do, and its limits.
+        capabilities: The server's methods and limits.
         profiles: The presets it keeps.
         vectors: The steering vectors it keeps.
         edits: The edits that requests can choose; None on a server without rows for them.

@@ -21,7 +21,7 @@ def compile_loops() -> None:
     """Run each loop that every server needs, on one row.
 
     Raises:
-        OSError: What was compiled cannot be kept.
+        OSError: The compiled loops cannot be kept.
 
     """
     row, none = torch.zeros(1, dtype=torch.int64), torch.zeros(0, dtype=torch.int32)

@@ -36,7 +36,7 @@ def closed(noun: str) -> APIRouter:
     """The routes of what a server without steering does not keep; each answers with the reason.
 
     Args:
-        noun: What one is called.
+        noun: The word for one of them, in messages.
 
     """
     routes = APIRouter(
@@ -81,7 +81,7 @@ class Admin:
 
         Args:
             request: The request.
-            noun: What it would change one of.
+            noun: The word for the things that it would change.
 
         Raises:
             ControlError: It has not: HTTP 401, or 403.

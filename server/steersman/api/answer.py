@@ -39,7 +39,7 @@ class Answer:
         self.complete = False
         self.disconnected = False
         self.sent = 0
-        """Messages sent so far, from which a reporter of progress sees whether the stream is idle."""
+        """Messages sent so far: a reporter of progress sees from it if the stream is idle."""
 
     @property
     def streaming(self) -> bool:

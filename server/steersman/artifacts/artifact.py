@@ -9,8 +9,8 @@ class ArtifactError(Exception):
     """An artifact that cannot be used as asked.
 
     Args:
-        message: What is wrong and what would be allowed, in one line.
-        field: What it is about: `vector`, `layers[3]`, `metadata.strength`, `name`, `body`.
+        message: The fault, and what would be allowed, in one line.
+        field: The field that it is about: `vector`, `layers[3]`, `metadata.strength`, `name`, `body`.
 
     """
 
@@ -42,7 +42,7 @@ class Kind(Generic[A]):
     """Functions for one kind of artifact: reading, writing and checking its files.
 
     Attributes:
-        noun: What one is called.
+        noun: The word for one of them, in messages.
         suffixes: Of its files; the first is of those that the store writes.
         parse: Reads a file; raises `ArtifactError`.
         write: Its file.

@@ -16,7 +16,7 @@ class Loaded(Generic[A]):
     """Artifacts on the engine, each loaded once and unloaded when nobody needs it any more.
 
     Args:
-        noun: What one is called.
+        noun: The word for one of them, in messages.
         host: The engine. It gets one call at a time.
 
     """

@@ -59,7 +59,7 @@ class Store(Generic[A]):
     or replaced meanwhile. All of it is for one event loop.
 
     Args:
-        kind: What is kept.
+        kind: The kind of artifact that is kept.
         host: The engine.
         directory: Where artifacts are kept over a restart; None keeps them in memory alone.
         shipped: A directory of artifacts to begin with, which is never written; those of
@@ -159,7 +159,7 @@ class Store(Generic[A]):
         Raises:
             ArtifactError: The name or the file is refused, or there is no room for another one.
             DirectoryError: The directory does not take it.
-            Exception: What the host raises.
+            Exception: An error of the host.
 
         """
         check_name(name, self.noun)

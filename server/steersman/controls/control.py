@@ -128,7 +128,7 @@ class Planning:
     Attributes:
         spec: The request's control, each field checked for itself.
         request: The facts of the rest of the body.
-        capabilities: What the server can do, and its limits.
+        capabilities: The server's methods and limits.
         vectors: The server's vectors.
         edits: The edits that requests can choose; None on a server without rows for them.
         encode: The model's tokens of a text.

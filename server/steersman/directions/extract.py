@@ -113,7 +113,7 @@ def draw(
     Args:
         model: A built-in model, a Hugging Face id or a directory.
         arguments: Further arguments of the engine.
-        problems: What is asked.
+        problems: The problems to ask.
         drawing: How.
         log: Where the samples are kept.
         progress: Told of each sample.

@@ -17,15 +17,15 @@ class BankError(RuntimeError):
 class Bank:
     """Rows by digest, counted by the requests that use them.
 
-    A row that nobody uses stays until it is wanted for another sum; the one unused for longest goes first.
+    A row that nobody uses stays until another sum needs it; the one unused for longest goes first.
     Every rank makes the same calls in the same order, so the same sum has the same row everywhere.
 
     Args:
         layers: The decoder layers of this pipeline stage.
         rows: Distinct sums that fit.
         hidden_size: Width of the residual stream.
-        dtype: That of the model.
-        device: That of the model.
+        dtype: The model's.
+        device: The model's.
 
     """
 

@@ -1,4 +1,4 @@
-"""Messages between a model runner and the controls of its steps: arrivals, batches, reports."""
+"""Messages between a model runner and the controls of its steps: arrivals, batches, counts."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -14,7 +14,7 @@ class Arrival(NamedTuple):
 
     Attributes:
         request_id: The engine's id.
-        control: What came with the request: `steersman.frontend.carrier.Carrier.wire`.
+        control: The message that came with it: `steersman.frontend.carrier.Carrier.wire`.
         token_ids: All tokens known so far.
         computed: How many of them are in the KV cache already.
 
@@ -83,7 +83,7 @@ class Counted(NamedTuple):
         watched: The requests that the governor watches, packed alike: each one's row of the track.
         track: [watched, TRACK] float32, a packed `steersman_kernels.layout.Value` a row.
         refused: The requests that could not be taken in, each with a reason.
-        looked: What was seen of the logits; None if nothing was.
+        looked: The logits that were looked at; None if none were.
 
     """
 
@@ -118,7 +118,7 @@ def unlisted(content: bytes, width: int) -> dict[str, tuple[str, slice]]:
     """The key of each request that was packed, and where its row is in a table of such rows.
 
     Args:
-        content: What `listed` returned.
+        content: The result of `listed`.
         width: Bytes of a row.
 
     """

@@ -1,4 +1,4 @@
-"""All that a rank does beside a model runner's steps: steering, and governing."""
+"""Control of the requests of one rank, beside a model runner's steps: steering and governing."""
 
 import logging
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,7 @@ class Controlled:
         self._heard, self._alone = heard, alone
         self._refused: dict[str, str] = {}
         self._keys: dict[str, str] = {}
-        # Whom the last step said something of: by their rows of the reports, and as that travels.
+        # The requests in the last step message: by their rows, and as that travels.
         self._rows: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self._listed = (b"", b"")
 
@@ -90,8 +90,8 @@ class Controlled:
         """The answer of a request is known: its thinking may close.
 
         Args:
-            key: That under which the request reports.
-            choice: Which of its choices; None if it has but one.
+            key: The request's key in reports.
+            choice: Index of its choice; None if it has but one.
 
         """
         for request_id, own in self._keys.items():

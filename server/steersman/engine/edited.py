@@ -86,7 +86,7 @@ class ChosenEdits:
         outputs: The output projections of this rank's pipeline stage, by layer.
         rows: Edits that can be on offer.
         hidden_size: Width of the residual stream.
-        device: That of the model.
+        device: The model's.
         max_tokens: Tokens that a batch can have, padding included.
 
     """

@@ -80,8 +80,8 @@ class Governor:
 
     Args:
         capacity: Requests that can be running.
-        device: That of the model.
-        dtype: That of the model's logits.
+        device: The model's.
+        dtype: Number type of the model's logits.
 
     """
 

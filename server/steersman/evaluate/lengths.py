@@ -97,7 +97,7 @@ def shortest_tenth(
 
     Args:
         ours: The responses under one control.
-        theirs: Those under the other, to the same questions.
+        theirs: Responses under the other, to the same questions.
         bootstrap: Over the problems of both.
         seed: Breaks ties.
 

@@ -21,7 +21,7 @@ def render(report: Report, plots: Sequence[str]) -> str:
     """The page.
 
     Args:
-        report: What it says.
+        report: The report.
         plots: Paths of the plots to show, from the page.
 
     """

@@ -24,7 +24,7 @@ class Problem:
 
     Attributes:
         id: Unique within a run.
-        group: What its accuracy is reported under: kind and grade, family or file.
+        group: Group of the report that it counts in: kind and grade, family or file.
         question: The text asked.
         answer: A right answer; empty where only a scorer knows what is right.
         is_right: Whether the text of an answer (after any thinking) is right.

@@ -51,7 +51,7 @@ class Ranks:
         """Tell the ranks the vocabulary, and prove that steering works as the engine serves.
 
         Args:
-            markers: Those of the thinking phase; None for a model without one.
+            markers: Markers of the thinking phase; None for a model without one.
 
         Raises:
             SteeringError: The plugin is not there, or the self-test failed.

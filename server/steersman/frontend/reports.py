@@ -61,10 +61,10 @@ class Reports:
         before_outputs(engine, self._take)
 
     def _take(self, outputs: Sequence[Any]) -> None:
-        """Take in what the workers say of a step.
+        """Take in a step message.
 
         Args:
-            outputs: Those of the step, or a part of them: the very first carries what is said.
+            outputs: Outputs of the step, or a part of them: the very first carries the step message.
 
         """
         counts, values = self._counts, self._values
@@ -105,7 +105,7 @@ class _Table:
 
     Args:
         width: Bytes of a row.
-        find: What takes the row of a request, by the request's key and id; None if nobody does.
+        find: The taker of a request's row, by the request's key and id; None if there is none.
 
     """
 

@@ -40,7 +40,7 @@ def fork_params(params: SamplingParams, begun: int) -> SamplingParams:
     Stop strings are looked for in the joined text, not in the fork's own.
 
     Args:
-        params: Those of the response as a whole. They are not changed.
+        params: Sampling parameters of the response as a whole. They are not changed.
         begun: The tokens.
 
     """

@@ -21,7 +21,7 @@ class Metrics:
 
     Args:
         registry: Where to register; the one that `/metrics` serves.
-        desk: What steering has in use; None on a server without steering.
+        desk: Rows and edits in use; None on a server without steering.
 
     """
 

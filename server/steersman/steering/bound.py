@@ -48,7 +48,7 @@ class Bound:
         max_norm: Norm of a sum, in multiples of the residual stream's at the same layer.
         residual_norms: Norm of the residual stream by layer, as measured on this engine; layers
             that are not there go by what the vectors' files say, and else have no such bound.
-        dtype: That of the residual stream; a sum must be finite in it.
+        dtype: Number type of the residual stream; a sum must be finite in it.
 
     """
 

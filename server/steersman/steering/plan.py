@@ -110,7 +110,7 @@ class Steering:
 
     Attributes:
         terms: In the order of the request.
-        configuration: What the engine is told.
+        configuration: The configuration that the engine gets.
         edit: The edit; None for none.
         balance: The term whose strength follows the thinking; None for none. It is none of `terms`.
 
@@ -150,7 +150,7 @@ def plan(
     Args:
         terms: The request's terms.
         vectors: Where their vectors are found.
-        capabilities: What the server can do.
+        capabilities: The server's methods and limits.
         thinkedit: The request's edit.
         edits: Where that is found.
         balance: A term, already planned, whose strength follows the thinking.

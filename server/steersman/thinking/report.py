@@ -39,7 +39,7 @@ def applied(
     Args:
         track: The trajectory's.
         markers: The model's thinking markers.
-        governing: What was asked of the governor.
+        governing: The request's instructions to the governor.
         opened: Whether the prompt left the thinking phase open.
         stops: Tokens each of which ends a response.
         balance: The vector whose strength it moved.

@@ -18,7 +18,7 @@ class Track:
         values: `values[k]`, a packed `Value`, belongs to `token_ids[k]`. While the trajectory
             runs there may be more of them than tokens.
         key: The name under which the engine knows the trajectory's request.
-        choice: Which of the request's choices it is; None if there are no others.
+        choice: Its index among the request's choices; None if there are no others.
 
     """
 

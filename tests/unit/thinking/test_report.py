@@ -1,4 +1,4 @@
-"""Receipts and live values are read from the tokens of a line and what was measured at them."""
+"""Receipts and live values are read from the tokens of a trajectory and what was measured at them."""
 
 import itertools
 import json

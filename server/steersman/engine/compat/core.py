@@ -54,7 +54,7 @@ def block_key(control: Mapping[str, Any], end: int) -> str | None:
     same. So a next turn, for which the same tokens are a prompt, never meets them.
 
     Args:
-        control: What came with the request: `Carrier.wire`.
+        control: The message that came with the request: `Carrier.wire`.
         end: Tokens up to the end of the block.
 
     """

@@ -35,7 +35,7 @@ def run(
     Args:
         llm: The engine.
         prompts: As tokens.
-        params: Those of each prompt; their kind of output is replaced.
+        params: Sampling parameters of each prompt; their kind of output is replaced.
 
     Raises:
         VLLMValidationError: vLLM refuses a prompt, as one that is too long. Then none is run.

@@ -23,7 +23,7 @@ def update(driven: Driven, scheduler_output: Any, resumed: Resumed) -> None:
     other forgets it.
 
     Args:
-        driven: What the rank's steps drive.
+        driven: The controls that the rank's steps drive.
         scheduler_output: The step.
         resumed: Looks up a request that the runner has kept.
 
@@ -61,7 +61,7 @@ def drive(runner: Any, driven: Driven, resumed: Resumed) -> None:
 
     Args:
         runner: vLLM's model runner.
-        driven: What its steps drive.
+        driven: The controls that its steps drive.
         resumed: Looks up a request that the runner has kept over a preemption.
 
     """
