@@ -10,7 +10,7 @@ class ArtifactError(Exception):
 
     Args:
         message: The fault, and what would be allowed, in one line.
-        field: The field that it is about: `vector`, `layers[3]`, `metadata.strength`, `name`, `body`.
+        field: The field at fault: `vector`, `layers[3]`, `metadata.strength`, `name`, `body`.
 
     """
 

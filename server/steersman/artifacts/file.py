@@ -24,7 +24,7 @@ class Refusal(Protocol):
 
         Args:
             message: The fault, and what would be allowed, in one line.
-            field: The field that it is about.
+            field: The field at fault.
 
         """
         ...

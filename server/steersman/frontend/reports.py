@@ -64,7 +64,7 @@ class Reports:
         """Take in a step message.
 
         Args:
-            outputs: Outputs of the step, or a part of them: the very first carries the step message.
+            outputs: Outputs of the step, or a part of them: the first carries the step message.
 
         """
         counts, values = self._counts, self._values
