@@ -99,16 +99,16 @@ PROPORTIONAL, CONFIDENCE_LAW = range(1, len(LAWS))
 
 ClosedBy = Literal["model", "budget", "entropy", "loop", "length", "certainty"]
 REASONS: tuple[ClosedBy | None, ...] = (None, *get_args(ClosedBy))
-"""Names of what closes thinking, by code; None: it is open."""
+"""Reasons why thinking is closed, by code; None: it is open."""
 BY_MODEL, BY_BUDGET, BY_ENTROPY, BY_LOOP, BY_LENGTH, BY_CERTAINTY = range(1, len(REASONS))
 
-# Columns of what `entropy` returns.
+# Columns of the result of `entropy`.
 LSE, ENTROPY, TOP = range(3)
 STATISTICS = TOP + 1
 
 
 class Value(NamedTuple):
-    """Measurements of one generated token, a row of the track; NaN where nobody asked for them.
+    """Measurements of one generated token, a row of the track; NaN where they were not asked for.
 
     Attributes:
         entropy: Of the distribution that it was drawn from, before temperature and penalties; nats.

@@ -21,7 +21,7 @@ PADDING = 64
 
 
 def warm_up(vocabulary: Vocabulary, dtype: torch.dtype, most: int) -> None:
-    """Run once what watches and governs, so that no batch waits for a compiler.
+    """Run the kernels that watch and govern once, so that no batch waits for a compiler.
 
     Args:
         vocabulary: The server's, on the model's device.

@@ -97,7 +97,7 @@ def controls_of(args: Namespace) -> Path | None:
 
 class _Parser(FlexibleArgumentParser):  # type: ignore[misc]
     def error(self, message: str) -> NoReturn:
-        """Raise what is wrong, instead of printing it under the names of all arguments."""
+        """Raise an error of the parser, instead of printing it under the names of all arguments."""
         raise ArgumentError(" ".join(message.split()))
 
 
@@ -123,7 +123,7 @@ def _refuse(args: Namespace) -> None:
 
 
 def _refuse_with_steering(args: Namespace) -> None:
-    """Refuse what would put a vector on the wrong token, or on none."""
+    """Refuse arguments that would put a vector on the wrong token, or on none."""
     reasons = {
         "--speculative-config": (args.speculative_config or args.spec_method or args.spec_model)
         and "a rejected draft token would be counted, and could close the thinking phase",

@@ -1,4 +1,4 @@
-"""Work that is done to its end once it has begun, whatever becomes of who asked for it."""
+"""Work that is done to its end once it has begun, even if its caller is cancelled."""
 
 import asyncio
 from collections.abc import Coroutine

@@ -1,4 +1,4 @@
-"""The one error that a control can end in, in the shape that OpenAI clients understand."""
+"""The error that a control can end in, in the shape that OpenAI clients understand."""
 
 from collections.abc import Mapping
 from typing import Any

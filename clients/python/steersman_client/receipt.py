@@ -1,4 +1,4 @@
-"""The `control` field of a response: what was really done, and everything it cost."""
+"""The `control` field of a response: the controls as they were applied, and all that it cost."""
 
 import math
 from typing import Annotated, Literal

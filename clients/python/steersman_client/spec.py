@@ -86,7 +86,7 @@ class Certainty(_Part):
 
 
 class Balance(_Part):
-    """Closed loop: the strength of a vector follows what the model is sure of while it thinks."""
+    """Closed loop: the strength of a vector follows how sure the model is while it thinks."""
 
     vector: Annotated[str, Field(min_length=1, description="Name of a calibrated vector.")]
     law: Literal["proportional", "confidence"] = Field(

@@ -33,7 +33,7 @@ class ArtifactRoute(APIRoute):
 
 
 def closed(noun: str) -> APIRouter:
-    """The routes of what a server without steering does not keep; each answers with the reason.
+    """Routes for things that a server without steering does not keep; each answers with the reason.
 
     Args:
         noun: The word for one of them, in messages.
@@ -66,7 +66,7 @@ class Admin:
     """Permission to change a server, and the size of an upload.
 
     Attributes:
-        key: Who has it may; without one, nobody may.
+        key: The admin key; without one no client may change anything.
         api_keys: Ordinary keys of the server, which may not.
         max_bytes: Size of an upload.
 

@@ -29,7 +29,7 @@ class Artifact(Protocol):
 
     @property
     def digest(self) -> str:
-        """Identifies what it does."""
+        """Digest of its effect: equal digests have equal effects."""
         ...
 
 

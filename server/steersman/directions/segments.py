@@ -52,12 +52,12 @@ RECHECK = (
 middle of a word it matches all of them: `Let me re` is for `Let me recheck`, `Let me re-read`."""
 
 Next = Literal["work", "recheck", "closing"]
-"""What follows the end of a segment: more work, a re-check or a new approach, or `</think>`."""
+"""Kind of text after the end of a segment: more work, a re-check or new approach, `</think>`."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The token that ends a segment: its position in the response, and what follows it."""
+    """The token that ends a segment: its position in the response, and the text after it."""
 
     position: int
     next: Next

@@ -72,7 +72,7 @@ class LiveEdits:
         return name in self._entries
 
     async def put(self, name: str, data: bytes) -> Entry[Edit]:
-        """Apply an edit to the weights, in place of what has its name.
+        """Apply an edit to the weights, in place of the one that has its name.
 
         Raises:
             steersman.artifacts.artifact.ArtifactError: The name or the edit is refused; all is as
@@ -120,7 +120,7 @@ class LiveEdits:
                 raise EditError(f"{path}: {error.message}", field=error.field) from error
 
     async def _change(self, entries: dict[str, Entry[Edit]]) -> None:
-        # Cancelled in the middle, the weights would have what is not known to be live.
+        # Cancelled in the middle, the weights would have an edit that is not known to be live.
         await completed(self._changed(entries))
 
     async def _changed(self, entries: dict[str, Entry[Edit]]) -> None:

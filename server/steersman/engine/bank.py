@@ -11,7 +11,7 @@ Addend = tuple[str, float, Sequence[int] | None]
 
 
 class BankError(RuntimeError):
-    """The front end let through what the bank has no room or no vector for."""
+    """The front end admitted a request for which the bank has no room or no vector."""
 
 
 class Bank:

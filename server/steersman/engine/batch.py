@@ -100,7 +100,7 @@ class Counted(NamedTuple):
         return {**dict.fromkeys(bad, OVERFLOW), **self.refused}
 
     def said(self) -> tuple[bytes, bytes, bytes, bytes]:
-        """The form in which it travels: the same in this order, the tables as bytes."""
+        """The step message: the four fields in this order, the tables as bytes."""
         return self.steered, _bytes(self.counts), self.watched, _bytes(self.track)
 
 

@@ -23,7 +23,7 @@ class Controlled:
 
     Args:
         steering: Adds to the residual stream.
-        governor: Watches what is drawn, and decides about it.
+        governor: Watches the drawn tokens, and decides about them.
         health: Looks at the logits.
         heard: Whether this rank's word reaches the scheduler.
         alone: Whether there is no other rank.
@@ -53,7 +53,7 @@ class Controlled:
         """A request comes into the batch, or comes back to it."""
         try:
             self._take_in(arrival)
-        except Exception as error:  # whatever it is, no other request may feel it
+        except Exception as error:  # of any kind: no other request may feel it
             logger.exception("Request %s cannot be controlled", arrival.request_id)
             self.finish(arrival.request_id)
             self._refused[arrival.request_id] = f"it cannot be controlled: {error}"

@@ -146,7 +146,7 @@ class ChosenEdits:
         )
 
     def load(self, edit: Edit) -> None:
-        """Put an edit on offer; what is raised leaves all as it was.
+        """Put an edit on offer; an error leaves all as it was.
 
         Raises:
             BankError: All rows are taken.
@@ -179,7 +179,7 @@ class ChosenEdits:
         return read.to(self._read.device), write.to(self._write.device)
 
     def unload(self, digest: str) -> None:
-        """Take an edit off, if it is there; nobody may be using it."""
+        """Take an edit off, if it is there; no request may be using it."""
         if digest in self._bank_rows:
             self._weights.pop(digest)
             self._free.append(self._bank_rows.pop(digest))

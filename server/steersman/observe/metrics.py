@@ -109,7 +109,7 @@ class Metrics:
         self._child(self._requests, method, outcome).inc()
         self._child(self._seconds, method).observe(ledger.seconds)
         self._child(self._faults, method).inc(any(one.failed for one in branches))
-        # A request that broke off has branches that nobody aborted; they are cancelled as well.
+        # A request that broke off has branches that were not aborted; they are cancelled as well.
         cancelled = [one.tokens for one in branches if not one.finished]
         self._add(self._branches, method, "launched", len(branches))
         self._add(self._branches, method, "finished", len(branches) - len(cancelled))

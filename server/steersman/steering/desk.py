@@ -13,7 +13,7 @@ from steersman_client import AppliedEdit
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Hands out what steering and edits need.
+    """Hands out bank rows and edits.
 
     Attributes:
         store: The vectors.

@@ -1,4 +1,4 @@
-"""Checks the steering terms of a request and resolves what they leave to the vector files."""
+"""Planning of a request's steering terms: checked, and completed from the vector files."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -73,7 +73,7 @@ class PlannedEdit:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTerm:
-    """One term: what the client called the vector, the vector, and what will be done with it."""
+    """One term: the client's name for the vector, the vector, and its resolved fields."""
 
     name: str
     vector: Vector

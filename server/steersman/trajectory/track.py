@@ -11,7 +11,7 @@ from steersman_kernels.layout import TRACK
 
 @dataclass(slots=True)
 class Track:
-    """The generated tokens of a trajectory, and what was measured at each.
+    """The generated tokens of a trajectory, and the measurements at each.
 
     Attributes:
         token_ids: The tokens of the trajectory.

@@ -134,7 +134,7 @@ class Trajectory(Generic[OutputT]):
         self.advance(len(piece.token_ids), piece.finish_reason)
 
     def advance(self, tokens: int, finish_reason: str | None) -> None:
-        """Record a step that somebody else keeps."""
+        """Record a step whose piece is kept elsewhere."""
         self.tokens += tokens
         self.finish_reason = finish_reason
 

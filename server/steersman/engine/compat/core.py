@@ -11,7 +11,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from steersman.steering.configuration import KEY
 
 REPORT = "steersman_report"
-"""Attribute of a model runner's output that carries the worker's report."""
+"""Attribute of a model runner's output that carries the step message."""
 _OFFLOADING = "vllm.v1.simple_kv_offload.manager"
 """Where vLLM keys blocks too, if it is loaded; loaded later, it takes over what is installed."""
 
@@ -68,9 +68,9 @@ def block_key(control: Mapping[str, Any], end: int) -> str | None:
 
 
 def _pass_reports_on() -> None:
-    """Hand the workers' reports on to the front end, in a field that reaches it as it is.
+    """Hand step messages on to the front end, in a field that reaches it as it is.
 
-    The first output of a step carries that on all of them: to give each its own would cost the
+    The first output of a step carries the whole message: a part for each output would cost the
     scheduler more than a step of a small model can spare.
     """
     update_from_output = Scheduler.update_from_output
