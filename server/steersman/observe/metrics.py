@@ -53,7 +53,7 @@ class Metrics:
         self._tokens = Counter(
             "steersman_tokens",
             "Tokens by kind: sampled (all), returned, cancelled (of aborted branches), or lost (of "
-            "branches that finished and are not returned, and of probes).",
+            "branches that finished and are not returned, and of forks).",
             ["method", "kind"],
             registry=registry,
         )
