@@ -65,7 +65,7 @@ class LiveEdits:
 
     @property
     def entries(self) -> tuple[Entry[Edit], ...]:
-        """Live edits."""
+        """Weight edits that are live."""
         return tuple(self._entries.values())
 
     def __contains__(self, name: str) -> bool:
@@ -92,7 +92,7 @@ class LiveEdits:
         """Take an edit back: the weights are as they were without it, bit by bit.
 
         Raises:
-            UnknownArtifactError: No live edit has this name.
+            UnknownArtifactError: No weight edit has this name.
 
         """
         async with self._changing:

@@ -1,4 +1,4 @@
-"""Edits that requests choose, on one rank: an op at the output projections of the attention.
+"""Request edits on one rank: an op at the output projections of the attention.
 
 An edit of the weights, `O <- O - w v̂ (v̂^T O)` at the columns of some heads (`steersman.edits`),
 changes the projection's output by `-w <u, a> v̂` with u = v̂^T O at these columns, 0 elsewhere, and a

@@ -1,4 +1,4 @@
-"""Edits of one rank's weights, which every request gets: applied and taken back between steps."""
+"""Weight edits on one rank, which every request gets: applied and taken back between steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol

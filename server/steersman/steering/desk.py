@@ -52,7 +52,7 @@ class Desk:
                 yield
 
     def applied_edits(self) -> tuple[AppliedEdit, ...]:
-        """The live edits, for a receipt."""
+        """The weight edits that are live, for a receipt."""
         return tuple(
             AppliedEdit(
                 edit=entry.name, digest=entry.artifact.digest[:16], heads=entry.artifact.heads

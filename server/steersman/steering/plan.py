@@ -54,7 +54,7 @@ class Edits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlannedEdit:
-    """Chosen edit: its name in the request, the edit, and its strength."""
+    """Request edit: its name in the request, the edit, and its strength."""
 
     name: str
     edit: Edit
