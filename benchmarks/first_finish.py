@@ -1,6 +1,6 @@
 """Latency of First Finish Search: its time over that of the first of the same samples.
 
-For each seed, eight requests with the seeds that the siblings would have run side by side with
+For each seed, eight requests with the seeds that the branches would have run side by side with
 nothing cancelled, and the time is taken when the first of them has finished; then one request
 searches with n = 8. The search should take no longer: it does the same work and stops.
 
@@ -21,8 +21,8 @@ from steersman.local import LocalServer
 from steersman_client import AsyncSteersman, ControlSpec, FirstFinish
 
 MODEL = "smollm2"
-SIBLINGS = 8
-CONTROL = ControlSpec(search=FirstFinish(method="first_finish", n=SIBLINGS))
+BRANCHES = 8
+CONTROL = ControlSpec(search=FirstFinish(method="first_finish", n=BRANCHES))
 PROMPT = "Say hello and ask me how I am."
 MAX_TOKENS = 200
 
@@ -50,13 +50,13 @@ async def first_of_all(client: AsyncSteersman, seed: int) -> tuple[float, float,
         if first is None and answer.choices[0].finish_reason == "stop":
             first = time.perf_counter() - started, answer.usage.completion_tokens
 
-    await asyncio.gather(*(sample(branch) for branch in range(SIBLINGS)))
+    await asyncio.gather(*(sample(branch) for branch in range(BRANCHES)))
     assert first is not None, f"no sample of seed {seed} finished in {MAX_TOKENS} tokens"
     return first[0], time.perf_counter() - started, first[1]
 
 
 async def search(client: AsyncSteersman, seed: int) -> tuple[float, int, int]:
-    """Seconds to the answer, its tokens, and the tokens of cancelled siblings."""
+    """Seconds to the answer, its tokens, and the tokens of cancelled branches."""
     started = time.perf_counter()
     answer = await ask(client, seed, CONTROL)
     seconds = time.perf_counter() - started

@@ -14,7 +14,7 @@ def accumulate(
     sums: Tensor,
     moments: tuple[Tensor, Tensor] | None = None,
 ) -> None:
-    """Add weighted sums over rows of `hidden + residual` to what was summed before.
+    """Add weighted sums over rows of `hidden + residual` to the sums so far.
 
     The stream is added up in float32, its sums in float64 from one call to the next. On a GPU it is
     a few operations of PyTorch: nothing that is captured waits for it.

@@ -154,7 +154,7 @@ def measuring(logit_rows: Tensor, token_rows: Tensor) -> Callable[[Tensor, Tenso
         token_rows: As in `measure`.
 
     Returns:
-        A function of logits and tokens. What it returned last may be overwritten.
+        A function of logits and tokens. Its last result may be overwritten.
 
     """
     if logit_rows.is_cuda:

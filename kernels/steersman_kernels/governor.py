@@ -140,7 +140,7 @@ def replay(state: State, vocabulary: Vocabulary, position: int, tokens: Tensor) 
     Args:
         state: A table of one row on the host; changed in place.
         vocabulary: Markers and boundaries, on the host.
-        position: That of the first token.
+        position: Position of the first token.
         tokens: `[any]`, int32, on the host: the generated tokens.
 
     """

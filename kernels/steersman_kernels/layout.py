@@ -99,23 +99,23 @@ PROPORTIONAL, CONFIDENCE_LAW = range(1, len(LAWS))
 
 ClosedBy = Literal["model", "budget", "entropy", "loop", "length", "certainty"]
 REASONS: tuple[ClosedBy | None, ...] = (None, *get_args(ClosedBy))
-"""Names of what closes thinking, by code; None: it is open."""
+"""Reasons why thinking is closed, by code; None: it is open."""
 BY_MODEL, BY_BUDGET, BY_ENTROPY, BY_LOOP, BY_LENGTH, BY_CERTAINTY = range(1, len(REASONS))
 
-# Columns of what `entropy` returns.
+# Columns of the result of `entropy`.
 LSE, ENTROPY, TOP = range(3)
 STATISTICS = TOP + 1
 
 
 class Value(NamedTuple):
-    """Measurements of one generated token, a row of the track; NaN where nobody asked for them.
+    """Measurements of one generated token, a row of the track; NaN where they were not asked for.
 
     Attributes:
         entropy: Of the distribution that it was drawn from, before temperature and penalties; nats.
         logprob: Of the token in that distribution; nats.
         top: The largest probability of that distribution.
         strength: The balanced vector's strength from this token on.
-        closed_by: What has closed the thinking phase up to this token: an index of `REASONS`.
+        closed_by: Reason why the thinking phase is closed by now: an index of `REASONS`.
         forced: 1 if the token was put there and not drawn.
 
     """

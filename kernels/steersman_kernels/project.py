@@ -1,4 +1,4 @@
-"""Adding to each token's output what it is edited by: a product of rank one, in place."""
+"""Adding each token's edit to its output: a product of rank one, in place."""
 
 import triton  # type: ignore[import-untyped]
 import triton.language as tl  # type: ignore[import-untyped]

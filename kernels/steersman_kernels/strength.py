@@ -115,7 +115,7 @@ def steepness(low: float, high: float, overshoot: float = 0.01) -> float:
 
     Args:
         low: Mean top probability at which the strength is the base.
-        high: That at which it is 0.
+        high: Confidence at which it is 0.
         overshoot: How far below 0 the curve ends, as a share of the base.
 
     Returns:

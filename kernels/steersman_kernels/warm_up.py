@@ -21,10 +21,10 @@ PADDING = 64
 
 
 def warm_up(vocabulary: Vocabulary, dtype: torch.dtype, most: int) -> None:
-    """Run once what watches and governs, so that no batch waits for a compiler.
+    """Run the kernels that watch and govern once, so that no batch waits for a compiler.
 
     Args:
-        vocabulary: That of the server, where the model is.
+        vocabulary: The server's, on the model's device.
         dtype: The model's. It may compute its logits in float32 all the same.
         most: Requests that a batch can have.
 

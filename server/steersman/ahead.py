@@ -97,7 +97,7 @@ def main(name: str | None) -> None:
         except models.ModelError as error:
             print(error)
             return
-    # The end of its output is what the server waits for.
+    # The server waits for the end of its output.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if _loops_needed():
         from steersman_kernels.loops.ahead import compile_loops

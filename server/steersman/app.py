@@ -175,7 +175,7 @@ def _list_profiles(
 
 
 def _api_keys(args: Namespace) -> list[str]:
-    """The keys that vLLM asks for; none if anybody may send requests."""
+    """The keys that vLLM asks for; none if requests need none."""
     return [key for key in args.api_key or [vllm.envs.VLLM_API_KEY] if key]
 
 

@@ -20,7 +20,7 @@ from steersman.models.catalog import CONTROLS
 _CPU_DEFAULTS = {
     # A CPU is for a first try: compiling would delay the start by two minutes.
     "enforce_eager": True,
-    # Whole blocks of a prompt are shared by siblings: vLLM's 128 would share no short prompt.
+    # Whole blocks of a prompt are shared by branches: vLLM's 128 would share no short prompt.
     "block_size": 32,
     # vLLM rewinds the generator of a seeded request whose prompt it splits, which a CPU generator
     # cannot do: one such request would end the engine.
@@ -97,7 +97,7 @@ def controls_of(args: Namespace) -> Path | None:
 
 class _Parser(FlexibleArgumentParser):  # type: ignore[misc]
     def error(self, message: str) -> NoReturn:
-        """Raise what is wrong, instead of printing it under the names of all arguments."""
+        """Raise an error of the parser, instead of printing it under the names of all arguments."""
         raise ArgumentError(" ".join(message.split()))
 
 
@@ -123,7 +123,7 @@ def _refuse(args: Namespace) -> None:
 
 
 def _refuse_with_steering(args: Namespace) -> None:
-    """Refuse what would put a vector on the wrong token, or on none."""
+    """Refuse arguments that would put a vector on the wrong token, or on none."""
     reasons = {
         "--speculative-config": (args.speculative_config or args.spec_method or args.spec_model)
         and "a rejected draft token would be counted, and could close the thinking phase",

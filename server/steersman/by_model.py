@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def complete(args: Namespace, model: BuiltIn | None) -> None:
-    """Choose what was left open.
+    """Choose the settings that were left open.
 
     Args:
         args: vLLM's arguments, with the model's directory or id.

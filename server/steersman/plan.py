@@ -46,7 +46,7 @@ class Plan:
         return next((part for part in self.parts if isinstance(part, kind)), None)
 
     def branches(self, choices: int) -> int:
-        """Engine requests that run beside each other for one prompt.
+        """Engine requests that run side by side for one prompt.
 
         Args:
             choices: Responses that are returned for it.
@@ -93,7 +93,7 @@ class Planner:
     """Plans requests for one server.
 
     Attributes:
-        capabilities: What the server can do, and its limits.
+        capabilities: The server's methods and limits.
         profiles: The presets it keeps.
         vectors: The steering vectors it keeps.
         edits: The edits that requests can choose; None on a server without rows for them.
@@ -182,7 +182,7 @@ class Planner:
 
 
 def _checked() -> Iterator[tuple[Control, str]]:
-    """The fields that depend on what the server can do."""
+    """The fields that depend on the server's capabilities."""
     for control in CONTROLS:
         if not control.always:
             for name in control.fields:

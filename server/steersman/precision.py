@@ -19,7 +19,7 @@ class Room:
     """Memory for a model, in bytes.
 
     Attributes:
-        available: What can be taken.
+        available: Memory that can be taken.
         cache: KV cache of all ranks.
         copies: Times that the weights are loaded: the data parallel ranks.
 

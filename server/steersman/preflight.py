@@ -1,7 +1,7 @@
 """Checks of a machine, before Steersman is set up on it or run.
 
 Standard library only, and parsed by older Pythons too: `make` runs it by its path, before anything
-is installed, so that whatever is missing is one clear line.
+is installed, so that a missing part is one clear line.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Check(NamedTuple):
 
     Attributes:
         name: Of the thing.
-        problem: Why it will not do, and what would; None if it will.
+        problem: The fault, and a remedy; None if there is none.
 
     """
 

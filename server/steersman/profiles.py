@@ -12,7 +12,7 @@ from steersman import schema
 from steersman.errors import ControlError
 
 PROFILES = "profiles.yaml"
-"""What a model directory calls the file of its own profiles."""
+"""Name of the file of a model directory's own profiles."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
 
 

@@ -16,10 +16,10 @@ class ControlScope:
     """One HTTP request: its plan, and the books that the engine keeps for it.
 
     Attributes:
-        plan: What it will do.
-        ledger: What it did.
+        plan: The plan.
+        ledger: The books.
         room: Bounds its engine requests in flight.
-        edits: What the model's weights have, asked when the receipt is made.
+        edits: Returns the weight edits that are live; called when the receipt is made.
 
     """
 
@@ -35,9 +35,9 @@ class ControlScope:
         """A scope with empty books.
 
         Args:
-            plan: What the request will do.
+            plan: The request's plan.
             max_forks: Engine requests of it that may be in flight.
-            edits: What the model's weights have.
+            edits: Returns the weight edits that are live.
 
         """
         in_turn = plan.request.endpoint is Endpoint.RESPONSES

@@ -68,7 +68,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of it.
+    """Result of it.
 
     Attributes:
         token_ids: The generated tokens, of each choice.

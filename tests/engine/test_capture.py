@@ -26,7 +26,7 @@ PROBLEMS = problems("arithmetic", 2, "held_out", seed=1, count=12)
 
 @dataclass(frozen=True)
 class Captured:
-    """What one engine has sampled and captured.
+    """Samples and captured sums of one engine.
 
     Attributes:
         contrasts: Of its samples, by method.

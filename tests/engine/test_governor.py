@@ -58,7 +58,7 @@ def run(engine: EngineProcess, made: Sequence[Job]) -> list[Response]:
 
 @pytest.fixture(scope="module")
 def free(engine: EngineProcess) -> list[Response]:
-    """What comes without limits."""
+    """Responses without limits."""
     return run(engine, jobs(engine, None))
 
 

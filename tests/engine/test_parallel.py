@@ -51,7 +51,7 @@ def live(engine: EngineProcess) -> np.ndarray:
 
 @dataclass(frozen=True)
 class OneRank:
-    """What a single rank does."""
+    """Results of a single rank."""
 
     results: list[Result]
     chosen: np.ndarray

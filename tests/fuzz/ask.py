@@ -18,7 +18,7 @@ _CHUNKS = 12
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a client hangs up.
+    """Point at which a client hangs up.
 
     Attributes:
         where: While it sends the body, some seconds after it has asked, or after some chunks.

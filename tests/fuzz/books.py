@@ -66,7 +66,7 @@ def _search(receipt: Receipt) -> Iterator[str]:
     if search is None:
         return
     if search.finished + search.cancelled != search.launched:
-        yield "siblings that neither finished nor were cancelled"
+        yield "branches that neither finished nor were cancelled"
     if search.winners and search.winner != search.winners[0]:
         yield "the winner is not the first of the winners"
     if any(branch >= search.launched for branch in search.winners):

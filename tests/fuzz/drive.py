@@ -35,7 +35,7 @@ _IDLE_GROWTH = 64 * 2**20
 
 @dataclass(frozen=True)
 class Options:
-    """How to fuzz.
+    """Options of a run.
 
     Attributes:
         seed: Whatever is asked depends on it alone, and on what the server offers.

@@ -51,12 +51,12 @@ class Findings:
 
     @property
     def violations(self) -> list[Finding]:
-        """What this project has to mend."""
+        """Findings that this project has to mend."""
         return [finding for finding in self.by_kind.values() if not finding.also_plain]
 
     @property
     def also_plain(self) -> list[Finding]:
-        """What happens without a control too."""
+        """Findings that occur without a control too."""
         return [finding for finding in self.by_kind.values() if finding.also_plain]
 
 

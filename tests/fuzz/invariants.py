@@ -100,7 +100,7 @@ class Invariants:
             yield Violation("books", contradiction)
 
     def refused_by_us(self, answer: Answer) -> bool:
-        """Whether the answer is the refusal of a control."""
+        """True if the answer is the refusal of a control."""
         if answer.status not in {400, 413, 429} or answer.is_stream:
             return False
         try:
@@ -175,7 +175,7 @@ def _receipt_in_stream(answer: Answer) -> Any:
 
 
 def _failed(answer: Answer) -> bool:
-    """Whether a stream ended in an error, which has no receipt."""
+    """True if a stream ended in an error, which has no receipt."""
     values = [strict(event) for event in answer.events if event != DONE]
     return any(_error(value) is not None or value.get("type") == "error" for value in values)
 

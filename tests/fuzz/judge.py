@@ -46,7 +46,7 @@ class Judge:
         self._profiles = surface.names.get("profile", ())
 
     def controlled(self, case: Case) -> bool:
-        """Whether a request has a control."""
+        """True if a request has a control."""
         return case.controlled(self._profiles)
 
     def outcome(self, case: Case, answer: Answer) -> str:
@@ -91,7 +91,7 @@ class Judge:
         )
 
     async def _misread(self, case: Case, answer: Answer) -> list[Violation]:
-        """Whether the same values in the types of the schema would be answered in another way."""
+        """True if the same values in the types of the schema would be answered in another way."""
         body = case.body
         if body is None or not self.controlled(case) or case.path not in SCHEMAS:
             return []
@@ -112,12 +112,12 @@ class Judge:
         return [Violation("misread", shown)]
 
     def suspicious(self, case: Case, answer: Answer) -> bool:
-        """Whether an answer that looks right should be compared in any case."""
+        """True if an answer that looks right should be compared in any case."""
         by_vllm = 400 <= answer.status < 500 and not self._invariants.refused_by_us(answer)
         return by_vllm or case.path not in SCHEMAS
 
     def _differences(self, case: Case, answer: Answer, plain: Answer) -> list[Violation]:
-        """Where the rest of the body means something else beside a control."""
+        """Fields of the body that mean something else beside a control."""
         shown = f"with a control {_shown(answer)}, without {_shown(plain)}"
         refused = self._invariants.refused_by_us(answer)
         if answer.status == 200 and plain.status >= 400:

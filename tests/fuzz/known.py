@@ -92,7 +92,7 @@ async def _ask(http: httpx.AsyncClient, endpoint: str, body: Mapping[str, Any]) 
 
 
 def _said(response: httpx.Response) -> str:
-    """What an answer says, without what differs from one to the next: ids and times."""
+    """Content of an answer, without ids and times, which differ from one to the next."""
     if response.status_code != 200:
         return f"{response.status_code} {response.text}"
     answer = response.json()

@@ -29,7 +29,7 @@ def paths(value: Any, path: Path = ()) -> Iterator[Path]:
 
 
 def at(value: Any, path: Path) -> Any:
-    """What the path leads to."""
+    """Value that the path leads to."""
     for key in path:
         value = value[key]
     return value

@@ -79,7 +79,7 @@ class Target:
         )
 
     async def dies(self, seconds: float) -> bool:
-        """Whether it is dead, or is so within some seconds."""
+        """True if it is dead, or is so within some seconds."""
         deadline = time.monotonic() + seconds
         while await self._healthy():
             if time.monotonic() >= deadline:
@@ -102,7 +102,7 @@ class Target:
         self.memory.clear()
 
     async def held(self) -> dict[str, float]:
-        """What it still holds although nobody asks for anything, by metric; empty if nothing."""
+        """Things that it still holds although it is idle, by metric; empty if none."""
         deadline = time.monotonic() + _IDLE_SECONDS
         while True:
             held = {name: await self._metric(name) for name in (*_ENGINE, *_BANK)}

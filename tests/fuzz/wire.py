@@ -58,7 +58,7 @@ class Case:
 
     @property
     def body(self) -> dict[str, Any] | None:
-        """What a JSON parser makes of the body; None if it is no object."""
+        """The body, read by a JSON parser; None if it is no object."""
         try:
             body = json.loads(self.content)
         except (ValueError, RecursionError):
@@ -66,7 +66,7 @@ class Case:
         return body if isinstance(body, dict) else None
 
     def controlled(self, profiles: Sequence[str]) -> bool:
-        """Whether it has a control, or a model suffix that asks for one."""
+        """True if it has a control, or a model suffix that asks for one."""
         body = self.body
         if body is None:
             return False
@@ -105,7 +105,7 @@ class Case:
         return f"echo {encoded} | base64 -d | curl -s {target} -H {header} --data-binary @-"
 
     def as_json(self) -> dict[str, str]:
-        """What a file keeps of it."""
+        """The form in which a file keeps it."""
         return {
             "path": self.path,
             "content_type": self.content_type,

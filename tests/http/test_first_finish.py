@@ -14,7 +14,7 @@ MODEL = "smollm2"
 STORY: list[Any] = [{"role": "user", "content": "Tell me a short story about a fox."}]
 HELLO: list[Any] = [{"role": "user", "content": "Say hello."}]
 SAMPLED: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0}
-"""At the model's own settings siblings would hardly differ."""
+"""At the model's own settings branches would hardly differ."""
 RUNNING = "vllm:num_requests_running"
 GENERATED = "vllm:generation_tokens_total"
 
@@ -156,7 +156,7 @@ def test_several_prompts_have_one_receipt(client: Steersman) -> None:
     assert receipt_of(answer).compute.returned_tokens == answer.usage.completion_tokens
 
 
-def test_siblings_share_the_prompt(client: Steersman) -> None:
+def test_branches_share_the_prompt(client: Steersman) -> None:
     words = " ".join(f"word{i}" for i in range(200))
     answer = client.completions.create(
         model=MODEL, **SAMPLED, prompt=f"{time.time()} {words}", max_tokens=4, control=race(8)
@@ -164,7 +164,7 @@ def test_siblings_share_the_prompt(client: Steersman) -> None:
     assert answer.usage is not None
     prompt = answer.usage.prompt_tokens
     assert prompt > 320
-    # Each sibling computes at most the block that is not full, and one does the rest.
+    # Each branch computes at most the block that is not full, and one does the rest.
     assert receipt_of(answer).compute.prefill_tokens < prompt + 8 * 33
 
 
@@ -214,7 +214,7 @@ def test_a_waiting_stream_is_kept_alive(server: Server) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_client_that_hangs_up_stops_all_siblings(server: Server, stream: bool) -> None:
+def test_a_client_that_hangs_up_stops_all_branches(server: Server, stream: bool) -> None:
     disconnected = server.metric("steersman_requests_total", outcome="disconnected")
     body = {
         "model": MODEL,

@@ -116,7 +116,7 @@ def test_thinking_closes_once_the_answer_is_settled(thinker: Steersman) -> None:
     assert winner.choices[0].message.content
 
 
-def test_each_choice_and_each_sibling_is_governed(thinker: Steersman) -> None:
+def test_each_choice_and_each_branch_is_governed(thinker: Steersman) -> None:
     choices = thinker.chat.completions.create(**SAMPLED, n=3, control=thinking(budget=8))
     assert choices.control is not None
     by_choice = choices.control.applied.thinking_by_choice

@@ -111,7 +111,7 @@ def test_a_tool_call_out_of_the_thinking_is_left_alone(
         assert answer["control"]["entropy"]["answer"]["tokens"] == 6
         assert answer["control"]["entropy"].get("pear") is not None
         assert not answer["choices"][0]["message"].get("reasoning")
-    # Each sibling stops by itself, with a call for its answer.
+    # Each branch stops by itself, with a call for its answer.
     stops = {"stop": ["<tool_call><tool_call>"], "include_stop_str_in_output": True}
     search = {"method": "first_finish", "n": 3}
     raced = ask(caller, **{**begun, **stops, "temperature": 1}, control={"search": search})

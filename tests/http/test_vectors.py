@@ -157,7 +157,7 @@ def test_a_stop_string_does_not_lose_the_count(thinker: Steersman, threes: str) 
     assert applied.tokens >= answer.usage.prompt_tokens + 3
 
 
-def test_siblings_of_a_search_are_steered(thinker: Steersman, noise: str) -> None:
+def test_branches_of_a_search_are_steered(thinker: Steersman, noise: str) -> None:
     search = FirstFinish(method="first_finish", n=4)
     control = steer(noise, strength=0.1).model_copy(update={"search": search})
 

@@ -128,7 +128,7 @@ def test_a_conflict_with_the_rest_of_the_request(
     assert refusal(first_finish(**search), request_).param == param
 
 
-def test_siblings_of_a_greedy_default_are_all_the_same() -> None:
+def test_branches_of_a_greedy_default_are_all_the_same() -> None:
     request = Request(Endpoint.CHAT)
     assert refusal(first_finish(n=2), request, greedy=True).param == "temperature"
     assert planner(greedy=False).plan(first_finish(n=2), request).part(SearchPart)

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -30,6 +32,7 @@ from tests.unit.servers import planner
 pytestmark = pytest.mark.anyio
 
 CHAT = Request(Endpoint.CHAT, temperature=1.0)
+PAGE = Path(__file__).resolve().parents[2] / "docs/plugins.md"
 
 
 class Part(BaseModel):
@@ -37,7 +40,7 @@ class Part(BaseModel):
 
 
 class Longest(Part):
-    """Of n siblings the longest."""
+    """Of n branches the longest."""
 
     method: Literal["longest"]
     n: int = Field(default=4, ge=1)
@@ -193,3 +196,25 @@ def test_without_a_sampler_there_is_no_such_field() -> None:
     with pytest.raises(ControlError, match="unknown field") as caught:
         planner().plan({"sampler": {"method": "hesitant"}}, CHAT)
     assert caught.value.param == "control.sampler"
+
+
+def test_the_code_of_the_page_on_plugins_works(
+    server: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page: dict[str, Any] = {"__name__": "page"}
+    for block in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL):
+        exec(block, page)
+    page["test_laws"]()
+
+    kinds = {searches.GROUP: page["LongestPolicy"], samplers.GROUP: page["LadderSampler"]}
+    monkeypatch.setattr(
+        plugins, "entry_points", lambda group: [SimpleNamespace(load=lambda: kinds[group])]
+    )
+    (shown,) = re.findall(r"^```json\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    plan = server.plan(json.loads(f"{{{shown}}}")["control"], CHAT)
+    assert (plan.method, plan.branches(1)) == ("longest", 4)
+    sampler = plan.part(SamplerPart)
+    assert sampler is not None
+    source = sampler.wrap(ToySource(), Reading())
+    started = source.start_all([Start(0), Start(2)])
+    assert [one.start.temperature for one in started] == [0.5, 0.7]

@@ -25,13 +25,13 @@ class ControlEditMetadata(Stored):
     """The data it was made from."""
     description: str = ""
     weight: float
-    """How much of what the heads write along the direction is taken away: all of it at 1."""
+    """Share of the heads' output along the direction that is taken away: all of it at 1."""
     heads: dict[int, tuple[int, ...]]
     """The edited query heads by layer."""
     head_dim: int
     """Columns of the output weight that belong to one head."""
     dtype: str
-    """What edited weights are rounded to."""
+    """Number type to which edited weights are rounded."""
     weights: dict[int, str]
     """SHA-256 of each edited layer's output weight before the edit."""
     provenance: dict[str, Any] | None = None
@@ -92,7 +92,7 @@ class Edits:
         """PUT /control/edits/{name}: apply an edit to the model's weights, or offer it.
 
         Args:
-            name: The edit's name. What has it is replaced.
+            name: The edit's name. An edit that has it is replaced.
             file: Content of the file, or its path.
             apply: Whether every request gets it from now on; else those that choose it.
             admin_key: The server's admin key.
@@ -144,7 +144,7 @@ class AsyncEdits:
         """PUT /control/edits/{name}: apply an edit to the model's weights, or offer it.
 
         Args:
-            name: The edit's name. What has it is replaced.
+            name: The edit's name. An edit that has it is replaced.
             file: Content of the file, or its path.
             apply: Whether every request gets it from now on; else those that choose it.
             admin_key: The server's admin key.

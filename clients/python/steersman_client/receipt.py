@@ -1,4 +1,4 @@
-"""The `control` field of a response: what was really done, and everything it cost."""
+"""The `control` field of a response: the controls as they were applied, and all that it cost."""
 
 import math
 from typing import Annotated, Literal
@@ -24,22 +24,22 @@ class AppliedSearch(_Part):
 
     method: str
     launched: int
-    """Siblings started."""
+    """Branches started."""
     finished: int
-    """Siblings that ran to their own end."""
+    """Branches that ran to their own end."""
     cancelled: int
-    """Siblings aborted in the engine because others had won."""
+    """Branches aborted in the engine because others had won."""
     winner: int | None = None
     """Branch index (within its prompt) of the first returned choice."""
     winners: tuple[int, ...] = ()
     """Branch index of each returned choice, in the order of the response."""
     decided_by: str | None = None
-    """`first`, `vote`, a word of another method, or `fallback`: no sibling met the conditions, so
+    """`first`, `vote`, a word of another method, or `fallback`: no branch met the conditions, so
     the best of those that finished was taken."""
     votes: tuple[tuple[str, int], ...] | None = None
-    """Where siblings vote: each distinct answer and its votes, most frequent first."""
+    """Where branches vote: each distinct answer and its votes, most frequent first."""
     branch_max_tokens: int | None = None
-    """Token limit that each sibling ran under."""
+    """Token limit that each branch ran under."""
 
 
 class AppliedSteer(_Part):
@@ -152,13 +152,13 @@ class Compute(_Part):
     returned_tokens: int = 0
     """Tokens of the returned choices: what `usage.completion_tokens` counts."""
     cancelled_tokens: int = 0
-    """Tokens sampled by siblings that were then aborted."""
+    """Tokens sampled by branches that were then aborted."""
     lost_tokens: int = 0
-    """Tokens sampled by siblings that finished and are not returned, and by probes:
+    """Tokens sampled by branches that finished and are not returned, and by forks beside them:
     `sampled_tokens` is the sum of returned, cancelled and lost ones."""
     sequential_tokens: int = 0
-    """Tokens of the longest chain of tokens each of which waited for the one before: what runs side
-    by side counts once."""
+    """Tokens of the longest chain in which each waited for the one before. What runs side by side
+    counts once."""
     prefill_tokens: int = 0
     """Prompt tokens computed, without those read from the prefix cache."""
     reward_calls: int = 0
@@ -202,11 +202,11 @@ class Receipt(_Part):
 
 
 class Leader(_Part):
-    """Progress of the leading sibling, in a stream that asked for `stream_leader`."""
+    """Progress of the leading branch, in a stream that asked for the event `leader`."""
 
     branch: int
     tokens: int
-    """Tokens this sibling has sampled so far."""
+    """Tokens this branch has sampled so far."""
     text: str
     """New text since the last report of this branch."""
 

@@ -160,7 +160,7 @@ class AsyncResponses(responses.AsyncResponses):
 
 
 class Control:
-    """`client.control`: what the server can do, and what it keeps."""
+    """`client.control`: the server's capabilities, profiles, vectors and edits."""
 
     def __init__(self, client: OpenAI) -> None:
         self._client = client

@@ -65,7 +65,7 @@ class ControlledChatCompletionChunk(ChatCompletionChunk):
 
     @property
     def leader(self) -> Leader | None:
-        """Progress of the leading sibling: only in a stream that asked for `stream_leader`."""
+        """Progress of the leading branch: only in a stream that asked for the event `leader`."""
         return _leader_of(self)
 
     @property
@@ -84,7 +84,7 @@ class ControlledCompletion(Completion):
 
     @property
     def leader(self) -> Leader | None:
-        """Progress of the leading sibling: only in a stream that asked for `stream_leader`."""
+        """Progress of the leading branch: only in a stream that asked for the event `leader`."""
         return _leader_of(self)
 
     @property

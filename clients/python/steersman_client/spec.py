@@ -86,7 +86,7 @@ class Certainty(_Part):
 
 
 class Balance(_Part):
-    """Closed loop: the strength of a vector follows what the model is sure of while it thinks."""
+    """Closed loop: the strength of a vector follows how sure the model is while it thinks."""
 
     vector: Annotated[str, Field(min_length=1, description="Name of a calibrated vector.")]
     law: Literal["proportional", "confidence"] = Field(
@@ -166,40 +166,40 @@ class Monitor(_Part):
 
 
 class FirstFinish(_Part):
-    """First Finish Search (arXiv 2505.18149): of n siblings, the first that finishes wins."""
+    """First Finish Search (arXiv 2505.18149): of n branches, the first that finishes wins."""
 
     method: Literal["first_finish"]
-    n: PositiveInt = Field(default=4, description="Siblings launched for each prompt.")
+    n: PositiveInt = Field(default=4, description="Branches launched for each prompt.")
     k: PositiveInt = Field(
         default=1, description="Finishers awaited; with more than one, they vote (FFS-k@N)."
     )
     require_answer: bool = Field(
-        default=True, description="A sibling without an answer cannot win while others run."
+        default=True, description="A branch without an answer cannot win while others run."
     )
     min_thinking: Annotated[
         int,
         Field(
             ge=0,
-            description="A sibling that thought fewer tokens cannot win while others run.",
+            description="A branch that thought fewer tokens cannot win while others run.",
         ),
     ] = 0
     stream_leader: bool = Field(
         default=False,
-        description="While streaming, show the leading sibling's text in `control.leader`.",
+        description="While streaming, show the leading branch's text in `control.leader`.",
     )
 
 
 class Majority(_Part):
-    """Self-consistency (arXiv 2203.11171): n siblings run to their ends, and the most frequent
+    """Self-consistency (arXiv 2203.11171): n branches run to their ends, and the most frequent
     answer wins."""
 
     method: Literal["majority"]
-    n: PositiveInt = Field(default=8, description="Siblings launched for each prompt.")
+    n: PositiveInt = Field(default=8, description="Branches launched for each prompt.")
     require_answer: bool = Field(
-        default=True, description="A sibling without an answer has no vote."
+        default=True, description="A branch without an answer has no vote."
     )
     min_thinking: Annotated[
-        int, Field(ge=0, description="A sibling that thought fewer tokens has no vote.")
+        int, Field(ge=0, description="A branch that thought fewer tokens has no vote.")
     ] = 0
 
 
@@ -211,7 +211,7 @@ class Limits(_Part):
     ] = None
     max_sampled_tokens: Annotated[
         int | None,
-        Field(ge=1, description="Tokens sampled for the request, losers and probes included."),
+        Field(ge=1, description="Tokens sampled for the request, losers and forks included."),
     ] = None
 
 

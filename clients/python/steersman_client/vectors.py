@@ -94,7 +94,7 @@ class Vectors:
         """PUT /control/vectors/{name}: put a file there, safetensors or GGUF.
 
         Args:
-            name: The vector's name. What has it is replaced.
+            name: The vector's name. A vector that has it is replaced.
             file: Content of the file, or its path.
             admin_key: The server's admin key.
 
@@ -145,7 +145,7 @@ class AsyncVectors:
         """PUT /control/vectors/{name}: put a file there, safetensors or GGUF.
 
         Args:
-            name: The vector's name. What has it is replaced.
+            name: The vector's name. A vector that has it is replaced.
             file: Content of the file, or its path.
             admin_key: The server's admin key.
 

@@ -1,7 +1,7 @@
 """Compiling the loops before an engine asks for them, in a process beside it.
 
 An engine on a CPU computes in float32, so the loops are compiled for that; one that does not, and a
-request that brings another type, compiles what it needs when it needs it.
+request that brings another type, compiles its loops when it needs them.
 """
 
 import torch
@@ -21,7 +21,7 @@ def compile_loops() -> None:
     """Run each loop that every server needs, on one row.
 
     Raises:
-        OSError: What was compiled cannot be kept.
+        OSError: The compiled loops cannot be kept.
 
     """
     row, none = torch.zeros(1, dtype=torch.int64), torch.zeros(0, dtype=torch.int32)

@@ -15,12 +15,12 @@ _BELOW_HALF = np.int32(0x7FFF)
 _NAN = np.int16(0x7FC0)
 
 ELEMENTS = {torch.float32: np.float32, torch.bfloat16: np.int16}
-"""The types that the loops read and write, and what NumPy has for them."""
+"""The types that the loops read and write, with NumPy's own."""
 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def pointer(context: Any, address: Any) -> Any:
-    """An address as what `numba.carray` takes."""
+    """An address in the form that `numba.carray` takes."""
 
     def cast(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))

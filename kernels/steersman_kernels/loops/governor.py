@@ -101,7 +101,7 @@ def _decide(
 
     Args:
         request: The request.
-        position: That of the token.
+        position: Position of the token.
         token: The drawn token.
         thought: Thinking tokens before it.
         again: Whether it goes on with a marker that opens again.

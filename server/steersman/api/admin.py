@@ -33,10 +33,10 @@ class ArtifactRoute(APIRoute):
 
 
 def closed(noun: str) -> APIRouter:
-    """The routes of what a server without steering does not keep; each answers with the reason.
+    """Routes for things that a server without steering does not keep; each answers with the reason.
 
     Args:
-        noun: What one is called.
+        noun: The word for one of them, in messages.
 
     """
     routes = APIRouter(
@@ -66,7 +66,7 @@ class Admin:
     """Permission to change a server, and the size of an upload.
 
     Attributes:
-        key: Who has it may; without one, nobody may.
+        key: The admin key; without one no client may change anything.
         api_keys: Ordinary keys of the server, which may not.
         max_bytes: Size of an upload.
 
@@ -81,7 +81,7 @@ class Admin:
 
         Args:
             request: The request.
-            noun: What it would change one of.
+            noun: The word for the things that it would change.
 
         Raises:
             ControlError: It has not: HTTP 401, or 403.

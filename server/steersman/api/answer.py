@@ -20,7 +20,7 @@ class Answer:
         scope: The request.
         receive: Of ASGI.
         send: Of ASGI.
-        live: Adds what the monitor says to the chunks of a stream; None to add nothing.
+        live: Adds the monitor's values to the chunks of a stream; None to add nothing.
 
     """
 
@@ -39,7 +39,7 @@ class Answer:
         self.complete = False
         self.disconnected = False
         self.sent = 0
-        """Messages sent so far: whoever reports progress sees from it whether the line is idle."""
+        """Messages sent so far: a reporter of progress sees from it if the stream is idle."""
 
     @property
     def streaming(self) -> bool:
@@ -115,7 +115,7 @@ class Answer:
 
     def _with_receipt(self, body: bytes) -> bytes:
         if not body.startswith(b"{"):
-            return body  # what FastAPI makes of a request whose client is gone
+            return body  # FastAPI's answer to a request whose client is gone
         # An answer can be long, and its closing brace is all that has to be known of it.
         receipt = self._scope.receipt().model_dump_json(exclude_none=True).encode()
         return body.rstrip()[:-1] + b',"control":' + receipt + b"}"

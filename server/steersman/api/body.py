@@ -20,7 +20,7 @@ _MENTION = re.compile(
 
 
 class BodyTooLargeError(ControlError):
-    """A body over the server's limit; what is left of it is not read."""
+    """A body over the server's limit; the rest of it is not read."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(

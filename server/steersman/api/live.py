@@ -13,7 +13,7 @@ class LiveValues:
 
     Args:
         scope: The request.
-        monitor: What it asked for.
+        monitor: The monitor that it asked for.
 
     """
 

@@ -37,8 +37,8 @@ class ControlMiddleware:
     Args:
         app: The application inside.
         planner: Checks every control.
-        metrics: Counts what came of it.
-        desk: Hands out what steering needs; None on a server without steering.
+        metrics: Counts the requests and their outcomes.
+        desk: Hands out rows and edits; None on a server without steering.
 
     """
 

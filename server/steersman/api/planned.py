@@ -1,4 +1,4 @@
-"""`POST /v1/control/plan`: the plan of a request, and at most its cost, without running it."""
+"""`POST /v1/control/plan`: the plan of a request and the most that it can cost; nothing runs."""
 
 from typing import Any
 
@@ -24,10 +24,10 @@ class Planned(BaseModel):
     """The search method, or `plain`."""
     profile: str | None
     control: dict[str, Any]
-    """The control with its profile in it: what the request set, and nothing else."""
+    """The control with its profile in it: the fields that were set, and nothing else."""
     prompts: int
     branches: int
-    """Engine requests that run beside each other, for all prompts."""
+    """Engine requests that run side by side, for all prompts."""
     max_tokens: int
     """Tokens of one branch at most."""
     max_sampled_tokens: int
@@ -38,7 +38,7 @@ class Planned(BaseModel):
         """The plan in numbers.
 
         Args:
-            plan: It.
+            plan: The plan.
             longest: Tokens of the model's context.
 
         """

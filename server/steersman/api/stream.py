@@ -26,7 +26,7 @@ class ReceiptStream:
 
     Args:
         receipt: Called once, when the stream is about to end.
-        live: Adds to a chunk what there is to say of it; whether there was anything. None to leave
+        live: Adds the monitor's values to a chunk; returns whether there were any. None to leave
             the chunks as they are.
 
     """

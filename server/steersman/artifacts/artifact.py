@@ -9,8 +9,8 @@ class ArtifactError(Exception):
     """An artifact that cannot be used as asked.
 
     Args:
-        message: What is wrong and what would be allowed, in one line.
-        field: What it is about: `vector`, `layers[3]`, `metadata.strength`, `name`, `body`.
+        message: The fault, and what would be allowed, in one line.
+        field: The field at fault: `vector`, `layers[3]`, `metadata.strength`, `name`, `body`.
 
     """
 
@@ -29,7 +29,7 @@ class Artifact(Protocol):
 
     @property
     def digest(self) -> str:
-        """Identifies what it does."""
+        """Digest of its effect: equal digests have equal effects."""
         ...
 
 
@@ -42,7 +42,7 @@ class Kind(Generic[A]):
     """Functions for one kind of artifact: reading, writing and checking its files.
 
     Attributes:
-        noun: What one is called.
+        noun: The word for one of them, in messages.
         suffixes: Of its files; the first is of those that the store writes.
         parse: Reads a file; raises `ArtifactError`.
         write: Its file.

@@ -12,7 +12,7 @@ from steersman.artifacts.artifact import ArtifactError
 
 
 class DirectoryError(ArtifactError):
-    """The directory does not do what is needed: it is not there, not writable, or full."""
+    """The directory cannot be used: it is not there, not writable, or full."""
 
     def __init__(self, directory: Path, error: OSError) -> None:
         super().__init__(f"cannot use the directory {directory}: {error.strerror}", field=None)
@@ -54,7 +54,7 @@ class Directory:
 
     @contextlib.asynccontextmanager
     async def saving(self, name: str, data: bytes) -> AsyncGenerator[Callable[[], None]]:
-        """Write a file beside its place; calling what is yielded moves it there.
+        """Write a file beside its final path; calling the yielded function moves it there.
 
         Then it replaces any file of that name. If it is not called, nothing has changed.
 

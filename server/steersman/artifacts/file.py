@@ -23,8 +23,8 @@ class Refusal(Protocol):
         """The error.
 
         Args:
-            message: What is wrong and what would be allowed, in one line.
-            field: What it is about.
+            message: The fault, and what would be allowed, in one line.
+            field: The field at fault.
 
         """
         ...
@@ -35,7 +35,7 @@ def read(data: bytes, noun: str, refusal: Refusal) -> tuple[str, dict[str, Any]]
 
     Args:
         data: The file.
-        noun: What it should hold: the field of errors about the file as a whole.
+        noun: The word for its content: the field of errors about the file as a whole.
         refusal: Makes the error that is raised.
 
     """
@@ -56,8 +56,8 @@ def values(name: str, tensor: dict[str, Any], field: str, refusal: Refusal) -> N
 
     Args:
         name: Its name.
-        tensor: What `read` gave for it.
-        field: What a refusal is about.
+        tensor: The value that `read` gave for it.
+        field: The field that a refusal is about.
         refusal: Makes the error that is raised.
 
     """

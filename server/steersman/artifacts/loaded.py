@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 
 class Loaded(Generic[A]):
-    """Artifacts on the engine, each loaded once and unloaded when nobody needs it any more.
+    """Artifacts on the engine, each loaded once and unloaded once no request needs it.
 
     Args:
-        noun: What one is called.
+        noun: The word for one of them, in messages.
         host: The engine. It gets one call at a time.
 
     """
@@ -81,7 +81,7 @@ class Loaded(Generic[A]):
         async with self._calling:
             if self._needed[digest] or digest not in self._there:
                 return
-            # First, so that nobody takes hold of it meanwhile.
+            # First, so that no request takes hold of it meanwhile.
             self._there.remove(digest)
             del self._needed[digest]
             try:

@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 
 def check_name(name: str, noun: str) -> None:
-    """Refuse what cannot be the name of an artifact, and of a file.
+    """Refuse a name that no artifact, and no file, can have.
 
     Raises:
         ArtifactError: It is none.
@@ -55,11 +55,11 @@ class Entry(Generic[A]):
 class Store(Generic[A]):
     """Artifacts by name. Two names may have the same content, which the engine then has once.
 
-    What a request uses stays on the engine until the request is over, even if its name is deleted
+    An artifact in use stays on the engine until its request is over, even if its name is deleted
     or replaced meanwhile. All of it is for one event loop.
 
     Args:
-        kind: What is kept.
+        kind: The kind of artifact that is kept.
         host: The engine.
         directory: Where artifacts are kept over a restart; None keeps them in memory alone.
         shipped: A directory of artifacts to begin with, which is never written; those of
@@ -131,7 +131,7 @@ class Store(Generic[A]):
         return self._loaded.holding(used)
 
     async def settle(self) -> None:
-        """Wait until what nobody uses any more has left the engine."""
+        """Wait until all unused artifacts have left the engine."""
         await self._loaded.settle()
 
     async def load_directories(self) -> None:
@@ -147,7 +147,7 @@ class Store(Generic[A]):
                 self._entries[entry.name] = entry
 
     async def put(self, name: str, data: bytes) -> Entry[A]:
-        """Put an artifact under a name, in place of what is there.
+        """Put an artifact under a name, in place of the one that has it.
 
         Whatever is raised, all is as it was before. Of a cancellation either that is true, or the
         artifact is there whole.
@@ -159,7 +159,7 @@ class Store(Generic[A]):
         Raises:
             ArtifactError: The name or the file is refused, or there is no room for another one.
             DirectoryError: The directory does not take it.
-            Exception: What the host raises.
+            Exception: An error of the host.
 
         """
         check_name(name, self.noun)

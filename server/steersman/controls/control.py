@@ -42,7 +42,7 @@ class UnplannedError(Exception):
 
     Args:
         field: The field of the request that does.
-        reason: How.
+        reason: The difference.
 
     """
 
@@ -62,10 +62,10 @@ class Part:
 
     @contextlib.asynccontextmanager
     async def held(self, desk: Desk) -> AsyncGenerator[None]:
-        """Hold whatever it needs of the server, for the body of the `async with`.
+        """Hold the rows and edits that it needs, for the body of the `async with`.
 
         Raises:
-            ControlError: It could not be had in time.
+            ControlError: They were not free in time.
 
         """
         yield
@@ -74,7 +74,7 @@ class Part:
         """Refuse an engine call that differs from the plan.
 
         Raises:
-            UnplannedError: It does.
+            UnplannedError: The call differs.
 
         """
 
@@ -84,7 +84,7 @@ class Part:
         return None
 
     def branches(self, choices: int) -> int | None:
-        """Engine requests that run beside each other for one prompt; None if it changes nothing.
+        """Engine requests that run side by side for one prompt; None if it changes nothing.
 
         Args:
             choices: Responses that are returned for a prompt.
@@ -123,12 +123,12 @@ PartT = TypeVar("PartT", bound=Part)
 
 @dataclass(slots=True)
 class Planning:
-    """Everything that a control of one request can be planned from.
+    """All that a control of one request is planned from.
 
     Attributes:
         spec: The request's control, each field checked for itself.
         request: The facts of the rest of the body.
-        capabilities: What the server can do, and its limits.
+        capabilities: The server's methods and limits.
         vectors: The server's vectors.
         edits: The edits that requests can choose; None on a server without rows for them.
         encode: The model's tokens of a text.
@@ -162,8 +162,8 @@ class Control(ABC):
     Attributes:
         fields: Its fields of `ControlSpec`.
         part: The class of its parts.
-        how_to_start: By field: how a server is started that can do it.
-        always: Whether every server can do it, whatever its engine.
+        how_to_start: By field: the way to start a server that can do it.
+        always: Whether every server can do it, with any engine.
 
     """
 

@@ -1,4 +1,4 @@
-"""The control `events`: what a stream tells of beside the answer."""
+"""The control `events`: news of the branches, in a stream beside the answer."""
 
 from dataclasses import dataclass
 from typing import Any

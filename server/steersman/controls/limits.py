@@ -17,7 +17,7 @@ _POLL_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class LimitsPart(Part):
-    """Limits of one request, at which the best response so far is returned.
+    """Limits of one request. At one of them the best response so far is returned.
 
     Attributes:
         limits: The limits.
@@ -37,7 +37,7 @@ class LimitsPart(Part):
 
         Args:
             ledger: The books of the request; they take a note of the limit.
-            stop: Stops whatever runs.
+            stop: Stops the trajectories that run.
 
         """
         watch = asyncio.create_task(self._watch(ledger, stop))

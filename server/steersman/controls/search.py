@@ -36,7 +36,7 @@ class SearchPart(Part):
     def check_arrival(self, arrived: Arrived) -> None:
         sampling = Need.SAMPLING in self.policy.needs and self.branches(1) > 1
         if sampling and arrived.temperature == 0:
-            raise UnplannedError("temperature", "at temperature 0 all siblings are the same")
+            raise UnplannedError("temperature", "at temperature 0 all branches are the same")
 
     def branches(self, choices: int) -> int:
         return self.policy.branches(self.spec)
@@ -81,14 +81,14 @@ class SearchControl(Control):
         _check_budget(getattr(spec, "min_thinking", 0), planning)
         if request.choices > branches:
             raise ControlError(
-                f"n asks for {request.choices} choices of {branches} siblings", param="n"
+                f"n asks for {request.choices} choices of {branches} branches", param="n"
             )
         greedy = request.temperature == 0 or (
             request.temperature is None and planning.capabilities.greedy_by_default
         )
         if Need.SAMPLING in policy.needs and branches > 1 and greedy:
             raise ControlError(
-                f"{method_of(policy)} needs sampling: at temperature 0 all siblings are the same",
+                f"{method_of(policy)} needs sampling: at temperature 0 all branches are the same",
                 param="temperature",
             )
         return SearchPart(policy, spec)
@@ -103,6 +103,6 @@ def _check_budget(min_thinking: int, planning: Planning) -> None:
     if min_thinking > most:
         raise ControlError(
             f"min_thinking ({min_thinking}) is above the {most} tokens of "
-            "control.thinking's budget and grace: no sibling could win",
+            "control.thinking's budget and grace: no branch could win",
             param="control.search.min_thinking",
         )

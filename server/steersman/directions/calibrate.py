@@ -118,7 +118,7 @@ class Recommendation:
     Attributes:
         best: The recommended setting.
         bounds: Strengths around 0, at its layers, up to which accuracy is kept: low and high.
-        warnings: What a reader should know, a sentence each.
+        warnings: Warnings to the reader, a sentence each.
 
     """
 
@@ -162,8 +162,8 @@ def run(
         model: A built-in model, a Hugging Face id or a directory.
         arguments: Further arguments of the server.
         vector: The vector.
-        problems: What is asked.
-        sweep: What is tried.
+        problems: The problems to ask.
+        sweep: The settings to try.
         directory: Where responses and the evaluation's report are kept.
         console: For progress and the conclusion.
 
@@ -237,8 +237,8 @@ def recommend(
     """The setting with most effect among those that keep the accuracy.
 
     Args:
-        found: What each setting did.
-        goal: What the vector is for.
+        found: The effect of each setting.
+        goal: The purpose of the vector.
         tolerance: Loss of accuracy that the intervals must exclude.
         problems: Number of problems of the sweep.
 
@@ -322,9 +322,9 @@ def calibrated(
 
     Args:
         vector: The vector.
-        recommendation: What is recommended.
-        found: What each setting did.
-        sweep: What was tried.
+        recommendation: The recommended setting.
+        found: The effect of each setting.
+        sweep: The settings that were tried.
         facts: Further provenance: model, goal, tolerance, problems.
 
     """

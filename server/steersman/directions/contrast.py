@@ -21,7 +21,7 @@ class Weighted:
         sample: The sample.
         positions: Positions in prompt + response, ascending and at least one. The residual stream
             is averaged where their tokens are read.
-        share: What the sample counts, 1 on average over its side.
+        share: Weight of the sample, 1 on average over its side.
 
     """
 

@@ -5,7 +5,7 @@ class DirectionError(Exception):
     """Reason why no direction can be made as asked, in one line for the user.
 
     Args:
-        message: What is wrong and what would be allowed.
+        message: The fault, and what would be allowed.
         field: The option it is about, as `long_tokens`, or `samples`; of a sample that is read,
             its field. None where it is no field's.
 

@@ -30,7 +30,7 @@ _PLACES: dict[Method, tuple[Phase, Place]] = {
 """Where the directions of each method are added, by default: phase, and tokens of it."""
 
 Progress = Callable[[str, int, int], None]
-"""Told of each step: what is done, how much of it, of how much."""
+"""Told of each step: its name, the part done, and the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Extraction:
 def check(
     method: Method, options: dict[str, Any], problems: Sequence[Problem], drawing: Drawing
 ) -> None:
-    """Refuse what no responses could make good, before any are drawn.
+    """Refuse options that no responses could make good, before any are drawn.
 
     Raises:
         DirectionError: An option of the method is out of range or contradicts another, or the
@@ -108,12 +108,12 @@ def draw(
     *,
     texts: bool,
 ) -> tuple[list[Sample], list[str]]:
-    """Sample responses and grade them, or go on with what an earlier run has left.
+    """Sample responses and grade them, or go on with those of an earlier run.
 
     Args:
         model: A built-in model, a Hugging Face id or a directory.
         arguments: Further arguments of the engine.
-        problems: What is asked.
+        problems: The problems to ask.
         drawing: How.
         log: Where the samples are kept.
         progress: Told of each sample.

@@ -25,7 +25,7 @@ from steersman.edits.checkpoint import Checkpoint
 from steersman.vectors.vector import Values, Vector, model_digest
 
 Progress = Callable[[str, int, int], None]
-"""Told of each step: what is done, how much of it, of how much."""
+"""Told of each step: its name, the part done, and the whole."""
 
 _MINUS = 1
 """The side of short traces."""
@@ -59,7 +59,7 @@ class Heads(BaseModel):
     chosen: dict[_Index, tuple[_Index, ...]]
     """The heads that contribute most, by layer, both ascending."""
     provenance: dict[str, Any]
-    """What they were found on: counts and thresholds of the traces, and how many were chosen."""
+    """Traces that they were found on: counts, thresholds, and the number of chosen heads."""
 
     @classmethod
     def read(cls, text: str | bytes) -> "Heads":

@@ -94,7 +94,7 @@ def _content(path: Path) -> bytes:
 
 
 def _complete(content: bytes) -> bytes:
-    """All lines that are whole: what follows the last newline was cut off, or is empty."""
+    """All whole lines; text after the last newline was cut off, or is empty."""
     return content[: content.rfind(b"\n") + 1]
 
 

@@ -153,7 +153,7 @@ class OfflineEngine:
         self, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]
     ) -> Iterator[tuple[int, RequestOutput]]:
         """Run requests on an empty cache: so how their steps round does not depend on what was run
-        before. Yields the place of each and its output when it has ended: see `run`."""
+        before. Yields the index of each and its output when it has ended: see `run`."""
         if self._caching:
             self._llm.reset_prefix_cache()
         yield from run(self._llm, prompts, params)

@@ -43,7 +43,7 @@ class Sample:
         markers: Markers | None,
         opened: bool,
     ) -> Self:
-        """A sample from what was generated.
+        """A sample from a generated response.
 
         Args:
             problem: Id of the problem.

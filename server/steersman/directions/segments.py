@@ -52,12 +52,12 @@ RECHECK = (
 middle of a word it matches all of them: `Let me re` is for `Let me recheck`, `Let me re-read`."""
 
 Next = Literal["work", "recheck", "closing"]
-"""What follows the end of a segment: more work, a re-check or a new approach, or `</think>`."""
+"""Kind of text after the end of a segment: more work, a re-check or new approach, `</think>`."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The token that ends a segment: its position in the response, and what follows it."""
+    """The token that ends a segment: its position in the response, and the text after it."""
 
     position: int
     next: Next
@@ -79,9 +79,9 @@ def contrast(
     steers with `at: boundary`.
 
     Args:
-        samples: Those without a closed thinking phase are left out.
+        samples: The samples; any without a closed thinking phase is left out.
         texts: Text of each token of the vocabulary, in the order of the ids.
-        recheck: What the segments begin with that re-check or begin anew. Case does not matter.
+        recheck: Beginnings of segments that re-check or begin anew. Case does not matter.
         closing_only: Take only ends before the end of thinking on the plus side.
         within_problems: Compare ends of the same problem alone, each problem counting once. Hard
             problems have more re-checks; else what makes them hard is part of the direction.
@@ -138,7 +138,7 @@ def ends(sample: Sample, texts: Sequence[str], recheck: re.Pattern[str]) -> tupl
     Args:
         sample: The sample; without a closed thinking phase it has no ends.
         texts: Text of each token of the vocabulary, in the order of the ids.
-        recheck: What re-checks begin with, from `recheck_pattern`.
+        recheck: Pattern of the beginnings of re-checks, from `recheck_pattern`.
 
     """
     thinking = sample.thinking or range(0)

@@ -40,8 +40,8 @@ def contrast(
     not looked at, and problems are not paired: hard ones have more of the long traces.
 
     Args:
-        samples: Those without a closed thinking phase are left out.
-        by: Which thresholds count. The authors' tokens are for models of their kind, percentiles
+        samples: The samples; any without a closed thinking phase is left out.
+        by: Kind of the thresholds. The authors' tokens are for models of their kind, percentiles
             for any.
         long_tokens: Traces with more thinking tokens than this are long.
         short_tokens: Traces with fewer thinking tokens than this are short.

@@ -76,13 +76,13 @@ class EditMetadata(BaseModel):
     """The data it was made from."""
     description: str = ""
     weight: float
-    """How much of what the heads write along the direction is taken away: all of it at 1."""
+    """Share of the heads' output along the direction that is taken away: all of it at 1."""
     heads: Annotated[dict[_Layer, _Heads], Field(min_length=1), AfterValidator(_by_layer)]
     """The chosen query heads of each edited layer, both counted from 0."""
     head_dim: Annotated[int, Field(ge=1)]
     """Columns of the output weight that belong to one head."""
     dtype: Literal["bfloat16", "float16", "float32"]
-    """That of the output weights in the checkpoint: what edited weights are rounded to."""
+    """Number type of the checkpoint's output weights, to which edited weights are rounded."""
     weights: Annotated[dict[_Layer, _Sha256], AfterValidator(_by_layer)]
     """SHA-256, in hex, of the stored bytes of each edited layer's output weight, before the
     edit."""
@@ -104,7 +104,7 @@ class EditMetadata(BaseModel):
             raise EditError(first.message, field=first.field) from None
 
     def write(self) -> str:
-        """The JSON document; the same text for equal metadata. What is null is left out."""
+        """The JSON document; the same text for equal metadata. Null fields are left out."""
         values = self.model_dump(mode="json", exclude_none=True)
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -230,7 +230,7 @@ def _digest(
 def check(edit: Edit, model: Model) -> None:
     """Refuse an edit that is not one of the model's.
 
-    Heads and weights are not looked at here: whoever applies the edit has them.
+    Heads and weights are not looked at here: the ranks that apply the edit have them.
 
     Raises:
         EditError: Its hidden size, a layer, or its model's digest does not fit the model.

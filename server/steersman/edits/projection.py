@@ -39,8 +39,8 @@ def edited(
         direction: v̂, [hidden_size] float32 on the weight's device.
         projection: v̂^T O at the chosen columns, [chosen] float32 on the weight's device.
         columns: The chosen columns of this weight, [chosen] int64 on its device.
-        amount: What the edit is multiplied by.
-        dtype: That of the weight in the checkpoint.
+        amount: Multiplier of the edit.
+        dtype: Number type of the weight in the checkpoint.
 
     """
     # Two products and one difference, each rounded: no fused multiply-add, on no device.
@@ -69,7 +69,7 @@ def verify(
         direction: v̂, [hidden_size] float32 on the weight's device.
         projection: v̂^T O at the chosen columns, [chosen] float32 on the weight's device.
         columns: The chosen columns of this weight, [chosen] int64 on its device.
-        amount: What the edit is multiplied by.
+        amount: Multiplier of the edit.
         layer: The decoder layer, for the error.
 
     Raises:

@@ -65,14 +65,14 @@ class LiveEdits:
 
     @property
     def entries(self) -> tuple[Entry[Edit], ...]:
-        """Live edits."""
+        """Weight edits that are live."""
         return tuple(self._entries.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
     async def put(self, name: str, data: bytes) -> Entry[Edit]:
-        """Apply an edit to the weights, in place of what has its name.
+        """Apply an edit to the weights, in place of the one that has its name.
 
         Raises:
             steersman.artifacts.artifact.ArtifactError: The name or the edit is refused; all is as
@@ -92,7 +92,7 @@ class LiveEdits:
         """Take an edit back: the weights are as they were without it, bit by bit.
 
         Raises:
-            UnknownArtifactError: No live edit has this name.
+            UnknownArtifactError: No weight edit has this name.
 
         """
         async with self._changing:
@@ -120,7 +120,7 @@ class LiveEdits:
                 raise EditError(f"{path}: {error.message}", field=error.field) from error
 
     async def _change(self, entries: dict[str, Entry[Edit]]) -> None:
-        # Cancelled in the middle, the weights would have what is not known to be live.
+        # Cancelled in the middle, the weights would have an edit that is not known to be live.
         await completed(self._changed(entries))
 
     async def _changed(self, entries: dict[str, Entry[Edit]]) -> None:

@@ -11,21 +11,21 @@ Addend = tuple[str, float, Sequence[int] | None]
 
 
 class BankError(RuntimeError):
-    """The front end let through what the bank has no room or no vector for."""
+    """The front end admitted a request for which the bank has no room or no vector."""
 
 
 class Bank:
     """Rows by digest, counted by the requests that use them.
 
-    A row that nobody uses stays until its place is wanted; the one unused for longest goes first.
+    A row that nobody uses stays until another sum needs it; the one unused for longest goes first.
     Every rank makes the same calls in the same order, so the same sum has the same row everywhere.
 
     Args:
         layers: The decoder layers of this pipeline stage.
         rows: Distinct sums that fit.
         hidden_size: Width of the residual stream.
-        dtype: That of the model.
-        device: That of the model.
+        dtype: The model's.
+        device: The model's.
 
     """
 

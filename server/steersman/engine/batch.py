@@ -1,4 +1,4 @@
-"""Messages between a model runner and the controls of its steps: arrivals, batches, reports."""
+"""Messages between a model runner and the controls of its steps: arrivals, batches, counts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -15,7 +15,7 @@ class Arrival(NamedTuple):
 
     Attributes:
         request_id: The engine's id.
-        content: What came with the request; `message` decodes it.
+        content: The message that came with the request; `message` decodes it.
         token_ids: All tokens known so far.
         computed: How many of them are in the KV cache already.
 
@@ -94,7 +94,7 @@ class Counted(NamedTuple):
         watched: The requests that the governor watches, packed alike: each one's row of the track.
         track: [watched, TRACK] float32, a packed `steersman_kernels.layout.Value` a row.
         refused: The requests that could not be taken in, each with a reason.
-        looked: What was seen of the logits; None if nothing was.
+        looked: The logits that were looked at; None if none were.
 
     """
 

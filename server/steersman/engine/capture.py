@@ -70,8 +70,8 @@ class Capture:
             model's heads cannot be told apart.
         columns: Columns that this rank has of their input.
         hidden_size: Width of the residual stream.
-        device: That of the model.
-        last_mlp: That of the model's last layer, if this stage has it: no token needs what it
+        device: The model's.
+        last_mlp: The MLP of the model's last layer, if this stage has it: no token needs what it
             makes of another, so it is run for the chosen ones alone. What the model samples then
             has no meaning.
 
@@ -197,8 +197,8 @@ class CaptureRing:
     """The calls that `collective_rpc` makes on a rank that captures.
 
     Args:
-        capture: What it captures.
-        columns: What this rank has of the output projections' input, or why that cannot be said.
+        capture: The sums that it takes.
+        columns: This rank's columns of the output projections' input, or why they are not known.
 
     """
 

@@ -1,4 +1,4 @@
-"""All that a rank does beside a model runner's steps: steering, and governing."""
+"""Control of the requests of one rank, beside a model runner's steps: steering and governing."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ class Controlled:
 
     Args:
         steering: Adds to the residual stream.
-        governor: Watches what is drawn, and decides about it.
+        governor: Watches the drawn tokens, and decides about them.
         health: Looks at the logits.
         heard: Whether this rank's word reaches the scheduler.
         alone: Whether there is no other rank.
@@ -46,7 +46,7 @@ class Controlled:
         self._heard, self._alone = heard, alone
         self._refused: dict[str, str] = {}
         self._keys: dict[str, str] = {}
-        # Whom the last step said something of: by their rows of the reports, and as that travels.
+        # The requests in the last step message: by their rows, and as that travels.
         self._rows: tuple[Mapping[str, int], Mapping[str, int]] = ({}, {})
         self._listed = (b"", b"")
 
@@ -54,7 +54,7 @@ class Controlled:
         """A request comes into the batch, or comes back to it."""
         try:
             self._take_in(arrival)
-        except Exception as error:  # whatever it is, no other request may feel it
+        except Exception as error:  # of any kind: no other request may feel it
             logger.exception("Request %s cannot be controlled", arrival.request_id)
             self.finish(arrival.request_id)
             self._refused[arrival.request_id] = f"it cannot be controlled: {error}"
@@ -92,8 +92,8 @@ class Controlled:
         """The answer of a request is known: its thinking may close.
 
         Args:
-            key: That under which the request reports.
-            choice: Which of its choices; None if it has but one.
+            key: The request's key in reports.
+            choice: Index of its choice; None if it has but one.
 
         """
         for request_id, own in self._keys.items():

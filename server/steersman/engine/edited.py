@@ -1,4 +1,4 @@
-"""Edits that requests choose, on one rank: an op at the output projections of the attention.
+"""Request edits on one rank: an op at the output projections of the attention.
 
 An edit of the weights, `O <- O - w v̂ (v̂^T O)` at the columns of some heads (`steersman.edits`),
 changes the projection's output by `-w <u, a> v̂` with u = v̂^T O at these columns, 0 elsewhere, and a
@@ -86,7 +86,7 @@ class ChosenEdits:
         outputs: The output projections of this rank's pipeline stage, by layer.
         rows: Edits that can be on offer.
         hidden_size: Width of the residual stream.
-        device: That of the model.
+        device: The model's.
         max_tokens: Tokens that a batch can have, padding included.
 
     """
@@ -146,7 +146,7 @@ class ChosenEdits:
         )
 
     def load(self, edit: Edit) -> None:
-        """Put an edit on offer; what is raised leaves all as it was.
+        """Put an edit on offer; an error leaves all as it was.
 
         Raises:
             BankError: All rows are taken.
@@ -179,7 +179,7 @@ class ChosenEdits:
         return read.to(self._read.device), write.to(self._write.device)
 
     def unload(self, digest: str) -> None:
-        """Take an edit off, if it is there; nobody may be using it."""
+        """Take an edit off, if it is there; no request may be using it."""
         if digest in self._bank_rows:
             self._weights.pop(digest)
             self._free.append(self._bank_rows.pop(digest))

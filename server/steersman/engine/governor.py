@@ -42,7 +42,7 @@ class Watched:
         slots: [watched] int32, theirs in the state.
         measure: Measures the watched ones, which are governed by no one.
         measure_alone: The same, of logits of them alone.
-        measured: Whether somebody needs the entropies.
+        measured: Whether the entropies are needed.
         governed: Whether one of them is more than monitored.
         moved: Whether the steering of one of them is moved.
 
@@ -81,8 +81,8 @@ class Governor:
 
     Args:
         capacity: Requests that can be running.
-        device: That of the model.
-        dtype: That of the model's logits.
+        device: The model's.
+        dtype: Number type of the model's logits.
 
     """
 

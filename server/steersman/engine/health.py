@@ -15,7 +15,7 @@ class Health:
     """The requests that are looked at.
 
     Args:
-        device: That of the model.
+        device: The model's.
 
     """
 

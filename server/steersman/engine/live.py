@@ -1,4 +1,4 @@
-"""Edits of one rank's weights, which every request gets: applied and taken back between steps."""
+"""Weight edits on one rank, which every request gets: applied and taken back between steps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -48,18 +48,18 @@ class Editable(Protocol):
         ...
 
     def swap(self) -> None:
-        """Exchange what is computed with for what is ready; a second call exchanges it back.
+        """Put the prepared weights in place of the current ones; a second call exchanges them back.
 
         It takes no memory, so that it cannot fail.
         """
         ...
 
     def keep(self) -> None:
-        """Stay with what is computed with since `swap`."""
+        """Keep the weights that are in place since `swap`."""
         ...
 
     def discard(self) -> None:
-        """Let go of what is ready."""
+        """Let go of the prepared weights."""
         ...
 
 

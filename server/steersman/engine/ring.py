@@ -29,7 +29,7 @@ _NOISE = 2.0
 
 
 class SelfTestError(RuntimeError):
-    """Steering does not do what it must in the mode that serves."""
+    """Steering fails its self-test in the mode that serves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Ring:
         closing: Sequence[int],
         boundary: bytes,
     ) -> dict[str, Any]:
-        """Learn the vocabulary; say what this rank has.
+        """Learn the vocabulary; return the facts of this rank.
 
         Args:
             start: Tokens that open the thinking phase; none for a model without one.
@@ -165,7 +165,7 @@ class Ring:
             self._steering.edits.unload(digest)
 
     def prepare_edits(self, contents: Sequence[bytes]) -> dict[str, Any] | None:
-        """Compute the weights that these edits, and no others, make; what is wrong, if anything.
+        """Compute the weights that these edits, and no others, make; return the fault, if any.
 
         Returns:
             The fields of an `EditError`, which would come through as text; None if all is well.
@@ -190,7 +190,7 @@ class Ring:
             self._live.undo()
 
     def keep_edits(self) -> None:
-        """Keep what was committed on every rank: there is no way back."""
+        """Keep the weights that every rank has committed: there is no way back."""
         assert isinstance(self._live, LiveEdits)
         self._live.keep()
 

@@ -48,8 +48,8 @@ class WorkerSteering:
         layers: The decoder layers of this rank's pipeline stage, by index.
         rows: Rows of the bank.
         hidden_size: Width of the residual stream.
-        dtype: That of the model.
-        device: That of the model.
+        dtype: The model's.
+        device: The model's.
         max_requests: Requests that a batch can have.
         max_tokens: Tokens that a batch can have, padding included.
         edits: The edits that requests can choose from; None without any.

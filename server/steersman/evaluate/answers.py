@@ -26,7 +26,7 @@ def after_thinking(content: str) -> str:
 class Comparer:
     """Compares answers with `math-verify`, in a process that is ended when one takes too long.
 
-    What is compared of a text is its last `\\boxed{…}`, or without one what `math-verify` extracts.
+    Two texts are compared by their last `\\boxed{…}`, or without one what `math-verify` extracts.
     A right answer that consists of words is compared as text. Callable from any thread.
 
     Args:

@@ -42,7 +42,7 @@ class Lengths:
             problems have short responses, so a difference of 0 can hide a loss.
         shortest_of_problem: Accuracy of the shortest of a problem's samples over that of one
             drawn at random; None with a single sample. It is what First Finish Search among that
-            many siblings would gain, and no matter of easy and hard problems.
+            many branches would gain, and no matter of easy and hard problems.
 
     """
 
@@ -97,7 +97,7 @@ def shortest_tenth(
 
     Args:
         ours: The responses under one control.
-        theirs: Those under the other, to the same questions.
+        theirs: Responses under the other, to the same questions.
         bootstrap: Over the problems of both.
         seed: Breaks ties.
 

@@ -21,7 +21,7 @@ def render(report: Report, plots: Sequence[str]) -> str:
     """The page.
 
     Args:
-        report: What it says.
+        report: The report.
         plots: Paths of the plots to show, from the page.
 
     """
@@ -43,7 +43,7 @@ def render(report: Report, plots: Sequence[str]) -> str:
         "",
         *_controls(report),
         "",
-        "Sampled tokens are all that a request cost, cancelled siblings included; returned tokens "
+        "Sampled tokens are all that a request cost, cancelled branches included; returned tokens "
         "are those of its answer, thinking included.",
         "",
         *_against_baseline(report),

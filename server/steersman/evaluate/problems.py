@@ -1,4 +1,4 @@
-"""Problem sets: where the questions come from, and what counts as a right answer to each."""
+"""Problem sets: the source of the questions, and the right answers to them."""
 
 import json
 import re
@@ -24,9 +24,9 @@ class Problem:
 
     Attributes:
         id: Unique within a run.
-        group: What its accuracy is reported under: kind and grade, family or file.
+        group: Group of the report that it counts in: kind and grade, family or file.
         question: The text asked.
-        answer: A right answer; empty where only a scorer knows what is right.
+        answer: A right answer; empty where only a scorer can tell.
         is_right: Whether the text of an answer (after any thinking) is right.
         verifiable: Whether `is_right` can tell. If not, it takes every answer for wrong.
 

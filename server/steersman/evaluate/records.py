@@ -12,7 +12,7 @@ from steersman.evaluate.error import EvaluationError
 from steersman_client import Receipt
 
 Key = tuple[str, str, int]
-"""Control, problem and sample: what a record is counted under."""
+"""Key of a record: control, problem and sample."""
 
 
 class Record(BaseModel):

@@ -37,7 +37,7 @@ class ControlSummary:
         accuracy: Share of right answers.
         thinking_tokens: Mean; None when the server does not count them.
         sampled_tokens: Mean of all that was sampled, losers of a search included.
-        returned_tokens: Mean of what was returned, thinking included.
+        returned_tokens: Mean of the returned tokens, thinking included.
         seconds_p50: Median latency.
         seconds_p95: Latency that 95 % of the responses keep.
         cut_off: Share of responses that ran into the token limit.

@@ -9,7 +9,7 @@ from steersman.evaluate.problems import Problem
 from steersman.evaluate.records import Key
 from steersman.evaluate.spec import RunSpec
 
-# JSON numbers are exact up to 2^53, and siblings of a search count upwards from the seed.
+# JSON numbers are exact up to 2^53, and a search's branches count upwards from it.
 _SEED_BITS = 48
 
 

@@ -1,1 +1,1 @@
-"""The ring beside the HTTP server: the wrapped engine client, and whatever comes back from it."""
+"""The ring beside the HTTP server: the wrapped engine client, and the engine's answers."""

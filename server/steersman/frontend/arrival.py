@@ -25,7 +25,7 @@ def check_arrival(
             this server, or here, where the prompt has opened a phase that vLLM takes for ended.
 
     Raises:
-        VLLMValidationError: It is another one.
+        VLLMValidationError: The call differs from the plan.
 
     """
     plan, calls = control.plan, len(control.ledger.generations)

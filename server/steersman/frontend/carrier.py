@@ -50,7 +50,7 @@ class Carrier:
 
         Args:
             trajectories: The choices of one engine request, in their order.
-            params: Those of the request.
+            params: Sampling parameters of the request.
 
         """
         fields = self._fields()

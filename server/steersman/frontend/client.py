@@ -67,8 +67,8 @@ class ControlledEngine:
         """Generate under the control in scope, or just generate.
 
         Raises:
-            ValueError: The request carries what only this class may put there.
-            VLLMValidationError: The call is not what was planned, or was not planned at all.
+            ValueError: The request carries a field that only this class may set.
+            VLLMValidationError: The call differs from the plan, or has none.
 
         """
         if KEY in (sampling_params.extra_args or ()):
@@ -127,7 +127,7 @@ class ControlledEngine:
         search = Search(source, call.params.n, generation.reading, generation.branches)
         if (searched := plan.part(SearchPart)) is not None:
             return self._search(searched, search, control, generation, call)
-        # In one output of several choices vLLM says of one only what was in the prefix cache.
+        # In one output of several choices vLLM gives the cached tokens of one choice only.
         streamed = call.params.output_kind is RequestOutputKind.DELTA
         watched = plan.part(LimitsPart) is not None or plan.part(EventsPart) is not None
         if source is engine_source and not watched and (streamed or call.params.n == 1):

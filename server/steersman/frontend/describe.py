@@ -16,7 +16,7 @@ def describe(
 
     Args:
         engine: vLLM's engine client.
-        markers: Those of the model's thinking phase.
+        markers: Markers of the model's thinking phase.
         names: Names under which the model is served.
         limits: The server's limits.
 

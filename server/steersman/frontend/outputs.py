@@ -76,7 +76,7 @@ def replay(
     Args:
         winners: The trajectories to answer with.
         kind: Whole, or piece by piece.
-        request_id: That of the caller's request.
+        request_id: The id of the caller's request.
         transfer: Where another engine finds the blocks of the prompt.
 
     """

@@ -31,7 +31,7 @@ class SteeringError(Exception):
 
 
 class RankError(RuntimeError):
-    """A rank could not do what was asked of all."""
+    """A rank failed at a call on all ranks."""
 
 
 class Ranks:
@@ -51,7 +51,7 @@ class Ranks:
         """Tell the ranks the vocabulary, and prove that steering works as the engine serves.
 
         Args:
-            markers: Those of the thinking phase; None for a model without one.
+            markers: Markers of the thinking phase; None for a model without one.
 
         Raises:
             SteeringError: The plugin is not there, or the self-test failed.
@@ -175,7 +175,7 @@ class Ranks:
             await asyncio.sleep(self._retry_seconds)
 
     async def _ask_or(self, name: str, *args: Any, undo: tuple[str, str]) -> None:
-        """Ask for what all ranks do, or none: where one cannot, it is undone on all."""
+        """Call something that all ranks do, or none: where one fails, it is undone on all."""
         try:
             await self._ask(name, *args)
         except BaseException:
@@ -183,7 +183,7 @@ class Ranks:
             raise
 
     async def _clear_up(self, name: str, *args: Any) -> None:
-        """Ask for what follows on something else, whose outcome it does not change."""
+        """Make a call that follows on another, whose outcome it does not change."""
         try:
             await self._ask(name, *args)
         except Exception:

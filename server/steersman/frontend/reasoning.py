@@ -26,8 +26,8 @@ class Reasoning:
         chat_template: The template that chats are rendered with; None for the tokenizer's own.
 
     Attributes:
-        markers: What opens and closes the phase; None for a model without one, or without a parser
-            that says so.
+        markers: Tokens that open and close the phase; None for a model without one, or without a
+            parser that says so.
         stops: Tokens each of which ends a response.
 
     """

@@ -17,9 +17,9 @@ class Report:
 
     Attributes:
         key: The name under which the workers speak of it.
-        counts: For each choice: what was last said of how many of its tokens were steered, for
-            `read_counts`; empty until something was said.
-        values: For each choice: what is said of each of its tokens, a packed `Value`.
+        counts: For each choice: the last counts of its steered tokens, for `read_counts`; empty
+            before the first.
+        values: For each choice: a packed `Value` for each of its tokens.
 
     """
 
@@ -30,7 +30,7 @@ class Report:
 
 _Put = Callable[[bytes], object]
 _Places = list[tuple[_Put, slice] | None]
-"""What takes the row of each output, and where in the table the row is; None without one."""
+"""The taker of each output's row, and where in the table the row is; None without one."""
 
 
 class Reports:
@@ -56,14 +56,14 @@ class Reports:
         self._values.forget()
 
     def listen(self, engine: Any) -> None:
-        """Take the reports out of an engine client's outputs, before anybody sees them."""
+        """Take the step messages out of an engine client's outputs, before vLLM sees them."""
         before_outputs(engine, self._take)
 
     def _take(self, outputs: Sequence[Any]) -> None:
-        """Take in what the workers say of a step.
+        """Take in a step message.
 
         Args:
-            outputs: Those of the step, or a part of them: the very first carries what is said.
+            outputs: Outputs of the step, or a part of them: the first carries the step message.
 
         """
         counts, values = self._counts, self._values
@@ -104,7 +104,7 @@ class _Table:
 
     Args:
         width: Bytes of a row.
-        find: What takes the row of a request, by the request's key and id; None if nobody does.
+        find: The taker of a request's row, by the request's key and id; None if there is none.
 
     """
 
@@ -153,8 +153,7 @@ class _Table:
 
 
 def read_counts(content: bytes) -> tuple[int, ...]:
-    """Tokens steered, by class, and last those that went through an edit; empty if nothing was
-    said."""
+    """Tokens steered, by class, last those that went through an edit; empty without a report."""
     return STEERED_COUNTS.unpack(content) if content else ()
 
 

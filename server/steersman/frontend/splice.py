@@ -1,4 +1,4 @@
-"""Responses from several engine requests: a prefix, and whatever a fork adds to it."""
+"""Responses from several engine requests: a prefix, and the tokens that a fork adds to it."""
 
 import math
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def fork_params(params: SamplingParams, begun: int) -> SamplingParams:
     Stop strings are looked for in the joined text, not in the fork's own.
 
     Args:
-        params: Those of the response as a whole. They are not changed.
+        params: Sampling parameters of the response as a whole. They are not changed.
         begun: The tokens.
 
     """
@@ -101,7 +101,7 @@ class Seam:
         """The piece that holds the tokens which the response begins with.
 
         Args:
-            first: The fork's first output, which names what the two have in common.
+            first: The fork's first output, for the fields that the two have in common.
 
         """
         parts = [] if self._prefix is None else _cut(self._prefix)

@@ -17,7 +17,7 @@ class ToySource:
     Every running trajectory draws one token in each round.
 
     Args:
-        seed: That of the request; a trajectory's own is this plus its branch.
+        seed: Seed of the request; a trajectory's own is this plus its branch.
         longest: Tokens at which a response is cut off.
         fails_at: Position at which drawing raises an error; None for never.
         endless: Whether no response ends but by its length.

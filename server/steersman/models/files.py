@@ -19,7 +19,7 @@ _UNREACHABLE = (OSError, ValueError, HTTPError)
 class ModelFiles:
     """A model as its files describe it; a file that cannot be had says nothing.
 
-    What is in the Hub's cache is read there, so that a second start asks nobody.
+    Files in the Hub's cache are read there, so that a second start needs no network.
 
     Args:
         name: A directory, or an id on the Hub.

@@ -21,7 +21,7 @@ class Metrics:
 
     Args:
         registry: Where to register; the one that `/metrics` serves.
-        desk: What steering has in use; None on a server without steering.
+        desk: Rows and edits in use; None on a server without steering.
 
     """
 
@@ -53,7 +53,7 @@ class Metrics:
         self._tokens = Counter(
             "steersman_tokens",
             "Tokens by kind: sampled (all), returned, cancelled (of aborted branches), or lost (of "
-            "branches that finished and are not returned, and of probes).",
+            "branches that finished and are not returned, and of forks).",
             ["method", "kind"],
             registry=registry,
         )
@@ -109,7 +109,7 @@ class Metrics:
         self._child(self._requests, method, outcome).inc()
         self._child(self._seconds, method).observe(ledger.seconds)
         self._child(self._faults, method).inc(any(one.failed for one in branches))
-        # A request that broke off has branches that nobody aborted; they are cancelled as well.
+        # A request that broke off has branches that were not aborted; they are cancelled as well.
         cancelled = [one.tokens for one in branches if not one.finished]
         self._add(self._branches, method, "launched", len(branches))
         self._add(self._branches, method, "finished", len(branches) - len(cancelled))

@@ -1,1 +1,1 @@
-"""Samplers: sources of trajectories laid over a source, for every search alike."""
+"""Samplers: ways to sample each trajectory, laid over a source, so that every search has them."""

@@ -1,1 +1,1 @@
-"""Search policies: which lines to run, and which of them to return."""
+"""Searches: which trajectories of a prompt to run, and which of them to return."""

@@ -72,7 +72,7 @@ def _decide(
     able = [trajectory for rank, trajectory in finishers if rank == 0]
     if spec.k > 1 and able:
         return _vote(able[: spec.k], search.reading)
-    # Unfinished ones come last: they are all there is when somebody else aborted the request.
+    # Unfinished ones come last: nothing else is there when a limit has ended the request.
     unfinished = sorted(
         (one for one in search.started if not one.finished), key=lambda one: not one.tokens
     )

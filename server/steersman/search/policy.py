@@ -18,7 +18,7 @@ SpecT = TypeVar("SpecT", bound=BaseModel)
 
 
 class Need(StrEnum):
-    """Something that a policy cannot do without; conflicts with other fields follow from it."""
+    """A requirement of a policy; conflicts with other fields follow from it."""
 
     SAMPLING = "sampling"
     """Trajectories that differ: several of them make no sense at temperature 0."""
@@ -32,7 +32,7 @@ class Search(Generic[OutputT]):
         source: Where trajectories are started; of several searches each has its own.
         choices: Responses to return.
         reading: Where the phases of a response begin and end.
-        started: The policy's trajectories, for whoever watches it.
+        started: The policy's trajectories, which others may watch.
 
     """
 
@@ -70,7 +70,7 @@ class Policy(ABC, Generic[SpecT]):
 
     @abstractmethod
     def branches(self, spec: SpecT) -> int:
-        """Trajectories of one prompt that run beside each other."""
+        """Trajectories of one prompt that run side by side."""
 
     def check(self, spec: SpecT, request: Request, capabilities: Capabilities) -> None:
         """Refuse a request that the search cannot serve.

@@ -42,13 +42,13 @@ class Weighed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The bound on what steering adds.
+    """The bound on the sums that steering adds.
 
     Attributes:
         max_norm: Norm of a sum, in multiples of the residual stream's at the same layer.
         residual_norms: Norm of the residual stream by layer, as measured on this engine; layers
             that are not there go by what the vectors' files say, and else have no such bound.
-        dtype: That of the residual stream; a sum must be finite in it.
+        dtype: Number type of the residual stream; a sum must be finite in it.
 
     """
 
@@ -75,7 +75,7 @@ class Bound:
                 self._refuse(applied, layer, worst[1], terms)
 
     def _furthest(self, place: "Place") -> tuple[float, str]:
-        """The norm of a sum in multiples of what it may be, and why it may not be more."""
+        """The norm of a sum in multiples of its bound, and the reason for the bound."""
         applied, layer = place
         sizes = [_size(item, layer) for item, _ in applied]
         finite, limit = LARGEST[self.dtype] * _ROOM, self._limit(applied, layer)

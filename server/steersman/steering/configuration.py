@@ -26,7 +26,7 @@ class Term:
         vector: Digest of the vector.
         strength: Multiplier, in the unit of the vector.
         layers: Decoder layers; None for all that the vector has.
-        phase: Which generated tokens.
+        phase: Phase of the generated tokens that it applies to.
         at: All of them, or those that end a line or a sentence.
         prompt: Whether the prompt's tokens are steered as well.
 

@@ -13,7 +13,7 @@ from steersman_client import AppliedEdit
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Hands out what steering and edits need.
+    """Hands out bank rows and edits.
 
     Attributes:
         store: The vectors.
@@ -52,7 +52,7 @@ class Desk:
                 yield
 
     def applied_edits(self) -> tuple[AppliedEdit, ...]:
-        """The live edits, for a receipt."""
+        """The weight edits that are live, for a receipt."""
         return tuple(
             AppliedEdit(
                 edit=entry.name, digest=entry.artifact.digest[:16], heads=entry.artifact.heads

@@ -1,4 +1,4 @@
-"""Checks the steering terms of a request and resolves what they leave to the vector files."""
+"""Planning of a request's steering terms: checked, and completed from the vector files."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -54,7 +54,7 @@ class Edits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlannedEdit:
-    """Chosen edit: its name in the request, the edit, and its strength."""
+    """Request edit: its name in the request, the edit, and its strength."""
 
     name: str
     edit: Edit
@@ -73,7 +73,7 @@ class PlannedEdit:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTerm:
-    """One term: what the client called the vector, the vector, and what will be done with it."""
+    """One term: the client's name for the vector, the vector, and its resolved fields."""
 
     name: str
     vector: Vector
@@ -110,7 +110,7 @@ class Steering:
 
     Attributes:
         terms: In the order of the request.
-        configuration: What the engine is told.
+        configuration: The configuration that the engine gets.
         edit: The edit; None for none.
         balance: The term whose strength follows the thinking; None for none. It is none of `terms`.
 
@@ -150,7 +150,7 @@ def plan(
     Args:
         terms: The request's terms.
         vectors: Where their vectors are found.
-        capabilities: What the server can do.
+        capabilities: The server's methods and limits.
         thinkedit: The request's edit.
         edits: Where that is found.
         balance: A term, already planned, whose strength follows the thinking.

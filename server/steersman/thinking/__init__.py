@@ -1,1 +1,1 @@
-"""The governor of the thinking phase: what a request asks of it, and what it did."""
+"""Governing of the thinking phase: a request's instructions, and the outcome."""

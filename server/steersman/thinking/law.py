@@ -42,7 +42,7 @@ class Law:
 
     @classmethod
     def of(cls, balance: "Balance", base: float, allowed: tuple[float, float]) -> "Law":
-        """The law that a request asks for, with a base strength within what the vector allows."""
+        """The law that a request asks for, with a base strength within the vector's range."""
         return cls(
             kind=balance.law,
             target=balance.target_entropy or 0.0,

@@ -1,4 +1,4 @@
-"""Checks the `thinking` part of a request and resolves it to what the engine is told."""
+"""Planning of `control.thinking`: checked, and resolved to instructions for the engine."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""Results of governor and monitor, read from the track of a line."""
+"""Results of governor and monitor, read from the track of a trajectory."""
 
 import math
 from collections import deque
@@ -34,16 +34,16 @@ def applied(
     steered: Sequence[int] = (),
     probes: int = 0,
 ) -> AppliedThinking:
-    """Outcome of the thinking phase of a line.
+    """Outcome of the thinking phase of a trajectory.
 
     Args:
-        track: The line's.
+        track: The trajectory's.
         markers: The model's thinking markers.
-        governing: What was asked of the governor.
+        governing: The request's instructions to the governor.
         opened: Whether the prompt left the thinking phase open.
         stops: Tokens each of which ends a response.
         balance: The vector whose strength it moved.
-        steered: Tokens of the line that were steered, for each of `CLASSES`.
+        steered: Tokens of the trajectory that were steered, for each of `CLASSES`.
         probes: How often it was asked for its answer.
 
     """
@@ -86,7 +86,7 @@ def _balance(
     for index, strength in enumerate(thinking, begin):
         if not changes or changes[-1][1] != strength:
             changes.append((index, strength))
-    # Last there are the edited tokens; nothing at all if the line broke off.
+    # Last there are the edited tokens; nothing at all if the trajectory broke off.
     counts = zip(CLASSES, steered, strict=False)
     return AppliedBalance(
         vector=balance.name,
@@ -101,10 +101,10 @@ def _balance(
 def phase_entropies(
     track: Track, markers: Markers | None, *, opened: bool
 ) -> dict[Literal["thinking", "answer"], NDArray[np.float64]]:
-    """Entropies, in nats, of a line's tokens by phase. Markers are in neither.
+    """Entropies, in nats, of a trajectory's tokens by phase. Markers are in neither.
 
     Args:
-        track: The line's.
+        track: The trajectory's.
         markers: The model's thinking markers; without any, all is the answer.
         opened: Whether the prompt left the thinking phase open.
 
@@ -128,10 +128,10 @@ def _split(
 
 
 def entropy(track: Track, markers: Markers | None, *, opened: bool, tokens: bool) -> Entropy:
-    """Entropies of a line, by phase and token.
+    """Entropies of a trajectory, by phase and token.
 
     Args:
-        track: The line's.
+        track: The trajectory's.
         markers: The model's thinking markers; None for a model without a thinking phase.
         opened: Whether the prompt left the thinking phase open.
         tokens: Whether every token is listed.

@@ -1,1 +1,1 @@
-"""Lines of text: their production and their reading."""
+"""Trajectories: how they begin, run and end, and how their phases and answers are read."""

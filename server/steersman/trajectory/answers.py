@@ -1,4 +1,4 @@
-"""Majority voting over the answers of several lines."""
+"""Answers of trajectories: their normal form, and a majority vote over several."""
 
 import re
 from collections.abc import Sequence

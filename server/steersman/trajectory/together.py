@@ -1,4 +1,4 @@
-"""Trajectories run side by side."""
+"""Running trajectories side by side."""
 
 import asyncio
 import contextlib
@@ -74,7 +74,7 @@ async def _side_by_side(
 
 @contextlib.contextmanager
 def one_error() -> Iterator[None]:
-    """Turn a group of errors into its first one. Siblings fail alike."""
+    """Turn a group of errors into its first one. Trajectories of one request fail alike."""
     try:
         yield
     except BaseExceptionGroup as group:

@@ -1,4 +1,4 @@
-"""Measurements of the engine at each generated token of a line."""
+"""Measurements of the engine at each generated token of a trajectory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from steersman_kernels.layout import TRACK
 
 @dataclass(slots=True)
 class Track:
-    """The generated tokens of a line, and what was measured at each.
+    """The generated tokens of a trajectory, and the measurements at each.
 
     Attributes:
-        token_ids: The tokens of the line.
-        values: `values[k]`, a packed `Value`, belongs to `token_ids[k]`. While a line runs there
-            may be more of them than tokens.
-        key: The name under which the engine knows the line's request.
-        choice: Which of the request's choices the line is; None if there are no others.
+        token_ids: The tokens of the trajectory.
+        values: `values[k]`, a packed `Value`, belongs to `token_ids[k]`. While the trajectory
+            runs there may be more of them than tokens.
+        key: The name under which the engine knows the trajectory's request.
+        choice: Its index among the request's choices; None if there are no others.
 
     """
 

@@ -1,4 +1,4 @@
-"""One generation of a response, and the narrow protocol through which searches run many of them."""
+"""A trajectory, one response as it is sampled, and the protocol by which searches run many."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
@@ -82,7 +82,8 @@ class Start(Generic[OutputT]):
 
 @dataclass(slots=True)
 class Trajectory(Generic[OutputT]):
-    """Record of one generation. Iterating over it runs it; anyone may read what it has so far.
+    """Record of one response as it is sampled. Iterating over it runs it; its fields can be read
+    meanwhile.
 
     Args:
         start: How it begins.
@@ -133,7 +134,7 @@ class Trajectory(Generic[OutputT]):
         self.advance(len(piece.token_ids), piece.finish_reason)
 
     def advance(self, tokens: int, finish_reason: str | None) -> None:
-        """Record a step that somebody else keeps."""
+        """Record a step whose piece is kept elsewhere."""
         self.tokens += tokens
         self.finish_reason = finish_reason
 

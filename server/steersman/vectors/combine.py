@@ -23,8 +23,8 @@ def combine(terms: Sequence[tuple[Vector, float]]) -> Vector:
         terms: Vectors and their factors.
 
     Returns:
-        The sum, with strength 1; what only a calibration can say is left out. Its provenance
-        names the terms.
+        The sum, with strength 1, and without the fields that only a calibration can fill.
+        Its provenance names the terms.
 
     Raises:
         VectorError: No terms; they are not of one model or one site; the sum overflows.

@@ -98,7 +98,7 @@ class VectorMetadata(BaseModel):
             raise invalid_metadata(error) from None
 
     def write(self) -> str:
-        """The JSON document; the same text for equal metadata. What is null is left out."""
+        """The JSON document; the same text for equal metadata. Null fields are left out."""
         values = self.model_dump(mode="json", exclude_none=True)
         return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -123,7 +123,7 @@ class Vector:
     """A steering vector. Two are equal if their digests and metadata are.
 
     Args:
-        layers: Decoder layer, from 0, to what is added to the residual stream at the output of
+        layers: Decoder layer, from 0, to the values added to the residual stream at the output of
             that layer, times the strength: [hidden_size]. Kept sorted, as read-only float32.
         metadata: All else that its file says.
 

@@ -111,7 +111,7 @@ bodies = st.dictionaries(texts.filter(lambda name: name not in {"control", "mode
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are the same to the type, to the sign of zero and to NaN."""
+    """True if two values are the same to the type, to the sign of zero and to NaN."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):

@@ -38,7 +38,7 @@ def run(directory: Path, *options: object, method: str = "thinkedit") -> Result:
 
 
 def refusal(directory: Path, *options: object, method: str = "thinkedit") -> str:
-    """What the command says, when it writes nothing."""
+    """Message of a command that writes nothing."""
     before = {path: path.read_bytes() for path in directory.iterdir() if path.is_file()}
     result = run(directory, *options, method=method)
     assert result.exit_code == 2, result.output

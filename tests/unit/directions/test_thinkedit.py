@@ -116,7 +116,7 @@ def test_a_contrast_or_thresholds_that_give_one(
 
 
 def can_give(given_samples: list[Sample], least: int) -> bool:
-    """Whether some length divides the traces into enough longer ones and enough others."""
+    """True if some length divides the traces into enough longer ones and enough others."""
     found = [one.thinking_tokens for one in given_samples if one.thinking_tokens]
     return any(
         min(sum(x > limit for x in found), sum(x <= limit for x in found)) >= least

@@ -33,7 +33,7 @@ class Projection(nn.Module):
             dispatch_cpu_unquantized_gemm(self, remove_weight=True)
 
     def matrix(self) -> Tensor:
-        """What the layer computes with: [columns, hidden_size]."""
+        """Weight that the layer computes with: [columns, hidden_size]."""
         unit = torch.eye(self.input_size, dtype=self.params_dtype)
         if hasattr(self, "cpu_linear"):
             product: Tensor = self.cpu_linear(unit, self.weight, None)
@@ -72,7 +72,7 @@ class Rank:
         }
 
     def matrices(self) -> Tensor:
-        """What the layers compute with: [layers, columns, hidden_size]."""
+        """Weights that the layers compute with: [layers, columns, hidden_size]."""
         return torch.stack([module.matrix() for module in self.modules.values()])
 
 

@@ -127,7 +127,7 @@ def draw(position: int) -> int:
 
 
 def responses(config: Any, *, second: bool, reset_after: int | None) -> list[list[int]]:
-    """What becomes of two requests, one of them governed; the cache is reset after some steps."""
+    """Responses to two requests, one of them governed; the cache is reset after some steps."""
     governor = Governor(4, torch.device("cpu"), torch.float32)
     governor.arm(Vocabulary.of([8], [END], [], [END], bytes(SIZE)))
     spec = FullAttentionSpec(block_size=32, num_kv_heads=2, head_size=32, dtype=torch.float32)

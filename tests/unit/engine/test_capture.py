@@ -31,7 +31,7 @@ def layer() -> Layer:
 
 
 def stepped(layer: Layer, weights: Tensor, hidden: Tensor, last_mlp: nn.Module | None) -> Tensor:
-    """What is captured of a request in one step: [SIDES, SIZE], at the end of the layer."""
+    """Sums captured of a request in one step: [SIDES, SIZE], at the end of the layer."""
     capture = Capture({0: layer}, {}, 0, SIZE, torch.device("cpu"), last_mlp)
     content = {"weights": weights.numpy().tobytes()}
     capture.arrive(Arrival("a", content, range(TOKENS), 0))

@@ -63,7 +63,7 @@ def test_an_id_that_comes_again_reports_under_its_new_key() -> None:
 
 
 def settled(*request_ids: str, choice: int | None) -> list[str]:
-    """Whom of a request's choices an answer settles, if these are left."""
+    """Choices of a request that an answer settles, if these are left."""
     rank = controlled({})
     found: list[str] = []
     governor: Any = rank.governor

@@ -35,7 +35,7 @@ def hastened(module: nn.Module, dtype: torch.dtype) -> bool:
 
 @torch.inference_mode()
 def both(module: nn.Module, dtype: torch.dtype, *inputs: Tensor) -> tuple[object, object]:
-    """What a module returns by vLLM's operations, and by the faster ones."""
+    """Results of a module by vLLM's operations, and by the faster ones."""
     theirs = module(*(x.clone(memory_format=torch.preserve_format) for x in inputs))
     assert hastened(module, dtype)
     return theirs, module(*inputs)

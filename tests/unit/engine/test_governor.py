@@ -109,7 +109,7 @@ def test_what_is_said_is_of_the_raw_distribution() -> None:
 
 
 def budget(engine: Engine, name: str, drawn: Sequence[int]) -> list[int]:
-    """What becomes of drawn tokens."""
+    """Tokens of the response to drawn ones."""
     for token in drawn:
         engine.step({name: token})
     return engine.known[name][PROMPT:]

@@ -24,7 +24,7 @@ ODD = Markers(start=(1, 1, 3), end=(3, 2), start_text="<", end_text=">")
 
 
 def of_the_span(tokens: list[int], markers: Markers, opened: bool) -> list[bool]:
-    """Whether the response is thinking after each of its tokens, by the one definition."""
+    """Thinking or not, after each of its tokens, by the one definition."""
     found = []
     for count in range(1, len(tokens) + 1):
         span = thinking_span(tokens[:count], markers, opened=opened)
@@ -38,7 +38,7 @@ def vocabulary(markers: Markers) -> Vocabulary:
 
 
 def of_the_gate(tokens: list[int], markers: Markers, opened: bool, split: int) -> list[bool]:
-    """Whether each token is steered as a thinking one, read in two steps."""
+    """Thinking or not, as each token is steered, read in two steps."""
     table = torch.zeros(1, at.WIDTH, dtype=torch.int32)
     table[0, at.ORIGIN] = PROMPT
     table[0, at.OPENED] = 0 if opened else at.NEVER
@@ -62,7 +62,7 @@ def of_the_gate(tokens: list[int], markers: Markers, opened: bool, split: int) -
 
 
 def of_the_governor(tokens: list[int], markers: Markers, opened: bool) -> tuple[list[bool], int]:
-    """Whether it takes the response to be thinking after each token; the tokens it has thought."""
+    """Thinking or not, as it takes each token; and the tokens that it has thought."""
     state = State.empty(1)
     state.ints[0, at.PHASE] = at.THINKING if opened else at.BEFORE
     state.ints[0, at.BUDGET] = state.ints[0, at.LATEST] = at.NEVER
@@ -117,7 +117,7 @@ def test_all_see_the_same_phases(
 
 
 def _begun(tokens: list[int], span: object, markers: Markers, opened: bool) -> bool:
-    """Whether the last tokens may become a marker: the governor counts them once it is whole."""
+    """True if the last tokens may become a marker: the governor counts them once it is whole."""
     endings = (markers.start, markers.end) if opened else (markers.end,)
     return any(
         tokens[-length:] == [*marker[:length]]

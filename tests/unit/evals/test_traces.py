@@ -23,7 +23,7 @@ def drawn(kind: str, count: int = 400) -> Iterator[tuple[Puzzle, tuple[str, ...]
 
 
 def claims(puzzle: Puzzle, lines: tuple[str, ...]) -> list[tuple[str, bool]]:
-    """What each line is about, and whether it is true taken by itself."""
+    """Subject of each line, and whether it is true taken by itself."""
     found = []
     for line in lines:
         if line in (CHECK, RESTART) or line == f"={puzzle.answer}":

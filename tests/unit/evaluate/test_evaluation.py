@@ -59,7 +59,7 @@ class Run:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """What does not depend on the clock, in a fixed order."""
+        """Records without the parts that depend on the clock, in a fixed order."""
         lines = (self.out / "responses.jsonl").read_text().splitlines()
         records = [json.loads(line) for line in lines]
         for record in records:

@@ -188,7 +188,7 @@ class Handing(ScriptedClient):
         return [p.seed for p in asked if "kv_transfer_params" in (p.extra_args or {})]
 
 
-async def test_one_sibling_fetches_the_blocks_of_another_engine(race: ControlScope) -> None:
+async def test_one_branch_fetches_the_blocks_of_another_engine(race: ControlScope) -> None:
     client = Handing()
     transfer = {"kv_transfer_params": Handing.LEFT, "mine": 1}
     sampling = params(max_tokens=50, extra_args=transfer)
@@ -201,7 +201,7 @@ async def test_one_sibling_fetches_the_blocks_of_another_engine(race: ControlSco
 
 
 @pytest.mark.parametrize("kind", [RequestOutputKind.DELTA, RequestOutputKind.FINAL_ONLY])
-async def test_the_answer_says_where_its_sibling_left_the_blocks(
+async def test_the_answer_says_where_its_branch_left_the_blocks(
     race: ControlScope, kind: RequestOutputKind
 ) -> None:
     client = Handing()

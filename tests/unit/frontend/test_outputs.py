@@ -13,7 +13,7 @@ from steersman.trajectory.trajectory import FAILED, Start, Trajectory
 
 
 def step(token: int, text: str, finish_reason: str | None = None, **fields: Any) -> RequestOutput:
-    """One delta of a sibling, as the engine yields it."""
+    """One delta of a branch, as the engine yields it."""
     completion = CompletionOutput(
         index=0,
         text=text,
@@ -33,7 +33,7 @@ def step(token: int, text: str, finish_reason: str | None = None, **fields: Any)
     )
 
 
-def line(branch: int, *steps: RequestOutput) -> Trajectory[RequestOutput]:
+def trajectory(branch: int, *steps: RequestOutput) -> Trajectory[RequestOutput]:
     result: Trajectory[RequestOutput] = Trajectory(Start(branch))
     for output in steps:
         result.add(piece(output))
@@ -42,8 +42,8 @@ def line(branch: int, *steps: RequestOutput) -> Trajectory[RequestOutput]:
 
 def two() -> list[Trajectory[RequestOutput]]:
     return [
-        line(3, step(1, "a", prompt="p", prompt_token_ids=[8, 9]), step(2, "b", "stop")),
-        line(0, step(5, "c", prompt="p", prompt_token_ids=[8, 9], finish_reason="length")),
+        trajectory(3, step(1, "a", prompt="p", prompt_token_ids=[8, 9]), step(2, "b", "stop")),
+        trajectory(0, step(5, "c", prompt="p", prompt_token_ids=[8, 9], finish_reason="length")),
     ]
 
 
@@ -102,7 +102,7 @@ def flat(token: int) -> FlatLogprobs:
 @pytest.mark.parametrize("make", [lambda token: [entry(token)], flat], ids=["list", "flat"])
 def test_log_probabilities_stay_beside_their_tokens(make: Any) -> None:
     steps = [step(t, str(t), "stop" if t == 3 else None, logprobs=make(t)) for t in (1, 2, 3)]
-    (answer,) = replay([line(0, *steps)], RequestOutputKind.FINAL_ONLY, "r")
+    (answer,) = replay([trajectory(0, *steps)], RequestOutputKind.FINAL_ONLY, "r")
     logprobs = answer.outputs[0].logprobs
     assert logprobs is not None
     assert [list(position) for position in logprobs] == [[1], [2], [3]]
@@ -110,7 +110,7 @@ def test_log_probabilities_stay_beside_their_tokens(make: Any) -> None:
 
 def test_a_single_step_is_its_own_final_output() -> None:
     output = step(1, "a", "stop", logprobs=[entry(1)])
-    (answer,) = replay([line(0, output)], RequestOutputKind.FINAL_ONLY, "r")
+    (answer,) = replay([trajectory(0, output)], RequestOutputKind.FINAL_ONLY, "r")
     assert answer.outputs[0].logprobs == [entry(1)]
 
 
@@ -122,11 +122,14 @@ def test_where_the_blocks_were_left_is_said_once_at_the_end(kind: RequestOutputK
 
 
 def test_the_first_branch_knows_where_the_blocks_were_left() -> None:
-    lines = [line(0, step(1, "a"), step(2, "b", "length")), line(1, step(5, "c"))]
-    assert transfer_of(lines) is None
-    lines[0].pieces[-1].output.kv_transfer_params = {"remote_block_ids": [1]}
-    assert transfer_of(lines) == {"remote_block_ids": [1]}
-    assert transfer_of([line(0)]) is None
+    trajectories = [
+        trajectory(0, step(1, "a"), step(2, "b", "length")),
+        trajectory(1, step(5, "c")),
+    ]
+    assert transfer_of(trajectories) is None
+    trajectories[0].pieces[-1].output.kv_transfer_params = {"remote_block_ids": [1]}
+    assert transfer_of(trajectories) == {"remote_block_ids": [1]}
+    assert transfer_of([trajectory(0)]) is None
 
 
 def test_prefill_leaves_out_what_the_cache_had() -> None:

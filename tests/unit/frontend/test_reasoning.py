@@ -23,7 +23,7 @@ def tokenizer() -> Any:
 
 
 def reasoning(tokenizer: Any, parser: str) -> Reasoning:
-    """What is known of a model with this parser."""
+    """Reasoning of a model with this parser."""
     start, end = (tokenizer.encode(text) for text in ("<think>", "</think>"))
     generation = {"eos_token_id": [tokenizer.eos_token_id, 1]}
     config: Any = SimpleNamespace(

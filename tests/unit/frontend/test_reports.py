@@ -30,7 +30,7 @@ def said(
     counts: dict[str, list[int]] | None = None,
     values: dict[str, list[float]] | None = None,
 ) -> dict[str, Any]:
-    """What the first output of a step carries. A request is named `id=key`."""
+    """Step message of a step. A request is named `id=key`."""
     keys = dict(request.split("=") for request in requests)
     steered, watched = counts or {}, values or {}
     return {

@@ -37,7 +37,7 @@ def _anew(module: ModuleType) -> ModuleType:
 
 
 def compiled(kernel: Any, types: dict[str, str], constants: dict[str, int]) -> dict[str, Any]:
-    """What the compiler makes of a kernel for an H100 or H200, by stage.
+    """Output of the compiler for a kernel for an H100 or H200, by stage.
 
     The interpreter lets pass what the compiler refuses.
 

@@ -123,7 +123,7 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a compiled kernel needs.
+    """Resources of a compiled kernel.
 
     Attributes:
         registers: Of a thread; on AMD the vector ones.

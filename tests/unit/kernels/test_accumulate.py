@@ -28,7 +28,7 @@ def check(
     gap: int = 0,
     seed: int = 0,
 ) -> None:
-    """What is added is right to float32; NaN is nowhere read; nothing else changes."""
+    """Sums are right to float32; NaN is nowhere read; nothing else changes."""
     random = torch.Generator().manual_seed(seed)
 
     def stream(dtype: torch.dtype) -> Tensor:

@@ -121,7 +121,7 @@ def test_uniform(function: Entropy, size: int) -> None:
 @ALL
 @pytest.mark.parametrize("gap", [5.0, 20.0, 60.0, 85.0, math.inf])
 def test_nearly_all_the_mass_on_one_token(function: Entropy, gap: float) -> None:
-    """Where naive float32 sums see an entropy of 0."""
+    """Naive float32 sums see an entropy of 0 there."""
     logits = torch.full((2, 3000), -gap)
     logits[0, 0] = logits[1, 2999] = 0.0
     check(function, logits)

@@ -97,7 +97,7 @@ def step(
 
 
 def ends_in(tokens: list[int], marker: Tensor) -> bool:
-    """Whether a marker is what the last tokens make."""
+    """True if the last tokens make a marker."""
     length = len(marker)
     return 0 < length <= len(tokens) and tokens[-length:] == marker.tolist()
 

@@ -99,7 +99,7 @@ class Oracle:
         return 0
 
     def opens_again(self, token: int) -> bool:
-        """Whether it goes on with a marker that the response begins with, opened as it is."""
+        """True if it goes on with a marker that the response begins with, opened as it is."""
         place, start = len(self.drawn), self.words.start
         begins = self.phase == at.THINKING and not self.thought and not self.forcing
         return begins and place == len(self.opening) < len(start) and start[place] == token
@@ -374,7 +374,7 @@ def respond(
     led: int = 0,
     **step_types: float,
 ) -> tuple[list[int], State]:
-    """What becomes of the tokens drawn for one request, from position 10 on.
+    """Response to the tokens drawn for one request, from position 10 on.
 
     The CPU's loop goes through the first `led` of them: the interpreter is slow.
     """
@@ -618,7 +618,7 @@ def test_the_kernel_compiles_for_a_gpu(
 def test_a_request_that_begins_after_tokens_goes_on_as_if_it_had_drawn_them(
     script: Script, cut: int
 ) -> None:
-    """Where nothing but tokens decides, a replayed state is the state, and later tokens are the
+    """If nothing but tokens decides, a replayed state is the state, and later tokens are the
     same. Tokens cannot tell what stood for an end that the model drew, while it is put there."""
     words = script.words
     asked = replace(script.asked[0], window=0, known=0, law=0)

@@ -1,4 +1,4 @@
-"""Probes: a line is asked for its answer at set lengths, and agreement settles it."""
+"""Probes: a trajectory is asked for its answer at set lengths, and agreement settles it."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -23,8 +23,8 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Line:
-    """A line that thinks on, and answers as it is told to."""
+class Thinker:
+    """A trajectory that thinks on, and answers as it is told to."""
 
     def __init__(self, *answers: str, agree: int = 2, opened: bool = True) -> None:
         self.answers = [*answers]
@@ -55,27 +55,27 @@ class Line:
 
 
 async def test_the_answers_that_agree_settle_it_once() -> None:
-    line = Line(r"so \boxed{7}", r"\boxed{8}", r"it is \boxed{8}.", "never asked")
+    thinker = Thinker(r"so \boxed{7}", r"\boxed{8}", r"it is \boxed{8}.", "never asked")
 
-    await line.think([9] * 30)
-    await line.prober.stop()
+    await thinker.think([9] * 30)
+    await thinker.prober.stop()
 
-    assert line.asked == [4, 8, 12]
-    assert line.settled == 1
+    assert thinker.asked == [4, 8, 12]
+    assert thinker.settled == 1
 
 
 async def test_silence_is_no_agreement() -> None:
-    line = Line(*[""] * 7)
-    await line.think([9] * 30)
-    assert (len(line.asked), line.settled) == (7, 0)
+    thinker = Thinker(*[""] * 7)
+    await thinker.think([9] * 30)
+    assert (len(thinker.asked), thinker.settled) == (7, 0)
 
 
 async def test_only_a_line_that_thinks_is_asked() -> None:
-    before = Line("7", opened=False)
+    before = Thinker("7", opened=False)
     await before.think([9] * 10)
-    after = Line("7")
+    after = Thinker("7")
     await after.think([9, 9, END, *[9] * 10])
-    opened = Line("7", "7", opened=False)
+    opened = Thinker("7", "7", opened=False)
     await opened.think([9, START, *[9] * 10])
 
     assert before.asked == after.asked == []
@@ -83,50 +83,50 @@ async def test_only_a_line_that_thinks_is_asked() -> None:
 
 
 async def test_one_question_at_a_time() -> None:
-    line = Line("7", "7")
-    line.goes_on.clear()
-    await line.think([9] * 10)
-    assert line.asked == [4]
-    line.goes_on.set()
-    await line.think([9] * 12)
-    assert (line.asked, line.settled) == ([4, 8], 1)
+    thinker = Thinker("7", "7")
+    thinker.goes_on.clear()
+    await thinker.think([9] * 10)
+    assert thinker.asked == [4]
+    thinker.goes_on.set()
+    await thinker.think([9] * 12)
+    assert (thinker.asked, thinker.settled) == ([4, 8], 1)
 
 
 async def test_a_question_ends_with_its_line() -> None:
-    line = Line("7")
-    line.goes_on.clear()
-    await line.think([9] * 4)
-    await line.prober.stop()
-    assert line.answers == ["7"]
+    thinker = Thinker("7")
+    thinker.goes_on.clear()
+    await thinker.think([9] * 4)
+    await thinker.prober.stop()
+    assert thinker.answers == ["7"]
 
 
 async def test_a_question_that_fails_is_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[tuple[str, Exception]] = []
     monkeypatch.setattr(certainty.logger, "warning", lambda *args: said.append(args))
-    line = Line("7")
-    await line.think([9] * 30)
-    await line.prober.stop()
-    assert (line.asked, line.settled) == ([4, 8], 0)
+    thinker = Thinker("7")
+    await thinker.think([9] * 30)
+    await thinker.prober.stop()
+    assert (thinker.asked, thinker.settled) == ([4, 8], 0)
     assert [type(error) for _, error in said] == [IndexError]
 
 
 async def test_an_answer_that_cannot_be_made_known_ends_nothing() -> None:
-    line = Line("7", "7")
-    line.refuses = ConnectionError("lost")
-    await line.think([9] * 30)
-    await line.prober.stop()
-    assert (line.asked, line.settled) == ([4, 8], 1)
+    thinker = Thinker("7", "7")
+    thinker.refuses = ConnectionError("lost")
+    await thinker.think([9] * 30)
+    await thinker.prober.stop()
+    assert (thinker.asked, thinker.settled) == ([4, 8], 1)
 
 
 async def test_a_question_that_fails_last_keeps_nothing_from_ending() -> None:
-    line = Line()
-    line.prober.watch([9] * 4)
+    thinker = Thinker()
+    thinker.prober.watch([9] * 4)
     for _ in range(3):
         await asyncio.sleep(0)
 
-    await line.prober.stop()
+    await thinker.prober.stop()
 
-    assert line.asked == [4]
+    assert thinker.asked == [4]
 
 
 class Forking:

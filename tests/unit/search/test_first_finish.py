@@ -1,4 +1,4 @@
-"""First Finish Search against scripted lines: who wins, who is stopped, what is counted."""
+"""First Finish Search against scripted trajectories: who wins, who is stopped, what is counted."""
 
 import asyncio
 from collections.abc import Sequence

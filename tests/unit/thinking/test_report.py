@@ -1,4 +1,4 @@
-"""Receipts and live values are read from the tokens of a line and what was measured at them."""
+"""Receipts and live values, read from the tokens and the measurements of a trajectory."""
 
 import itertools
 import json

@@ -6,7 +6,7 @@ from steersman.vectors.vector import Vector
 
 
 class EngineError(Exception):
-    """What the scripted engine refuses with."""
+    """Error of the scripted engine."""
 
 
 class ScriptedHost:
@@ -28,7 +28,7 @@ class ScriptedHost:
 
     @property
     def digests(self) -> set[str]:
-        """What is there."""
+        """Digests of the vectors that are there."""
         return self._vectors
 
     async def load(self, vector: Vector) -> None:

@@ -17,7 +17,7 @@ async def collective_rpc(engine: EngineClient, method: str, args: Sequence[Any])
         The answers of all workers, engine by engine.
 
     Raises:
-        Exception: What an engine raised; by then every engine has answered.
+        Exception: An error of an engine; by then every engine has answered.
 
     """
     client: Any = getattr(engine, "engine_core", None)

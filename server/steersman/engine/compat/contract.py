@@ -79,10 +79,10 @@ def of(owner: str, listed: str, use: Use = Use.READ, **facts: Any) -> tuple[Name
     """Several names of one owner.
 
     Args:
-        owner: What their paths begin with, the last `:` or `.` included.
+        owner: Beginning of their paths, the last `:` or `.` included.
         listed: The names, with spaces between them.
         use: How they are relied on.
-        facts: What else they have in common.
+        facts: Other facts that they have in common.
 
     """
     return tuple(Name(owner + name, use, **facts) for name in listed.split())

@@ -10,7 +10,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from steersman.wire import KEY, RequestMessage, read
 
 REPORT = "steersman_report"
-"""Attribute of a model runner's output that carries the worker's report."""
+"""Attribute of a model runner's output that carries the step message."""
 _OFFLOADING = "vllm.v1.simple_kv_offload.manager"
 """Where vLLM keys blocks too, if it is loaded; loaded later, it takes over what is installed."""
 
@@ -52,7 +52,7 @@ def block_key(message: RequestMessage, end: int) -> str | None:
     same. So a next turn, for which the same tokens are a prompt, never meets them.
 
     Args:
-        message: What came with the request.
+        message: The control of the request.
         end: Tokens up to the end of the block.
 
     """
@@ -65,9 +65,9 @@ def block_key(message: RequestMessage, end: int) -> str | None:
 
 
 def _pass_reports_on() -> None:
-    """Hand the workers' reports on to the front end, in a field that reaches it as it is.
+    """Hand step messages on to the front end, in a field that reaches it as it is.
 
-    The first output of a step carries that on all of them: to give each its own would cost the
+    The first output of a step carries the whole message: a part for each output would cost the
     scheduler more than a step of a small model can spare.
     """
     update_from_output = Scheduler.update_from_output

@@ -1,8 +1,8 @@
 """End of a request that failed in a worker, beside the scheduler: alone, and leaving nothing.
 
-What it computed may be wrong, or no number. So its blocks lose their place in the prefix cache, and
-are cleared before anybody gets them. The same goes for the last blocks of a steered request that
-leaves while a step of it is still running: nobody will look at that step.
+Its results may be wrong, or no numbers. So its blocks are taken out of the prefix cache, and are
+cleared before another request gets them. The same goes for the last blocks of a steered request
+that leaves while a step of it is still running: no check will see that step.
 """
 
 from functools import wraps

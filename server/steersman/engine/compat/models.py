@@ -9,7 +9,7 @@ def list_more(models: Any, more: Callable[[list[Any]], list[Any]]) -> None:
 
     Args:
         models: vLLM's `OpenAIServingModels`.
-        more: Makes these, from what vLLM lists: `ModelCard`s.
+        more: Makes these from vLLM's own list: `ModelCard`s.
 
     """
     plain = models.show_available_models

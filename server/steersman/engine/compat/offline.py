@@ -27,7 +27,7 @@ def in_this_process() -> Iterator[None]:
 def run(
     llm: LLM, prompts: Sequence[Sequence[int]], params: Sequence[SamplingParams]
 ) -> Iterator[tuple[int, RequestOutput]]:
-    """Run requests; yields the place of each and its output when it has ended.
+    """Run requests; yields the index of each and its output when it has ended.
 
     All are queued before the first step: so what the steps hold does not depend on timing. All
     outputs have to be taken before other requests are run.
@@ -35,7 +35,7 @@ def run(
     Args:
         llm: The engine.
         prompts: As tokens.
-        params: Those of each prompt; their kind of output is replaced.
+        params: Sampling parameters of each prompt; their kind of output is replaced.
 
     Raises:
         VLLMValidationError: vLLM refuses a prompt, as one that is too long. Then none is run.

@@ -16,7 +16,7 @@ def choice_of(request_id: str) -> int:
 
 
 def before_outputs(engine: Any, take: Callable[[Sequence[Any]], None]) -> None:
-    """Let a function see the outputs of each step before anybody else in the front end.
+    """Let a function see the outputs of each step before all others in the front end.
 
     Args:
         engine: vLLM's engine client.

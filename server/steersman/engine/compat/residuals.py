@@ -23,7 +23,7 @@ class Residuals:
 
     Args:
         layers: The decoder layers of this rank's pipeline stage, by index.
-        model: That they are part of.
+        model: The model that they are part of.
 
     """
 

@@ -1,4 +1,4 @@
-"""Steps of both model runners: the life of requests, and the way of a report."""
+"""Steps of both model runners: the life of requests, and the way of a step message."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ def update(driven: Driven, scheduler_output: Any, resumed: Resumed) -> None:
     other forgets it.
 
     Args:
-        driven: What the rank's steps drive.
+        driven: The controls that the rank's steps drive.
         scheduler_output: The step.
         resumed: Looks up a request that the runner has kept.
 
@@ -61,7 +61,7 @@ def drive(runner: Any, driven: Driven, resumed: Resumed) -> None:
 
     Args:
         runner: vLLM's model runner.
-        driven: What its steps drive.
+        driven: The controls that its steps drive.
         resumed: Looks up a request that the runner has kept over a preemption.
 
     """
@@ -92,7 +92,7 @@ def drive(runner: Any, driven: Driven, resumed: Resumed) -> None:
 
 
 def reported(output: Any, driven: Driven) -> Any:
-    """The last stage's output with what its step says of its requests, when it comes to be read."""
+    """The last stage's output with the step message in it, by the time it is read."""
     counted = driven.counted()
     if counted is None or output is None:
         return output

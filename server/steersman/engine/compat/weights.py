@@ -79,7 +79,7 @@ class LiveWeight:
             self._spare = torch.empty_like(self._module.weight.data[:_SPARE_ROWS])
 
     def swap(self) -> None:
-        """Exchange what the layer computes with for what is ready."""
+        """Put the prepared weight in place of the layer's own."""
         module, ready = self._module, self._ready
         if self._is_packed:
             self._ready = (module.cpu_linear, module.weight)
@@ -94,7 +94,7 @@ class LiveWeight:
             other.copy_(held)
 
     def keep(self) -> None:
-        """Stay with what the layer computes with since `swap`."""
+        """Keep the weight that the layer has had since `swap`."""
         if self._reverts:
             self._loaded = None
         elif self._loaded is None:
@@ -102,7 +102,7 @@ class LiveWeight:
         self.discard()
 
     def discard(self) -> None:
-        """Let go of what is ready."""
+        """Let go of the prepared weight."""
         self._ready = self._spare = None
 
     @property

@@ -20,7 +20,7 @@ EDIT = EditTerm("edit", 1.0)
 
 
 def keys(configuration: Configuration, origin: int) -> list[str | None]:
-    """What the hash of each block of a request has beside its tokens."""
+    """Keys in the hash of each block of a request, beside its tokens."""
     wire = unplanned(configuration, origin=origin).wire("key", SamplingParams())
     message = RequestMessage.decoded(wire)
     return [block_key(message, end) for end in range(BLOCK, TOKENS + 1, BLOCK)]
