@@ -71,9 +71,7 @@ def serve(
     """
     supported_vllm()
     ahead = context.with_resource(Ahead(context.args))
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    # The server itself decides when to exit after the engine's death, and with which code.
-    os.environ["VLLM_KEEP_ALIVE_ON_ENGINE_DEATH"] = "1"
+    _set_environment()
     import uvloop
     from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
 
@@ -96,11 +94,8 @@ def serve(
         max_body_bytes=max_body_bytes,
         max_steering_norm=max_steering_norm,
     )
-    if not steering and (vectors or edits or edit or edit_rows or admin_api_key):
-        fail(
-            "--no-steering leaves nothing to --vectors, --edits, --edit, --edit-rows and "
-            "--admin-api-key"
-        )
+    if not steering:
+        _refuse_without_steering(vectors, edits, edit, edit_rows, admin_api_key)
     try:
         args = parse(context.args, begun=ahead.wait_for_model)
         shipped = controls_of(args) if model_controls and steering else None
@@ -129,6 +124,20 @@ def serve(
         fail(str(error))
     if not alive:
         raise typer.Exit(1)
+
+
+def _set_environment() -> None:
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    # The server itself decides when to exit after the engine's death, and with which code.
+    os.environ["VLLM_KEEP_ALIVE_ON_ENGINE_DEATH"] = "1"
+
+
+def _refuse_without_steering(*wanted: object) -> None:
+    if any(wanted):
+        fail(
+            "--no-steering leaves nothing to --vectors, --edits, --edit, --edit-rows and "
+            "--admin-api-key"
+        )
 
 
 @app.command("models")

@@ -13,9 +13,9 @@ from openai.types.responses import (
     ResponseStreamEvent,
 )
 
-from steersman_client.receipt import Leader, Live, Receipt
+from steersman_client.receipt import Branch, Leader, Live, Progress, Receipt
 
-_PROGRESS = frozenset({"leader", "live"})
+_EVENTS = frozenset({"leader", "live", "progress", "branches"})
 """Keys of `control` in a chunk that are no part of a receipt."""
 
 
@@ -27,9 +27,9 @@ def receipt_of(result: pydantic.BaseModel) -> Receipt | None:
     `pydantic.ValidationError`.
     """
     control = _control_of(result)
-    if control is None or (control and control.keys() <= _PROGRESS):
+    if control is None or (control and control.keys() <= _EVENTS):
         return None
-    return Receipt.model_validate({k: v for k, v in control.items() if k not in _PROGRESS})
+    return Receipt.model_validate({k: v for k, v in control.items() if k not in _EVENTS})
 
 
 def _leader_of(result: pydantic.BaseModel) -> Leader | None:
@@ -40,6 +40,17 @@ def _leader_of(result: pydantic.BaseModel) -> Leader | None:
 def _live_of(result: pydantic.BaseModel) -> Live | None:
     control = _control_of(result)
     return Live.model_validate(control["live"]) if control and "live" in control else None
+
+
+def _progress_of(result: pydantic.BaseModel) -> Progress | None:
+    control = _control_of(result)
+    told = (control or {}).get("progress")
+    return None if told is None else Progress.model_validate(told)
+
+
+def _branches_of(result: pydantic.BaseModel) -> tuple[Branch, ...]:
+    control = _control_of(result)
+    return tuple(Branch.model_validate(news) for news in (control or {}).get("branches", ()))
 
 
 def _control_of(result: pydantic.BaseModel) -> Mapping[str, Any] | None:
@@ -69,6 +80,16 @@ class ControlledChatCompletionChunk(ChatCompletionChunk):
         return _leader_of(self)
 
     @property
+    def progress(self) -> Progress | None:
+        """State of the branches: only in a stream that asked for the event `progress`."""
+        return _progress_of(self)
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """News of the branches: only in a stream that asked for the event `branches`."""
+        return _branches_of(self)
+
+    @property
     def live(self) -> Live | None:
         """Monitor values so far: only in a stream that asked for `monitor`."""
         return _live_of(self)
@@ -86,6 +107,16 @@ class ControlledCompletion(Completion):
     def leader(self) -> Leader | None:
         """Progress of the leading branch: only in a stream that asked for the event `leader`."""
         return _leader_of(self)
+
+    @property
+    def progress(self) -> Progress | None:
+        """State of the branches: only in a stream that asked for the event `progress`."""
+        return _progress_of(self)
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """News of the branches: only in a stream that asked for the event `branches`."""
+        return _branches_of(self)
 
     @property
     def live(self) -> Live | None:

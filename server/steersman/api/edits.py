@@ -28,36 +28,38 @@ def router(live: LiveEdits, offered: EditStore | None, admin: Admin) -> APIRoute
         admin: Who may change them.
 
     """
+    edits = _Edits(live, offered, admin)
     routes = APIRouter(prefix="/v1/control/edits", tags=["control"], route_class=ArtifactRoute)
-    # One change at a time, so that a name stays either live or on offer.
-    changing = asyncio.Lock()
+    routes.get("")(edits.list_edits)
+    routes.get(_ONE)(edits.retrieve_edit)
+    routes.put(_ONE)(edits.put_edit)
+    routes.delete(_ONE)(edits.delete_edit)
+    return routes
 
-    def find(name: str) -> tuple[Entry[Edit], bool]:
-        entries = {entry.name: (entry, False) for entry in offered or ()}
-        entries |= {entry.name: (entry, True) for entry in live.entries}
-        if name not in entries:
-            known = ", ".join(sorted(entries)) or "none"
-            raise UnknownArtifactError(
-                f"unknown edit {name[:80]!r}; this server has: {known}", field="name"
-            )
-        return entries[name]
 
-    @routes.get("")
-    async def list_edits() -> dict[str, Any]:
+class _Edits:
+    """The edits of a server, as its routes see them."""
+
+    def __init__(self, live: LiveEdits, offered: EditStore | None, admin: Admin) -> None:
+        self._live, self._offered, self._admin = live, offered, admin
+        # One change at a time, so that a name stays either live or on offer.
+        self._changing = asyncio.Lock()
+
+    async def list_edits(self) -> dict[str, Any]:
         """The edits that are live, and those that `control.thinkedit` can name."""
-        data = [_describe(entry, live=True) for entry in live.entries]
-        data += [_describe(entry, live=False) for entry in offered or ()]
+        data = [_describe(entry, live=True) for entry in self._live.entries]
+        data += [_describe(entry, live=False) for entry in self._offered or ()]
         return {"object": "list", "data": data}
 
-    @routes.get(_ONE)
     async def retrieve_edit(
+        self,
         name: str,
         format: Annotated[
             str | None, Query(description="safetensors, for the file itself.")
         ] = None,
     ) -> Response:
         """One edit: a description, or its file."""
-        entry, is_live = find(name)
+        entry, is_live = self._find(name)
         if format is None:
             return JSONResponse(_describe(entry, live=is_live))
         if format != _FORMAT:
@@ -68,8 +70,8 @@ def router(live: LiveEdits, offered: EditStore | None, admin: Admin) -> APIRoute
             content, 200, {"content-disposition": disposition}, "application/octet-stream"
         )
 
-    @routes.put(_ONE)
     async def put_edit(
+        self,
         name: str,
         request: Request,
         apply: Annotated[
@@ -78,42 +80,49 @@ def router(live: LiveEdits, offered: EditStore | None, admin: Admin) -> APIRoute
         ] = "true",
     ) -> Response:
         """Apply an edit's file to the weights of all ranks, or offer it. Needs the admin key."""
-        admin.authorize(request, NOUN)
+        self._admin.authorize(request, NOUN)
         check_name(name, NOUN)
         if apply not in ("true", "false"):
             raise ControlError(f"{apply[:80]!r} is neither true nor false", param="apply")
-        if apply == "false" and offered is None:
+        if apply == "false" and self._offered is None:
             raise ControlError(
                 "this server has no rows for edits on offer: start it with --edit-rows",
                 param="apply",
             )
-        content = await admin.upload(request)
+        content = await self._admin.upload(request)
         if content is None:
             return Response(status_code=400)  # for nobody: the client has hung up
-        async with changing:
-            _refuse_both(name, live, offered, apply=apply == "true")
+        async with self._changing:
+            _refuse_both(name, self._live, self._offered, apply=apply == "true")
             if apply == "true":
-                entry = await live.put(name, content)
+                entry = await self._live.put(name, content)
             else:
-                assert offered is not None
-                entry = await offered.put(name, content)
+                assert self._offered is not None
+                entry = await self._offered.put(name, content)
         described = _describe(entry, live=apply == "true")
         return JSONResponse(described, 201 if entry.new else 200)
 
-    @routes.delete(_ONE)
-    async def delete_edit(name: str, request: Request) -> dict[str, Any]:
+    async def delete_edit(self, name: str, request: Request) -> dict[str, Any]:
         """Take an edit back, from the weights or from offer. Needs the admin key."""
-        admin.authorize(request, NOUN)
-        async with changing:
-            _, is_live = find(name)
+        self._admin.authorize(request, NOUN)
+        async with self._changing:
+            _, is_live = self._find(name)
             if is_live:
-                await live.delete(name)
+                await self._live.delete(name)
             else:
-                assert offered is not None
-                await offered.delete(name)
+                assert self._offered is not None
+                await self._offered.delete(name)
         return {"id": name, "object": "control.edit", "deleted": True}
 
-    return routes
+    def _find(self, name: str) -> tuple[Entry[Edit], bool]:
+        entries = {entry.name: (entry, False) for entry in self._offered or ()}
+        entries |= {entry.name: (entry, True) for entry in self._live.entries}
+        if name not in entries:
+            known = ", ".join(sorted(entries)) or "none"
+            raise UnknownArtifactError(
+                f"unknown edit {name[:80]!r}; this server has: {known}", field="name"
+            )
+        return entries[name]
 
 
 def _refuse_both(name: str, live: LiveEdits, offered: EditStore | None, *, apply: bool) -> None:

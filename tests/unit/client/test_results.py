@@ -7,10 +7,12 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from steersman_client import (
+    Branch,
     ControlledChatCompletion,
     ControlledChatCompletionChunk,
     Leader,
     Live,
+    Progress,
     Receipt,
     receipt_of,
 )
@@ -47,6 +49,23 @@ def test_progress_is_not_a_receipt(chat_chunk: dict[str, Any]) -> None:
     chunk = ControlledChatCompletionChunk.model_validate({**chat_chunk, "control": control})
     assert chunk.control is None
     assert chunk.leader == Leader(branch=3, tokens=17, text="So ")
+
+
+def test_events_of_a_stream_are_no_receipt(chat_chunk: dict[str, Any]) -> None:
+    def chunk_with(control: dict[str, Any]) -> ControlledChatCompletionChunk:
+        return ControlledChatCompletionChunk.model_validate({**chat_chunk, "control": control})
+
+    news = {"branch": 1, "tokens": 2, "text": "a", "state": "running"}
+    told = {"progress": {"finished": 0, "running": 2, "tokens": 4}, "branches": [news]}
+    chunk = chunk_with(told)
+    assert chunk.control is None
+    assert chunk.progress == Progress(finished=0, running=2, tokens=4)
+    assert chunk.branches == (Branch(branch=1, tokens=2, text="a", state="running"),)
+    last = chunk_with({**told, "applied": {}, "compute": {"sampled_tokens": 4}})
+    assert last.control is not None
+    assert last.control.compute.sampled_tokens == 4
+    silent = chunk_with({"leader": {"branch": 0, "tokens": 1, "text": ""}})
+    assert (silent.progress, silent.branches) == (None, ())
 
 
 def test_receipt_of_a_plain_sdk_result(

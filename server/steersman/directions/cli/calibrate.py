@@ -10,6 +10,13 @@ import typer
 from rich.table import Table
 
 from steersman.console import errors, fail, output
+from steersman.directions.cli.options import (
+    MaxTokensOption,
+    ModelOption,
+    ProblemsOption,
+    SeedOption,
+    TemperatureOption,
+)
 from steersman.directions.cli.shared import problem_sets, reason, write
 from steersman.directions.error import DirectionError
 from steersman.evaluate import optional
@@ -18,7 +25,7 @@ from steersman.vectors import file, parse
 from steersman.vectors.vector import Vector, VectorError, model_digest
 
 if TYPE_CHECKING:
-    from steersman.directions.calibrate import Point
+    from steersman.directions.calibrate import Point, Recommendation, Sweep
 
 
 class Goal(StrEnum):
@@ -43,46 +50,55 @@ class Phase(StrEnum):
     ANSWER = "answer"
 
 
+_VectorOption = Annotated[
+    Path, typer.Option(help="The vector's file.", exists=True, dir_okay=False)
+]
+_OutOption = Annotated[Path, typer.Option(help="The calibrated vector's file to write.")]
+_LayersOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Layers to steer: 3, 1,2 or 0-3; several times to try several. All."),
+]
+_StrengthsOption = Annotated[str, typer.Option(help="Strengths to try, in units of the vector.")]
+_GoalOption = Annotated[Goal, typer.Option(help="What thinking should become.")]
+_ToleranceOption = Annotated[
+    float, typer.Option(min=0, max=1, help="Loss of accuracy that must be excluded.")
+]
+_AtOption = Annotated[
+    At | None, typer.Option(help="Steered tokens; what the vector says if left out.")
+]
+_PhaseOption = Annotated[
+    Phase | None, typer.Option(help="Steered phase; what the vector says if left out.")
+]
+_SamplesOption = Annotated[int, typer.Option(min=1, help="Responses under each setting.")]
+_ConcurrencyOption = Annotated[int, typer.Option(min=1, help="Requests in flight.")]
+_DirectoryOption = Annotated[
+    Path | None,
+    typer.Option(help="Where responses and their report are kept; OUT without its suffix."),
+]
+_PlotOption = Annotated[
+    Path | None, typer.Option(help="A picture to draw: length and accuracy by strength.")
+]
+
+
 def calibrate(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A built-in model, a hub id or a directory.")],
-    vector: Annotated[Path, typer.Option(help="The vector's file.", exists=True, dir_okay=False)],
-    problems: Annotated[
-        Path,
-        typer.Option(
-            help="YAML list of problem sets, as in an evaluation run.", exists=True, dir_okay=False
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="The calibrated vector's file to write.")],
-    layers: Annotated[
-        list[str] | None,
-        typer.Option(help="Layers to steer: 3, 1,2 or 0-3; several times to try several. All."),
-    ] = None,
-    strengths: Annotated[
-        str, typer.Option(help="Strengths to try, in units of the vector.")
-    ] = "-1,-0.5,-0.25,0.25,0.5,1",
-    goal: Annotated[Goal, typer.Option(help="What thinking should become.")] = Goal.SHORTER,
-    tolerance: Annotated[
-        float, typer.Option(min=0, max=1, help="Loss of accuracy that must be excluded.")
-    ] = 0.03,
-    at: Annotated[
-        At | None, typer.Option(help="Steered tokens; what the vector says if left out.")
-    ] = None,
-    phase: Annotated[
-        Phase | None, typer.Option(help="Steered phase; what the vector says if left out.")
-    ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Responses under each setting.")] = 1,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 4096,
-    temperature: Annotated[float, typer.Option(min=0, help="Of the sampling.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 0,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 32,
-    directory: Annotated[
-        Path | None,
-        typer.Option(help="Where responses and their report are kept; OUT without its suffix."),
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(help="A picture to draw: length and accuracy by strength.")
-    ] = None,
+    model: ModelOption,
+    vector: _VectorOption,
+    problems: ProblemsOption,
+    out: _OutOption,
+    layers: _LayersOption = None,
+    strengths: _StrengthsOption = "-1,-0.5,-0.25,0.25,0.5,1",
+    goal: _GoalOption = Goal.SHORTER,
+    tolerance: _ToleranceOption = 0.03,
+    at: _AtOption = None,
+    phase: _PhaseOption = None,
+    samples: _SamplesOption = 1,
+    max_tokens: MaxTokensOption = 4096,
+    temperature: TemperatureOption = 1.0,
+    seed: SeedOption = 0,
+    concurrency: _ConcurrencyOption = 32,
+    directory: _DirectoryOption = None,
+    plot: _PlotOption = None,
 ) -> None:
     """Sweep layers and strengths of a vector, and write the best setting into its file.
 
@@ -90,9 +106,7 @@ def calibrate(
     tolerable loss, nothing is written and the exit code is 1. Further options are the server's: any
     argument of `steersman serve`.
     """
-    for option, path in (("--out", out), ("--plot", plot)):
-        if path is not None and not path.absolute().parent.is_dir():
-            fail(f"{option} {path}: there is no directory {path.absolute().parent}")
+    _check_directories(out=out, plot=plot)
 
     from steersman.directions import calibrate as calibration
     from steersman.directions.offline import describe
@@ -119,11 +133,7 @@ def calibrate(
         sets = problem_sets(problems)
         with Comparer() as comparer:
             asked = len(loading.load(sets, comparer))
-        requests = asked * samples * (1 + len(sweep.settings))
-        errors.print(
-            f"{len(sweep.settings)} settings and none, {asked} problems: {requests} responses",
-            highlight=False,
-        )
+        _announce(sweep, asked)
         kept = directory or out.with_suffix("")
         report = calibration.run(model, context.args, given, sets, sweep, kept, errors)
         found = calibration.points(report, sweep)
@@ -131,10 +141,8 @@ def calibrate(
         if plots is not None:
             plots.draw(found, plot)
         recommendation = calibration.recommend(found, goal.value, tolerance, problems=asked)
-    except VectorError as error:
-        fail(f"--vector: {error}")
-    except EvaluationError as error:
-        fail(str(error))
+    except (VectorError, EvaluationError) as error:
+        fail(f"--vector: {error}" if isinstance(error, VectorError) else str(error))
     except DirectionError as error:
         if error.field != "tolerance":
             fail(reason(error))
@@ -151,6 +159,28 @@ def calibrate(
     }
     made = calibration.calibrated(given, recommendation, found, sweep, facts)
     write({out: file.write(made)})
+    _recommend(recommendation)
+    output.print(f"vector: {out}", highlight=False, soft_wrap=True)
+
+
+def _check_directories(**files: Path | None) -> None:
+    """End the command if a file could not be written."""
+    for option, path in files.items():
+        if path is not None and not path.absolute().parent.is_dir():
+            fail(f"--{option} {path}: there is no directory {path.absolute().parent}")
+
+
+def _announce(sweep: "Sweep", problems: int) -> None:
+    """Say how many responses will be drawn."""
+    requests = problems * sweep.samples * (1 + len(sweep.settings))
+    errors.print(
+        f"{len(sweep.settings)} settings and none, {problems} problems: {requests} responses",
+        highlight=False,
+    )
+
+
+def _recommend(recommendation: "Recommendation") -> None:
+    """Print the best setting, and what to beware of."""
     best = recommendation.best
     low, high = recommendation.bounds
     for warning in recommendation.warnings:
@@ -161,7 +191,6 @@ def calibrate(
         highlight=False,
         soft_wrap=True,
     )
-    output.print(f"vector: {out}", highlight=False, soft_wrap=True)
 
 
 def _layers(given: Sequence[str] | None, vector: Vector) -> tuple[tuple[int, ...], ...]:

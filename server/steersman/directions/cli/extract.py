@@ -8,6 +8,13 @@ import typer
 from rich.table import Table
 
 from steersman.console import fail, output
+from steersman.directions.cli.options import (
+    MaxTokensOption,
+    ModelOption,
+    ProblemsOption,
+    SeedOption,
+    TemperatureOption,
+)
 from steersman.directions.cli.shared import (
     Thresholds,
     problem_sets,
@@ -35,45 +42,53 @@ class Method(StrEnum):
     SEGMENTS = "segments"
 
 
+_MethodOption = Annotated[Method, typer.Option(help="How the two sides are chosen.")]
+_OutOption = Annotated[Path, typer.Option(help="The vector file to write.")]
+_SamplesOption = Annotated[int, typer.Option(min=1, help="Responses to each problem.")]
+_SamplesFileOption = Annotated[
+    Path | None,
+    typer.Option(help="Where responses are kept, to go on with or use again; OUT.jsonl."),
+]
+_ThresholdsOption = Annotated[
+    Thresholds, typer.Option(help="thinkedit: what makes a trace long or short.")
+]
+_LongOption = Annotated[
+    float | None, typer.Option(help="thinkedit: above this many tokens, or percentile.")
+]
+_ShortOption = Annotated[
+    float | None, typer.Option(help="thinkedit: below this many tokens, or percentile.")
+]
+_ClosingOnlyOption = Annotated[
+    bool, typer.Option(help="segments: of the ends before work, only those of thinking itself.")
+]
+_WithinProblemsOption = Annotated[
+    bool, typer.Option(help="segments: compare ends of the same problem alone.")
+]
+_RecheckOption = Annotated[
+    list[str] | None,
+    typer.Option(help="segments: what a re-check begins with; may be given several times."),
+]
+_LeastOption = Annotated[int, typer.Option(min=1, help="Fewest samples that make a side.")]
+
+
 def extract(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="A built-in model, a hub id or a directory.")],
-    method: Annotated[Method, typer.Option(help="How the two sides are chosen.")],
-    problems: Annotated[
-        Path,
-        typer.Option(
-            help="YAML list of problem sets, as in an evaluation run.", exists=True, dir_okay=False
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="The vector file to write.")],
-    samples: Annotated[int, typer.Option(min=1, help="Responses to each problem.")] = 4,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Longest response.")] = 4096,
-    temperature: Annotated[float, typer.Option(min=0, help="Of the sampling.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 0,
-    samples_file: Annotated[
-        Path | None,
-        typer.Option(help="Where responses are kept, to go on with or use again; OUT.jsonl."),
-    ] = None,
-    thresholds: Annotated[
-        Thresholds, typer.Option(help="thinkedit: what makes a trace long or short.")
-    ] = Thresholds.TOKENS,
-    long: Annotated[
-        float | None, typer.Option(help="thinkedit: above this many tokens, or percentile.")
-    ] = None,
-    short: Annotated[
-        float | None, typer.Option(help="thinkedit: below this many tokens, or percentile.")
-    ] = None,
-    closing_only: Annotated[
-        bool, typer.Option(help="segments: of the ends before work, only those of thinking itself.")
-    ] = False,
-    within_problems: Annotated[
-        bool, typer.Option(help="segments: compare ends of the same problem alone.")
-    ] = False,
-    recheck: Annotated[
-        list[str] | None,
-        typer.Option(help="segments: what a re-check begins with; may be given several times."),
-    ] = None,
-    least: Annotated[int, typer.Option(min=1, help="Fewest samples that make a side.")] = 10,
+    model: ModelOption,
+    method: _MethodOption,
+    problems: ProblemsOption,
+    out: _OutOption,
+    samples: _SamplesOption = 4,
+    max_tokens: MaxTokensOption = 4096,
+    temperature: TemperatureOption = 1.0,
+    seed: SeedOption = 0,
+    samples_file: _SamplesFileOption = None,
+    thresholds: _ThresholdsOption = Thresholds.TOKENS,
+    long: _LongOption = None,
+    short: _ShortOption = None,
+    closing_only: _ClosingOnlyOption = False,
+    within_problems: _WithinProblemsOption = False,
+    recheck: _RecheckOption = None,
+    least: _LeastOption = 10,
 ) -> None:
     """Sample a model's responses, choose two sides, and take the difference of their means.
 
