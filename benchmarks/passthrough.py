@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
+    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",  # a connection may wait between two requests
 }
 CONCURRENCY = 16
 REQUESTS = 48

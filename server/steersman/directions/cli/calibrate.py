@@ -114,9 +114,7 @@ def calibrate(
     from steersman.evaluate.answers import Comparer
 
     try:
-        plots = (
-            optional.load("steersman.directions.calibration_plots") if plot is not None else None
-        )
+        plots = optional.load("steersman.directions.calibration_plots") if plot else None
         given = parse(vector.read_bytes())
         sweep = calibration.Sweep(
             layers=_layers(layers, given),
