@@ -53,7 +53,7 @@ class Planned(BaseModel):
             endpoint=request.endpoint,
             method=plan.method,
             profile=plan.profile,
-            control=dict(plan.control),
+            control=plan.control,
             prompts=request.prompts,
             branches=branches,
             max_tokens=each,
