@@ -200,6 +200,8 @@ class EngineSource:
                         if start.prefix is not None and not trajectory.pieces:
                             start.prefix.trajectory.forks.append(trajectory)
                         trajectory.add(step)
+                        if trajectory.track is not None and not trajectory.running:
+                            trajectory.track.cut(trajectory.tokens)
                         yield step
                         if unheard and trajectory.running:  # it was not yet there to be aborted
                             await self._engine.abort([own_id])

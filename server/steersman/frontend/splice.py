@@ -131,7 +131,7 @@ class Seam:
         stop = self._text.add(completion.token_ids, stopped=stopped)
         if stop is not None:
             completion.finish_reason, completion.stop_reason = "stop", stop
-            completion.token_ids = completion.token_ids[: self._text.tokens - before]
+            _keep(completion, self._text.tokens - before)
         completion.text = self._text.text(ended=completion.finish_reason is not None)
         return piece(output)
 
@@ -141,15 +141,19 @@ def _cut(prefix: Prefix[RequestOutput]) -> list[Any]:
     parts, left = [], prefix.tokens
     for step in prefix.trajectory.pieces:
         part = copy(step.output.outputs[0])
-        kept = min(left, len(step.token_ids))
-        part.token_ids = list(step.token_ids[:kept])
-        if part.logprobs is not None:
-            part.logprobs = part.logprobs[:kept]
-        if part.sampling_mask is not None:
-            mask = part.sampling_mask
-            part.sampling_mask = replace(mask, token_ids=mask.token_ids[:kept])
+        part.token_ids = step.token_ids
+        _keep(part, min(left, len(step.token_ids)))
         parts.append(part)
-        left -= kept
+        left -= len(part.token_ids)
         if not left:
             break
     return parts
+
+
+def _keep(completion: Any, tokens: int) -> None:
+    """Cut a `CompletionOutput` to its first tokens; its text is left as it is."""
+    completion.token_ids = list(completion.token_ids[:tokens])
+    if completion.logprobs is not None:
+        completion.logprobs = completion.logprobs[:tokens]
+    if (mask := completion.sampling_mask) is not None:
+        completion.sampling_mask = replace(mask, token_ids=mask.token_ids[:tokens])

@@ -14,8 +14,10 @@ from vllm.logprobs import Logprob
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
+from steersman.controls.monitor import MonitorPart
 from steersman.frontend.carrier import Carrier
 from steersman.frontend.outputs import replay
+from steersman.frontend.reports import Reports
 from steersman.frontend.source import Call, EngineSource, branch_seed
 from steersman.trajectory.trajectory import Prefix, Start, Trajectory
 
@@ -148,6 +150,22 @@ def test_stop_strings_are_found_across_the_seam(text: str, cut: int, stop: str) 
     assert trajectory.finish_reason == ("stop" if stop in text else "length")
     kept = text.partition(stop)[0] + stop if stop in text else text
     assert trajectory.token_ids == TOKENIZER.encode(kept)
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 4])
+async def test_what_a_step_has_behind_a_stop_string_is_cut(prefix: int) -> None:
+    engine: Any = Engine(TOKENIZER.encode("abcdefgh"), step=3)
+    carrier = Carrier(Reports(), (MonitorPart(tokens=False, markers=None),), longest=1000)
+    call = Call({**TOKENS}, SamplingParams(max_tokens=None, stop=["ef"], logprobs=0), "r", {})
+    own = EngineSource(engine, call, carrier)
+    parent = await run(own, Start(0))
+    fork = await run(own, Start(1, prefix=Prefix(parent, prefix)) if prefix else Start(1))
+    if prefix:
+        assert (fork.text, fork.tokens) == ("abcd", 6)
+    assert fork.track is not None
+    assert fork.track.token_ids == fork.token_ids
+    (answer,) = replay([fork], RequestOutputKind.FINAL_ONLY, "r")
+    assert len(answer.outputs[0].logprobs or ()) == len(answer.outputs[0].token_ids) == fork.tokens
 
 
 async def test_a_fork_has_what_is_left_of_the_limits_and_no_stop_strings_of_its_own() -> None:
