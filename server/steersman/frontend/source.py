@@ -95,8 +95,8 @@ class EngineSource:
         self._opened = opened
         # Clients may reuse their request ids; the ids that `stop` aborts must be ours alone.
         self._prefix = f"{call.request_id}-{uuid.uuid4().hex}"
-        self._ids: dict[int, str] = {}
-        self._stopping: set[int] = set()
+        self._ids: dict[Trajectory[RequestOutput], str] = {}
+        self._stopping: set[Trajectory[RequestOutput]] = set()
 
     def start_all(
         self, starts: Sequence[Start[RequestOutput]]
@@ -117,8 +117,8 @@ class EngineSource:
 
     async def stop(self, trajectories: Sequence[Trajectory[RequestOutput]]) -> None:
         running = [one for one in trajectories if one.running]
-        self._stopping.update(id(one) for one in running)
-        if ids := [self._ids[id(one)] for one in running if id(one) in self._ids]:
+        self._stopping.update(running)
+        if ids := [self._ids[one] for one in running if one in self._ids]:
             await self._engine.abort(ids)
 
     async def close_thinking(self, trajectory: Trajectory[RequestOutput]) -> None:
@@ -179,14 +179,14 @@ class EngineSource:
         start, params = trajectory.start, self._params(trajectory.start)
         trajectory.seed = params.seed
         async with self._room:
-            if id(trajectory) in self._stopping:
+            if trajectory in self._stopping:
                 step = never_begun(self._call.prompt, params)
                 trajectory.add(step)
                 yield step
                 return
             generated = _generated(start)
             own_id = f"{self._prefix}-{len(self._ids)}"
-            self._ids[id(trajectory)] = own_id
+            self._ids[trajectory] = own_id
             call = replace(self._call.after(generated), request_id=own_id)
             outputs = self._run([trajectory], call, params)
             async with contextlib.aclosing(outputs):
@@ -196,7 +196,7 @@ class EngineSource:
                     pieces = _plain(outputs)
                 async with contextlib.aclosing(pieces):
                     async for step in pieces:
-                        unheard = id(trajectory) in self._stopping and not trajectory.pieces
+                        unheard = trajectory in self._stopping and not trajectory.pieces
                         if start.prefix is not None and not trajectory.pieces:
                             start.prefix.trajectory.forks.append(trajectory)
                         trajectory.add(step)

@@ -1,6 +1,7 @@
 """Trajectories on a scripted engine client: forks spliced, waiting, aborted, refused."""
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -166,6 +167,16 @@ async def test_what_a_step_has_behind_a_stop_string_is_cut(prefix: int) -> None:
     assert fork.track.token_ids == fork.token_ids
     (answer,) = replay([fork], RequestOutputKind.FINAL_ONLY, "r")
     assert len(answer.outputs[0].logprobs or ()) == len(answer.outputs[0].token_ids) == fork.tokens
+
+
+async def test_a_trajectory_in_the_place_of_one_that_is_gone_is_another() -> None:
+    own = source(Engine(TOKENIZER.encode("ab")))
+    for _ in range(20):  # often at the very same address
+        (gone,) = own.start_all([Start(0)])
+        await own.stop([gone])
+        del gone
+        gc.collect()
+        assert not (await run(own, Start(0))).aborted
 
 
 async def test_a_fork_has_what_is_left_of_the_limits_and_no_stop_strings_of_its_own() -> None:
