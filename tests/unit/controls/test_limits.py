@@ -13,6 +13,7 @@ from steersman.ledger import Ledger
 from steersman.search.policy import Search
 from steersman.search.registry import policies
 from steersman.trajectory.together import ends
+from steersman.trajectory.trajectory import Start, Trajectory
 from steersman_client import Limits
 
 pytestmark = pytest.mark.anyio
@@ -75,9 +76,9 @@ async def test_a_request_that_ends_before_is_stopped_by_nothing() -> None:
 async def test_whatever_a_search_starts_after_the_limit_is_stopped_too() -> None:
     source = ToySource(longest=10**9)
     source.draws = lambda seed, position: (1, False)  # type: ignore[method-assign]
-    search: Search[str] = Search(source, 1)
     part = LimitsPart(Limits(max_seconds=0.5))
     ledger = Ledger(iter(range(10**9)).__next__)
+    search: Search[str] = Search(source, 1, started=ledger.open().branches)
     async with part.watching(ledger, search.stop), asyncio.timeout(20):
         for _ in range(2):
             async for one in ends(search.start_branches(2)):
@@ -99,6 +100,7 @@ class Counted(Ledger):
 
 async def test_the_prompts_of_a_request_are_watched_together() -> None:
     ledger, stopped = Counted(), [0, 0, 0]
+    ledger.open().branches.append(Trajectory(Start(0)))
 
     async def stop(prompt: int) -> None:
         stopped[prompt] += 1
@@ -120,3 +122,19 @@ async def test_the_prompts_of_a_request_are_watched_together() -> None:
         while stopped[1] == 1:
             await asyncio.sleep(0)
     assert stopped == [1, 2, 1]
+
+
+async def test_what_has_ended_is_stopped_by_nothing_however_long_a_client_reads() -> None:
+    ledger = Ledger(iter(range(10**9)).__next__)
+    trajectory: Trajectory[str] = Trajectory(Start(0))
+    ledger.open().branches.append(trajectory)
+    stops: list[str | None] = []
+
+    async def stop() -> None:
+        stops.append(ledger.stopped_by)
+
+    async with LimitsPart(Limits(max_seconds=0.5)).watching(ledger, stop):
+        trajectory.advance(1, "stop")
+        for _ in range(3):
+            await asyncio.sleep(0)
+    assert (ledger.stopped_by, stops) == (None, [])
