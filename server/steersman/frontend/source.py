@@ -240,7 +240,10 @@ class EngineSource:
         async for output in outputs:
             if not begun:
                 begun = True
-                yield seam.begin(output)
+                step = seam.begin(output)
+                yield step
+                if step.finish_reason is not None:
+                    return
             step = seam.go_on(output)
             yield step
             if step.finish_reason is not None:

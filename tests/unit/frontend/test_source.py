@@ -169,6 +169,16 @@ async def test_what_a_step_has_behind_a_stop_string_is_cut(prefix: int) -> None:
     assert len(answer.outputs[0].logprobs or ()) == len(answer.outputs[0].token_ids) == fork.tokens
 
 
+async def test_a_suffix_can_complete_a_stop_string() -> None:
+    engine = Engine(TOKENIZER.encode("abcdefgh"))
+    own = source(engine, SamplingParams(max_tokens=None, stop=["cd"]))
+    start = Start(1, prefix=Prefix(await run(own, Start(0)), 3), suffix=(ALPHABET["d"],))
+    fork = await run(own, start)
+    assert (fork.text, fork.tokens, fork.finish_reason) == ("ab", 4, "stop")
+    assert fork.pieces[-1].output.outputs[0].stop_reason == "cd"
+    assert engine.running == 0
+
+
 async def test_a_trajectory_in_the_place_of_one_that_is_gone_is_another() -> None:
     own = source(Engine(TOKENIZER.encode("ab")))
     for _ in range(20):  # often at the very same address
@@ -229,6 +239,7 @@ async def test_a_bare_fork_holds_its_own_tokens_and_nothing_of_the_request() -> 
         {"bad_words": ["x"]},
         {"structured_outputs": StructuredOutputsParams(choice=["a"])},
         {"thinking_token_budget": 5},
+        {"thinking_token_budget": 0},
     ],
 )
 async def test_a_fork_that_would_lose_state_is_refused(lost: dict[str, Any]) -> None:
