@@ -71,8 +71,8 @@ class Generation:
             self._shown = 0
         if self._leader is None:
             return None
-        text = self._leader.text[self._shown :]
-        self._shown += len(text)
+        text = self._leader.text_from(self._shown)
+        self._shown = len(self._leader.pieces)
         return Leader(branch=self._leader.branch, tokens=self._leader.tokens, text=text)
 
 

@@ -31,7 +31,7 @@ class Plan:
         max_tokens: Tokens that the whole request may sample.
         profile: The profile that it builds on.
         parts: Its controls.
-        control: The control that they were planned from, with the profile in it, as JSON.
+        spec: The control that they were planned from, with the profile in it.
 
     """
 
@@ -39,7 +39,7 @@ class Plan:
     max_tokens: int
     profile: str | None = None
     parts: tuple[Part, ...] = ()
-    control: Mapping[str, Any] = field(default_factory=dict)
+    spec: ControlSpec = field(default_factory=ControlSpec, compare=False)
 
     def part(self, kind: type[PartT]) -> PartT | None:
         """The part of a control; None if the request has none of it."""
@@ -54,6 +54,11 @@ class Plan:
         """
         own = (part.branches(choices) for part in self.parts)
         return max((branches for branches in own if branches is not None), default=choices)
+
+    @property
+    def control(self) -> dict[str, Any]:
+        """The fields that were set, the profile's among them, as JSON."""
+        return self.spec.model_dump(mode="json", exclude_unset=True)
 
     @property
     def method(self) -> str:
@@ -131,7 +136,7 @@ class Planner:
             self.capabilities.limits.max_control_tokens,
             spec.profile,
             tuple(planning.parts),
-            spec.model_dump(mode="json", exclude_unset=True),
+            spec,
         )
         if plan.reads_tokens and request.embeddings:
             raise ControlError(

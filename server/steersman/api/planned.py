@@ -53,7 +53,7 @@ class Planned(BaseModel):
             endpoint=request.endpoint,
             method=plan.method,
             profile=plan.profile,
-            control=dict(plan.control),
+            control=plan.control,
             prompts=request.prompts,
             branches=branches,
             max_tokens=each,
@@ -91,6 +91,13 @@ def _plan(planner: Planner, content: bytes, endpoint: str) -> Plan:
     request = None if rest is None else facts.read(Endpoint(endpoint), rest)
     if request is None:
         raise ControlError(f"this is no body that {endpoint} takes", param=None)
+    if request.choices < 1:
+        raise ControlError(f"n must be at least 1, not {request.choices}", param="n")
+    if request.max_tokens is not None and request.max_tokens < 0:
+        field = request.max_tokens_field
+        raise ControlError(
+            f"{field} must not be negative, and is {request.max_tokens}", param=field
+        )
     suffix = None if controlled is None else controlled.profile_suffix
     control = None if controlled is None else controlled.control
     return planner.plan(control, request, profile_suffix=suffix)

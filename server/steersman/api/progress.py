@@ -61,7 +61,7 @@ class Events:
 
     ledger: Ledger
     kinds: frozenset[Event]
-    _told: dict[int, tuple[int, str]] = field(default_factory=dict)
+    _told: dict[Trajectory[Any], tuple[int, str]] = field(default_factory=dict)  # pieces, state
 
     def take(self) -> dict[str, Any]:
         """The events since the last call, by kind; of a kind nothing if there is nothing new."""
@@ -85,14 +85,12 @@ class Events:
         return [branch.model_dump(mode="json") for branch in news if branch is not None]
 
     def _news(self, trajectory: Trajectory[Any]) -> Branch | None:
-        shown, state = self._told.get(id(trajectory), (0, ""))
-        text, now = trajectory.text, _state(trajectory)
-        if len(text) == shown and now == state:
+        shown, state = self._told.get(trajectory, (0, ""))
+        text, now = trajectory.text_from(shown), _state(trajectory)
+        if not text and now == state:
             return None
-        self._told[id(trajectory)] = (len(text), now)
-        return Branch(
-            branch=trajectory.branch, tokens=trajectory.tokens, text=text[shown:], state=now
-        )
+        self._told[trajectory] = (len(trajectory.pieces), now)
+        return Branch(branch=trajectory.branch, tokens=trajectory.tokens, text=text, state=now)
 
 
 def _state(trajectory: Trajectory[Any]) -> Any:

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from steersman.controls.control import Control, Part, Planning
@@ -25,33 +25,45 @@ class LimitsPart(Part):
     """
 
     limits: Limits
+    _watched: "_Watched" = field(default_factory=lambda: _Watched(), repr=False, compare=False)
 
     def applied(self, ledger: Ledger) -> Mapping[str, Any]:
         return {"stopped_by": ledger.stopped_by}
 
     @contextlib.asynccontextmanager
     async def watching(
-        self, ledger: Ledger, stop: Callable[[], Awaitable[None]]
+        self, ledger: Ledger, stop: Callable[[], Coroutine[Any, Any, None]]
     ) -> AsyncGenerator[None]:
         """Stop a search at a limit, for as long as the body of the `async with` runs.
+
+        The searches of one request are watched together: its tokens are counted once for all.
 
         Args:
             ledger: The books of the request; they take a note of the limit.
             stop: Stops the trajectories that run.
 
         """
-        watch = asyncio.create_task(self._watch(ledger, stop))
+        watched = self._watched
+        watched.stops.append(stop)
+        if watched.task is None:
+            watched.task = asyncio.create_task(self._watch(ledger))
         try:
             yield
         finally:
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+            watched.stops.remove(stop)
+            if not watched.stops:
+                task, watched.task = watched.task, None
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
-    async def _watch(self, ledger: Ledger, stop: Callable[[], Awaitable[None]]) -> None:
+    async def _watch(self, ledger: Ledger) -> None:
         while True:
-            ledger.stopped_by = ledger.stopped_by or self._reached(ledger)
+            if ledger.stopped_by is None and ledger.running:  # else there is nothing to be stopped
+                ledger.stopped_by = self._reached(ledger)
             if ledger.stopped_by is not None:
-                await stop()  # again and again: a search may start more
+                # Again and again: a search may start more.
+                stopping = [stop() for stop in self._watched.stops]
+                await asyncio.gather(*stopping, return_exceptions=True)
             await asyncio.sleep(_POLL_SECONDS)
 
     def _reached(self, ledger: Ledger) -> str | None:
@@ -61,6 +73,14 @@ class LimitsPart(Part):
         if tokens is not None and ledger.sampled_tokens >= tokens:
             return "max_sampled_tokens"
         return None
+
+
+@dataclass(slots=True)
+class _Watched:
+    """Stops the searches of a request that run, in a task of its own."""
+
+    stops: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
+    task: asyncio.Task[None] | None = None
 
 
 class LimitsControl(Control):

@@ -63,7 +63,7 @@ class Carrier:
                 choice = index if len(trajectories) > 1 else None
                 trajectory.track = Track(values=report.values[index], key=report.key, choice=choice)
         carrying = params.clone()
-        message = self.wire(report.key, params)
+        message = self._message(report.key, params, fields)
         carrying.extra_args = {**(params.extra_args or {}), KEY: message}
         try:
             yield carrying
@@ -95,7 +95,11 @@ class Carrier:
             params: Sampling parameters of the request.
 
         """
-        fields = self._fields()
+        return self._message(key, params, self._fields())
+
+    def _message(
+        self, key: str, params: SamplingParams, fields: Mapping[str, Any]
+    ) -> dict[str, Any]:
         return RequestMessage(
             key=key,
             origin=self.origin,

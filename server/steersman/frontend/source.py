@@ -95,8 +95,8 @@ class EngineSource:
         self._opened = opened
         # Clients may reuse their request ids; the ids that `stop` aborts must be ours alone.
         self._prefix = f"{call.request_id}-{uuid.uuid4().hex}"
-        self._ids: dict[int, str] = {}
-        self._stopping: set[int] = set()
+        self._ids: dict[Trajectory[RequestOutput], str] = {}
+        self._stopping: set[Trajectory[RequestOutput]] = set()
 
     def start_all(
         self, starts: Sequence[Start[RequestOutput]]
@@ -117,8 +117,8 @@ class EngineSource:
 
     async def stop(self, trajectories: Sequence[Trajectory[RequestOutput]]) -> None:
         running = [one for one in trajectories if one.running]
-        self._stopping.update(id(one) for one in running)
-        if ids := [self._ids[id(one)] for one in running if id(one) in self._ids]:
+        self._stopping.update(running)
+        if ids := [self._ids[one] for one in running if one in self._ids]:
             await self._engine.abort(ids)
 
     async def close_thinking(self, trajectory: Trajectory[RequestOutput]) -> None:
@@ -179,7 +179,7 @@ class EngineSource:
         start, params = trajectory.start, self._params(trajectory.start)
         trajectory.seed = params.seed
         async with self._room:
-            if id(trajectory) in self._stopping:
+            if trajectory in self._stopping:
                 step = never_begun(self._call.prompt, params)
                 trajectory.add(step)
                 yield step
@@ -199,15 +199,17 @@ class EngineSource:
         self, trajectory: Trajectory[RequestOutput], params: SamplingParams
     ) -> AsyncGenerator[Piece[RequestOutput], None]:
         start, own_id = trajectory.start, f"{self._prefix}-{len(self._ids)}"
-        self._ids[id(trajectory)] = own_id
+        self._ids[trajectory] = own_id
         call = replace(self._call.after(_generated(start)), request_id=own_id)
         async with contextlib.aclosing(self._run([trajectory], call, params)) as outputs:
             spliced = start.begun and not start.bare
             pieces = self._spliced(outputs, start) if spliced else _plain(outputs)
             async with contextlib.aclosing(pieces):
                 async for step in pieces:
-                    unheard = id(trajectory) in self._stopping and not trajectory.pieces
+                    unheard = trajectory in self._stopping and not trajectory.pieces
                     trajectory.add(step)
+                    if trajectory.track is not None and not trajectory.running:
+                        trajectory.track.cut(trajectory.tokens)
                     yield step
                     if unheard and trajectory.running:  # it was not yet there to be aborted
                         await self._engine.abort([own_id])
@@ -246,7 +248,10 @@ class EngineSource:
         async for output in outputs:
             if not begun:
                 begun = True
-                yield seam.begin(output)
+                step = seam.begin(output)
+                yield step
+                if step.finish_reason is not None:
+                    return
             step = seam.go_on(output)
             yield step
             if step.finish_reason is not None:

@@ -24,12 +24,14 @@ _LOST = {
     "repetition_detection": "which looks at the tokens of one engine request",
 }
 """Sampling parameters whose state a fork would lose."""
+_AT_ZERO = frozenset({"thinking_token_budget"})
+"""Those of them that mean something at zero."""
 
 
 def unforkable(params: SamplingParams) -> tuple[str, str] | None:
     """The sampling parameter that lets no response go on as a fork, and why; None if all do."""
     for name, reason in _LOST.items():
-        if getattr(params, name, None):
+        if getattr(params, name, None) or (name in _AT_ZERO and getattr(params, name) == 0):
             return name, reason
     return None
 
@@ -98,7 +100,8 @@ class Seam:
         self._prefix, self._suffix = prefix, suffix
 
     def begin(self, first: RequestOutput) -> Piece[RequestOutput]:
-        """The piece that holds the tokens which the response begins with.
+        """The piece that holds the tokens which the response begins with. It has the finish
+        reason `stop` if a stop string is complete with the suffix.
 
         Args:
             first: The fork's first output, for the fields that the two have in common.
@@ -106,12 +109,15 @@ class Seam:
         """
         parts = [] if self._prefix is None else _cut(self._prefix)
         token_ids = [token for part in parts for token in part.token_ids] + [*self._suffix]
-        self._text.add(token_ids)
+        stop = self._text.add(token_ids)
         output, completion = copy(first), copy(first.outputs[0])
-        completion.token_ids, completion.text = token_ids, self._text.text(ended=False)
-        completion.finish_reason = completion.stop_reason = completion.logprobs = None
+        completion.token_ids, completion.text = token_ids, self._text.text(ended=stop is not None)
+        completion.finish_reason, completion.stop_reason = stop and "stop", stop
+        completion.logprobs = None
         completion.sampling_mask = None
         join(completion, parts)
+        if stop is not None:
+            _keep(completion, self._text.tokens)
         output.outputs, output.prompt_token_ids, output.finished = [completion], self._prompt, False
         if self._prefix is not None and (pieces := self._prefix.trajectory.pieces):
             output.prompt = pieces[0].output.prompt
@@ -131,7 +137,7 @@ class Seam:
         stop = self._text.add(completion.token_ids, stopped=stopped)
         if stop is not None:
             completion.finish_reason, completion.stop_reason = "stop", stop
-            completion.token_ids = completion.token_ids[: self._text.tokens - before]
+            _keep(completion, self._text.tokens - before)
         completion.text = self._text.text(ended=completion.finish_reason is not None)
         return piece(output)
 
@@ -141,15 +147,19 @@ def _cut(prefix: Prefix[RequestOutput]) -> list[Any]:
     parts, left = [], prefix.tokens
     for step in prefix.trajectory.pieces:
         part = copy(step.output.outputs[0])
-        kept = min(left, len(step.token_ids))
-        part.token_ids = list(step.token_ids[:kept])
-        if part.logprobs is not None:
-            part.logprobs = part.logprobs[:kept]
-        if part.sampling_mask is not None:
-            mask = part.sampling_mask
-            part.sampling_mask = replace(mask, token_ids=mask.token_ids[:kept])
+        part.token_ids = step.token_ids
+        _keep(part, min(left, len(step.token_ids)))
         parts.append(part)
-        left -= kept
+        left -= len(part.token_ids)
         if not left:
             break
     return parts
+
+
+def _keep(completion: Any, tokens: int) -> None:
+    """Cut a `CompletionOutput` to its first tokens; its text is left as it is."""
+    completion.token_ids = list(completion.token_ids[:tokens])
+    if completion.logprobs is not None:
+        completion.logprobs = completion.logprobs[:tokens]
+    if (mask := completion.sampling_mask) is not None:
+        completion.sampling_mask = replace(mask, token_ids=mask.token_ids[:tokens])

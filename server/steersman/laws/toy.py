@@ -44,7 +44,7 @@ class ToySource:
         self._longest = longest
         self._fails_at = fails_at
         self._endless = endless
-        self._stopping: set[int] = set()
+        self._stopping: set[Trajectory[str]] = set()
 
     def start_all(self, starts: Sequence[Start[str]]) -> Sequence[Trajectory[str]]:
         if self.refuses_forks and any(start.begun for start in starts):
@@ -57,7 +57,7 @@ class ToySource:
         return trajectories
 
     async def stop(self, trajectories: Sequence[Trajectory[str]]) -> None:
-        self._stopping.update(id(one) for one in trajectories)
+        self._stopping.update(trajectories)
 
     async def close_thinking(self, trajectory: Trajectory[str]) -> None:
         await asyncio.sleep(0)
@@ -82,7 +82,7 @@ class ToySource:
             limit = self._longest - start.begun if start.max_tokens is None else start.max_tokens
             for count in range(1, limit + 1):
                 await asyncio.sleep(0)
-                if id(trajectory) in self._stopping:
+                if trajectory in self._stopping:
                     yield _add(trajectory, [], ABORTED)
                     return
                 position = start.begun + count - 1

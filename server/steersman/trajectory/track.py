@@ -32,10 +32,14 @@ class Track:
         """Record the tokens of a step."""
         self.token_ids.extend(token_ids)
 
+    def cut(self, tokens: int) -> None:
+        """Forget the tokens after the first ones, as those behind a stop string."""
+        del self.token_ids[tokens:]
+
     def table(self) -> NDArray[np.float64]:
         """The values of all tokens at once: [tokens, TRACK], the fields of `Value` as columns.
         Not to be written to."""
-        if self._table is None or len(self._table) < len(self.token_ids):
+        if self._table is None or len(self._table) != len(self.token_ids):
             content = b"".join(self.values[: len(self.token_ids)])
             table = np.frombuffer(content, np.float32).reshape(-1, TRACK)
             self._table = table.astype(np.float64)

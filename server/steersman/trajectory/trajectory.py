@@ -80,7 +80,7 @@ class Start(Generic[OutputT]):
         return (self.prefix.tokens if self.prefix else 0) + len(self.suffix)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Trajectory(Generic[OutputT]):
     """Record of one response as it is sampled. Iterating over it runs it; its fields can be read
     meanwhile.
@@ -168,7 +168,11 @@ class Trajectory(Generic[OutputT]):
 
     @property
     def text(self) -> str:
-        return "".join(piece.text for piece in self.pieces)
+        return self.text_from(0)
+
+    def text_from(self, pieces: int) -> str:
+        """The text of all but the first pieces."""
+        return "".join([piece.text for piece in self.pieces[pieces:]])
 
 
 class Source(Protocol[OutputT]):

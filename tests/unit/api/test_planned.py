@@ -54,6 +54,18 @@ async def test_a_search_is_told_with_its_profile_and_its_cost() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "param"),
+    [({"n": 0}, "n"), ({"n": -2}, "n"), ({"max_completion_tokens": -1}, "max_completion_tokens")],
+)
+async def test_numbers_that_no_request_can_have_are_refused(
+    fields: dict[str, int], param: str
+) -> None:
+    answer = await ask({**CHAT, **fields})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
+
+
+@pytest.mark.parametrize(
     ("body", "endpoint", "numbers"),
     [
         (CHAT, Endpoint.CHAT, (1, 1, 512, 512)),

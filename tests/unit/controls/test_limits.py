@@ -1,6 +1,8 @@
 """At a limit of its own a request ends with the best response so far."""
 
 import asyncio
+import contextlib
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from steersman.ledger import Ledger
 from steersman.search.policy import Search
 from steersman.search.registry import policies
 from steersman.trajectory.together import ends
+from steersman.trajectory.trajectory import Start, Trajectory
 from steersman_client import Limits
 
 pytestmark = pytest.mark.anyio
@@ -73,11 +76,65 @@ async def test_a_request_that_ends_before_is_stopped_by_nothing() -> None:
 async def test_whatever_a_search_starts_after_the_limit_is_stopped_too() -> None:
     source = ToySource(longest=10**9)
     source.draws = lambda seed, position: (1, False)  # type: ignore[method-assign]
-    search: Search[str] = Search(source, 1)
     part = LimitsPart(Limits(max_seconds=0.5))
     ledger = Ledger(iter(range(10**9)).__next__)
+    search: Search[str] = Search(source, 1, started=ledger.open().branches)
     async with part.watching(ledger, search.stop), asyncio.timeout(20):
         for _ in range(2):
             async for one in ends(search.start_branches(2)):
                 assert one.aborted
     assert [one.aborted for one in search.started] == [True] * 4
+
+
+class Counted(Ledger):
+    """Books that note how often they are added up."""
+
+    counts = 0
+    tokens = 0
+
+    @property
+    def sampled_tokens(self) -> int:
+        self.counts += 1
+        return self.tokens
+
+
+async def test_the_prompts_of_a_request_are_watched_together() -> None:
+    ledger, stopped = Counted(), [0, 0, 0]
+    ledger.open().branches.append(Trajectory(Start(0)))
+
+    async def stop(prompt: int) -> None:
+        stopped[prompt] += 1
+        if prompt == 0:
+            raise ConnectionError
+
+    part = LimitsPart(Limits(max_sampled_tokens=9))
+    async with contextlib.AsyncExitStack() as stack:
+        for prompt in range(3):
+            await stack.enter_async_context(part.watching(ledger, partial(stop, prompt)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert (ledger.counts, stopped) == (1, [0, 0, 0])
+        ledger.tokens = 9
+        while 0 in stopped:
+            await asyncio.sleep(0)
+    assert stopped == [1, 1, 1]
+    async with part.watching(ledger, partial(stop, 1)):  # the next turn of a tool loop
+        while stopped[1] == 1:
+            await asyncio.sleep(0)
+    assert stopped == [1, 2, 1]
+
+
+async def test_what_has_ended_is_stopped_by_nothing_however_long_a_client_reads() -> None:
+    ledger = Ledger(iter(range(10**9)).__next__)
+    trajectory: Trajectory[str] = Trajectory(Start(0))
+    ledger.open().branches.append(trajectory)
+    stops: list[str | None] = []
+
+    async def stop() -> None:
+        stops.append(ledger.stopped_by)
+
+    async with LimitsPart(Limits(max_seconds=0.5)).watching(ledger, stop):
+        trajectory.advance(1, "stop")
+        for _ in range(3):
+            await asyncio.sleep(0)
+    assert (ledger.stopped_by, stops) == (None, [])

@@ -1,6 +1,7 @@
 """Trajectories on a scripted engine client: forks spliced, waiting, aborted, refused."""
 
 import asyncio
+import gc
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -14,8 +15,10 @@ from vllm.logprobs import Logprob
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
+from steersman.controls.monitor import MonitorPart
 from steersman.frontend.carrier import Carrier
 from steersman.frontend.outputs import replay
+from steersman.frontend.reports import Reports
 from steersman.frontend.source import Call, EngineSource, branch_seed
 from steersman.trajectory.trajectory import Prefix, Start, Trajectory
 
@@ -150,6 +153,42 @@ def test_stop_strings_are_found_across_the_seam(text: str, cut: int, stop: str) 
     assert trajectory.token_ids == TOKENIZER.encode(kept)
 
 
+@pytest.mark.parametrize("prefix", [0, 1, 4])
+async def test_what_a_step_has_behind_a_stop_string_is_cut(prefix: int) -> None:
+    engine: Any = Engine(TOKENIZER.encode("abcdefgh"), step=3)
+    carrier = Carrier(Reports(), (MonitorPart(tokens=False, markers=None),), longest=1000)
+    call = Call({**TOKENS}, SamplingParams(max_tokens=None, stop=["ef"], logprobs=0), "r", {})
+    own = EngineSource(engine, call, carrier)
+    parent = await run(own, Start(0))
+    fork = await run(own, Start(1, prefix=Prefix(parent, prefix)) if prefix else Start(1))
+    if prefix:
+        assert (fork.text, fork.tokens) == ("abcd", 6)
+    assert fork.track is not None
+    assert fork.track.token_ids == fork.token_ids
+    (answer,) = replay([fork], RequestOutputKind.FINAL_ONLY, "r")
+    assert len(answer.outputs[0].logprobs or ()) == len(answer.outputs[0].token_ids) == fork.tokens
+
+
+async def test_a_suffix_can_complete_a_stop_string() -> None:
+    engine = Engine(TOKENIZER.encode("abcdefgh"))
+    own = source(engine, SamplingParams(max_tokens=None, stop=["cd"]))
+    start = Start(1, prefix=Prefix(await run(own, Start(0)), 3), suffix=(ALPHABET["d"],))
+    fork = await run(own, start)
+    assert (fork.text, fork.tokens, fork.finish_reason) == ("ab", 4, "stop")
+    assert fork.pieces[-1].output.outputs[0].stop_reason == "cd"
+    assert engine.running == 0
+
+
+async def test_a_trajectory_in_the_place_of_one_that_is_gone_is_another() -> None:
+    own = source(Engine(TOKENIZER.encode("ab")))
+    for _ in range(20):  # often at the very same address
+        (gone,) = own.start_all([Start(0)])
+        await own.stop([gone])
+        del gone
+        gc.collect()
+        assert not (await run(own, Start(0))).aborted
+
+
 async def test_a_fork_has_what_is_left_of_the_limits_and_no_stop_strings_of_its_own() -> None:
     engine = Engine(TOKENIZER.encode("abcdefgh"))
     parameters = SamplingParams(
@@ -200,6 +239,7 @@ async def test_a_bare_fork_holds_its_own_tokens_and_nothing_of_the_request() -> 
         {"bad_words": ["x"]},
         {"structured_outputs": StructuredOutputsParams(choice=["a"])},
         {"thinking_token_budget": 5},
+        {"thinking_token_budget": 0},
     ],
 )
 async def test_a_fork_that_would_lose_state_is_refused(lost: dict[str, Any]) -> None:
