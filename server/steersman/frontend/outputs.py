@@ -45,7 +45,7 @@ def never_begun(prompt: Any, params: SamplingParams) -> Piece[RequestOutput]:
 
     """
     rendered = prompt if isinstance(prompt, Mapping) else {}
-    logprobs = None if params.logprobs is None else []
+    logprobs: Any = None if params.logprobs is None else []
     completion = CompletionOutput(0, "", [], None, logprobs, finish_reason=ABORTED)
     token_ids = rendered.get("prompt_token_ids") or []
     output = RequestOutput("", rendered.get("prompt"), token_ids, None, [completion], finished=True)
