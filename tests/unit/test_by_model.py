@@ -40,7 +40,12 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         by_model.logger, "disabled", False
     )  # as vLLM's own set-up of logs leaves it
     by_model.logger.manager._clear_cache()  # of levels asked for before
-    print("DBG", by_model.logger.disabled, by_model.logger.manager.disable, by_model.logger.isEnabledFor(20))
+    print(
+        "DBG",
+        by_model.logger.disabled,
+        by_model.logger.manager.disable,
+        by_model.logger.isEnabledFor(20),
+    )
     return lines
 
 

@@ -77,7 +77,7 @@ class LimitsPart(Part):
 
 @dataclass(slots=True)
 class _Watched:
-    """Stops the searches of a request that run, in a task of its own."""
+    """Searches of a request that run, by what stops them, and the task that does it."""
 
     stops: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
     task: asyncio.Task[None] | None = None

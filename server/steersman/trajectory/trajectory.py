@@ -182,6 +182,9 @@ class Source(Protocol[OutputT]):
         """Admit trajectories: all, or none. Each runs while it is iterated over, and is aborted
         when its iteration is cancelled.
 
+        A source may let only so many run at a time. A trajectory that has begun keeps its place
+        until it ends: whoever waits for its fork has to go on iterating over it meanwhile.
+
         Raises:
             Exception: The engine has no room for them.
             ValueError: A start that this source cannot carry out; the message says why.
