@@ -36,16 +36,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(handler, "emit", lambda record: lines.append(record.getMessage()))
     monkeypatch.setattr(by_model.logger, "handlers", [handler])
     monkeypatch.setattr(by_model.logger, "level", logging.INFO)
-    monkeypatch.setattr(
-        by_model.logger, "disabled", False
-    )  # as vLLM's own set-up of logs leaves it
     by_model.logger.manager._clear_cache()  # of levels asked for before
-    print(
-        "DBG",
-        by_model.logger.disabled,
-        by_model.logger.manager.disable,
-        by_model.logger.isEnabledFor(20),
-    )
     return lines
 
 

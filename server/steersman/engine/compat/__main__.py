@@ -14,8 +14,6 @@ from steersman.engine.compat.names import NAMES
 
 def main() -> int:
     """Look for all names; returns the exit code."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    logging.disable(logging.WARNING)
     installed = version.installed()
     if installed is None:
         print("vLLM is not installed")
@@ -33,4 +31,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    logging.disable(logging.WARNING)
     sys.exit(main())
