@@ -35,8 +35,8 @@ class Surface:
         """Read it from a server."""
         document = http.get("/openapi.json").raise_for_status().json()
         names: dict[str, list[str]] = {}
-        for path in document["paths"]:
-            if not path.startswith(_LISTS) or "{" in path:
+        for path, operations in document["paths"].items():
+            if not path.startswith(_LISTS) or "{" in path or "get" not in operations:
                 continue
             listed = http.get(path).raise_for_status().json()
             if isinstance(listed.get("data"), list):
