@@ -10,7 +10,7 @@ from tests.fuzz.summary import summary
 from tests.fuzz.target import Target
 from tests.http.server import API_KEY, Server
 
-REQUESTS = 80
+REQUESTS = 120
 
 
 @pytest.mark.parametrize("hang_up", [False, True], ids=["to the end", "hanging up"])
