@@ -63,6 +63,8 @@ def _cases(
     endpoint = draw(st.sampled_from(_ENDPOINTS))
     body = draw(bodies[endpoint])
     body["control"] = draw(control)
+    if isinstance(body["control"], dict) and body["control"].get("events"):
+        body["stream"] = draw(mostly(st.just(True), st.booleans()))  # only a stream has any
     way = draw(st.sampled_from(_WAYS))
     if way == _WILD:
         body["control"] = draw(values.anything())
