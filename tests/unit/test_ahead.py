@@ -144,4 +144,4 @@ ours = [one for one in stats if "/loops/" in str(one.cache_path)]
 print(sum(sum(one.cache_hits.values()) for one in ours),
       sum(sum(one.cache_misses.values()) for one in ours))
 """
-"""What an engine runs when it starts; prints loops read from the cache, and those compiled."""
+"""Work of an engine that starts; prints loops read from the cache, and those compiled."""

@@ -44,7 +44,7 @@ class ReceiptStream:
         """When the stream began, in seconds, where a chunk of ours has said so; else vLLM's word
         stands."""
         self.over = False
-        """Whether the event that ends the stream has come: nothing may follow it."""
+        """True once the event that ends the stream has come: nothing may follow it."""
         self.answered = False
         """Whether the stream ended in an answer, and not in an error event or a cut."""
 

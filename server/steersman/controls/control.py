@@ -58,7 +58,7 @@ class Part:
     """
 
     reads_tokens: ClassVar[bool] = False
-    """Whether it needs prompts of tokens, not of embeddings."""
+    """True if it needs prompts of tokens, not of embeddings."""
 
     @contextlib.asynccontextmanager
     async def held(self, desk: Desk) -> AsyncGenerator[None]:

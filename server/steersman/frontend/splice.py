@@ -25,7 +25,7 @@ _LOST = {
 }
 """Sampling parameters whose state a fork would lose."""
 _AT_ZERO = frozenset({"thinking_token_budget"})
-"""Those of them that mean something at zero."""
+"""The ones that mean something at zero."""
 
 
 def unforkable(params: SamplingParams) -> tuple[str, str] | None:
