@@ -1,6 +1,7 @@
 """Entropy and log-probabilities of rows of logits, in one pass over the vocabulary."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import torch
@@ -127,7 +128,8 @@ def measure(logits: Tensor, logit_rows: Tensor, tokens: Tensor, token_rows: Tens
 
     Returns:
         `[n, TRACK]`, float32, as `govern` writes it: entropy, log-probability of the token (NaN
-        outside the vocabulary) and top probability; nothing was moved, closed or forced.
+        outside the vocabulary) and top probability, NaN for what is not measured here; nothing was
+        moved, closed or forced.
 
     """
     return measuring(logit_rows, token_rows)(logits, tokens)
@@ -141,9 +143,11 @@ def _measure_triton(
     inside = (drawn >= 0) & (drawn < logits.shape[1])
     found = logits[logit_rows, drawn.clamp(0, logits.shape[1] - 1)].float() - statistics[:, at.LSE]
     logprobs = torch.where(inside, found, torch.nan)
-    # T_ENTROPY, T_LOGPROB, T_TOP
+    # T_ENTROPY, T_LOGPROB, T_TOP; then those that are measured elsewhere, and those that are 0.
     columns = [statistics[:, at.ENTROPY], logprobs, statistics[:, at.TOP]]
-    return nn.functional.pad(torch.stack(columns, dim=1), (0, at.TRACK - len(columns)))
+    measured = torch.stack(columns, dim=1)
+    padded = nn.functional.pad(measured, (0, at.T_STRENGTH - len(columns)), value=math.nan)
+    return nn.functional.pad(padded, (0, at.TRACK - at.T_STRENGTH))
 
 
 def measuring(logit_rows: Tensor, token_rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

@@ -78,7 +78,8 @@ class Step(NamedTuple):
             NaN where they are not wanted.
         track: `[n, TRACK]`, float32, contiguous; written: entropy, log-probability of the final
             token (NaN outside the vocabulary) and top probability, STRENGTH and CLOSED_BY after the
-            step, 1 if the final token was forced. NaN in all where no token was drawn.
+            step, 1 if the final token was forced. NaN in the others, and in all where no token was
+            drawn.
 
     """
 

@@ -251,7 +251,7 @@ def _govern_kernel(  # type: ignore[no-untyped-def]
     track = track_ptr + program * at.TRACK
     position = tl.load(positions_ptr + program) + 1
     if position < tl.load(ints + at.KNOWN):
-        column = tl.arange(0, 8)
+        column = tl.arange(0, 16)
         tl.store(track + column, float("nan"), mask=column < at.TRACK)
         return
 
@@ -313,6 +313,9 @@ def _govern_kernel(  # type: ignore[no-untyped-def]
     tl.store(track + at.T_ENTROPY, entropy)
     tl.store(track + at.T_LOGPROB, logit - tl.load(measured + at.LSE))
     tl.store(track + at.T_TOP, top)
+    tl.store(track + at.T_PROCESSED_ENTROPY, float("nan"))
+    tl.store(track + at.T_PROCESSED_LOGPROB, float("nan"))
+    tl.store(track + at.T_CONFIDENCE, float("nan"))
     tl.store(track + at.T_STRENGTH, strength)
     tl.store(track + at.T_CLOSED_BY, closed_by.to(tl.float32))
     tl.store(track + at.T_FORCED, forced.to(tl.float32))

@@ -106,14 +106,26 @@ BY_MODEL, BY_BUDGET, BY_ENTROPY, BY_LOOP, BY_LENGTH, BY_CERTAINTY = range(1, len
 LSE, ENTROPY, TOP = range(3)
 STATISTICS = TOP + 1
 
+CONFIDENT_TOKENS = 20
+"""Likeliest tokens of a distribution over which `Value.confidence` is the mean."""
+
 
 class Value(NamedTuple):
     """Measurements of one generated token, a row of the track; NaN where they were not asked for.
 
     Attributes:
-        entropy: Of the distribution that it was drawn from, before temperature and penalties; nats.
+        entropy: Of the raw distribution: the model's own, before temperature and penalties; nats.
         logprob: Of the token in that distribution; nats.
         top: The largest probability of that distribution.
+        processed_entropy: Of the processed distribution: the one that the token is really drawn
+            from, after penalties, masks, temperature, min-p, top-k and top-p; nats. Tokens that
+            are masked count nothing. 0 for a greedy request.
+        processed_logprob: Of the token in the processed distribution; nats. 0 for a greedy
+            request. NaN for a token that was forced or is outside the vocabulary.
+        confidence: Mean log-probability of the `CONFIDENT_TOKENS` likeliest tokens of the raw
+            distribution, masked ones left out; nats, never above 0. The farther below 0, the surer
+            is the model: [DeepConf](https://arxiv.org/abs/2508.15260) calls its negative the token
+            confidence (section 3.1).
         strength: The balanced vector's strength from this token on.
         closed_by: Reason why the thinking phase is closed by now: an index of `REASONS`.
         forced: 1 if the token was put there and not drawn.
@@ -123,6 +135,9 @@ class Value(NamedTuple):
     entropy: float
     logprob: float
     top: float
+    processed_entropy: float
+    processed_logprob: float
+    confidence: float
     strength: float
     closed_by: int
     forced: int
@@ -130,8 +145,8 @@ class Value(NamedTuple):
     @classmethod
     def of(cls, content: bytes) -> Self:
         """Out of the form in which it travels and is kept: a float32 for each of the fields."""
-        entropy, logprob, top, strength, closed_by, forced = VALUE.unpack(content)
-        return cls(entropy, logprob, top, strength, int(closed_by), int(forced))
+        *measured, closed_by, forced = VALUE.unpack(content)
+        return cls(*measured, int(closed_by), int(forced))
 
     def packed(self) -> bytes:
         """In that form."""
@@ -139,8 +154,10 @@ class Value(NamedTuple):
 
 
 # Columns of the track, float32: those of `Value`.
-T_ENTROPY, T_LOGPROB, T_TOP, T_STRENGTH, T_CLOSED_BY, T_FORCED = range(len(Value._fields))
 TRACK = len(Value._fields)
+T_ENTROPY, T_LOGPROB, T_TOP, *_REST = range(TRACK)
+T_PROCESSED_ENTROPY, T_PROCESSED_LOGPROB, T_CONFIDENCE, *_REST = _REST
+T_STRENGTH, T_CLOSED_BY, T_FORCED = _REST
 
 # Rows of the tables that travel to the front end.
 VALUE = struct.Struct(f"={TRACK}f")

@@ -22,8 +22,9 @@ from steersman.trajectory.reading import Reading
 from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Piece, Prefix, Start, Trajectory
 from steersman_client import Applied, AppliedEdit, FirstFinish, Receipt
-from steersman_kernels.layout import CLASSES, Value
+from steersman_kernels.layout import CLASSES
 from tests.unit.servers import MARKERS
+from tests.unit.tracks import packed
 
 
 def opened(
@@ -171,7 +172,7 @@ def test_an_edits_tokens_are_those_of_the_returned_branches() -> None:
 
 
 def watched(*token_ids: int) -> Track:
-    return Track([*token_ids], [Value(1.0, -1.0, 0.5, 0.0, 1, 0).packed() for _ in token_ids])
+    return Track([*token_ids], [packed(1.0, closed_by=1) for _ in token_ids])
 
 
 WATCHED = (ThinkingPart(Governing(), MARKERS), MonitorPart(tokens=True, markers=MARKERS))

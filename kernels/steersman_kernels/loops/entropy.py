@@ -121,6 +121,9 @@ def _measure(element: type) -> Any:
             _statistics(row, found)
             token = numba.carray(pointer(tokens), (drawn_at[i] + 1,), np.int64)[drawn_at[i]]
             track[i] = 0
+            track[i, at.T_PROCESSED_ENTROPY] = np.nan
+            track[i, at.T_PROCESSED_LOGPROB] = np.nan
+            track[i, at.T_CONFIDENCE] = np.nan
             track[i, at.T_ENTROPY] = found[at.ENTROPY]
             track[i, at.T_LOGPROB] = _logprob(row, token, found[at.LSE])
             track[i, at.T_TOP] = found[at.TOP]

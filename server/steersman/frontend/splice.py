@@ -13,6 +13,7 @@ from steersman.engine.compat.detokenizer import JoinedText
 from steersman.frontend.outputs import join, piece
 from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Piece, Prefix
+from steersman_kernels import layout as at
 from steersman_kernels.layout import Value
 
 _LOST = {
@@ -71,7 +72,8 @@ def joined_track(track: Track | None, prefix: Prefix[Any] | None, suffix: Sequen
         track.token_ids.extend(parent.token_ids[: prefix.tokens])
         track.values.extend(parent.values[: prefix.tokens])
     track.token_ids.extend(suffix)
-    put = Value(math.nan, math.nan, math.nan, math.nan, closed_by=0, forced=1).packed()
+    nothing = [math.nan] * at.T_CLOSED_BY
+    put = Value(*nothing, closed_by=0, forced=1).packed()
     track.values.extend(put for _ in suffix)
 
 

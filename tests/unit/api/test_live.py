@@ -9,11 +9,7 @@ from steersman.request import Endpoint, Request
 from steersman.scope import ControlScope
 from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Start, Trajectory
-from steersman_kernels.layout import Value
-
-
-def value(entropy: float) -> bytes:
-    return Value(entropy, -0.5, 0.9, 0.0, 0, 0).packed()
+from tests.unit.tracks import packed
 
 
 class Stream:
@@ -35,7 +31,7 @@ class Stream:
         assert line.track is not None
         known = len(line.track.values)
         line.track.add([*range(known, known + len(entropies))])
-        line.track.values += [value(entropy) for entropy in entropies]
+        line.track.values += [packed(entropy, -0.5) for entropy in entropies]
         line.delivered += len(entropies) - ahead
 
     def chunk(self, index: int | None = 0, **fields: Any) -> Any:

@@ -13,8 +13,8 @@ from steersman.trajectory.track import Track
 from steersman_kernels import layout as at
 from steersman_kernels.gate import gate
 from steersman_kernels.governor import State, Step, govern
-from steersman_kernels.layout import Value
 from steersman_kernels.vocabulary import Vocabulary
+from tests.unit.tracks import packed
 
 SIZE, PROMPT = 8, 3
 ONE = Markers(start=(1,), end=(2,), start_text="<", end_text=">")
@@ -82,10 +82,6 @@ def of_the_governor(tokens: list[int], markers: Markers, opened: bool) -> tuple[
         govern(state, vocabulary(markers), step)
         found.append(int(state.ints[0, at.PHASE]) == at.THINKING)
     return found, int(state.ints[0, at.THOUGHT])
-
-
-def packed(entropy: float) -> bytes:
-    return Value(entropy, -1.0, 0.5, 0.0, 0, 0).packed()
 
 
 @pytest.mark.parametrize("markers", [ONE, CALLING, TWO, ODD])

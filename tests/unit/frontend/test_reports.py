@@ -5,7 +5,7 @@ import numpy as np
 
 from steersman.frontend.reports import Reports, read_counts
 from steersman.wire import listed
-from steersman_kernels.layout import Value
+from steersman_kernels.layout import TRACK, Value
 
 
 class Processor:
@@ -43,6 +43,11 @@ def said(
     }
 
 
+def row(*first: float) -> list[float]:
+    """A row of a track: its first values, and zeros."""
+    return [*first, *[0.0] * (TRACK - len(first))]
+
+
 def test_the_last_counts_of_every_choice_count() -> None:
     engine = SimpleNamespace(output_processor=Processor())
     process = engine.output_processor.process_outputs
@@ -72,7 +77,7 @@ def test_what_is_said_of_each_token_comes_in_order() -> None:
     ours = reports.open(1)
 
     for step in range(3):
-        value = [step / 2, -1.0, 0.5, 1.0, 2.0, 1.0]
+        value = [step / 2, -1.0, 0.5, 0.25, -0.5, -7.0, 1.0, 2.0, 1.0]
         content = said(f"r={ours.key}", values={"r": value})
         # A step that gives no token, as the last one of an aborted request, says nothing of one.
         engine.output_processor.process_outputs(
@@ -81,7 +86,7 @@ def test_what_is_said_of_each_token_comes_in_order() -> None:
 
     values = [Value.of(content) for content in ours.values[0]]
     assert [value.entropy for value in values] == [0.0, 0.5]
-    assert values[1] == (0.5, -1.0, 0.5, 1.0, 2, 1)
+    assert values[1] == (0.5, -1.0, 0.5, 0.25, -0.5, -7.0, 1.0, 2, 1)
     assert values[1].packed() == ours.values[0][1]
     reports.close(ours)
     engine.output_processor.process_outputs([output("r", content)], 0.0, stats="")
@@ -93,7 +98,7 @@ def test_a_step_may_come_in_parts_and_none_of_it_counts_twice() -> None:
     reports = Reports()
     reports.listen(engine)
     first, second = reports.open(1), reports.open(1)
-    rows = {"a": [0.1, 0, 0, 0, 0, 0], "b": [0.2, 0, 0, 0, 0, 0]}
+    rows = {"a": row(0.1), "b": row(0.2)}
     content = said(f"a={first.key}", f"b={second.key}", values=rows)
 
     engine.output_processor.process_outputs([output("a", content)], 0.0, stats="")
@@ -101,8 +106,8 @@ def test_a_step_may_come_in_parts_and_none_of_it_counts_twice() -> None:
     engine.output_processor.process_outputs([output("a", None), output("b", None)], 0.0, stats="")
     engine.output_processor.process_outputs([], 0.0, stats="")
 
-    for report, row in ((first, rows["a"]), (second, rows["b"])):
-        assert report.values == [[np.array(row, np.float32).tobytes()]]
+    for report, said_of in ((first, rows["a"]), (second, rows["b"])):
+        assert report.values == [[np.array(said_of, np.float32).tobytes()]]
 
 
 def test_what_others_put_into_the_field_stays() -> None:
@@ -139,7 +144,7 @@ def test_places_are_found_again_when_outputs_change() -> None:
         [["plain", "a", "b", "c"]],
     )
     for number, parts in enumerate(steps):
-        rows = {name: [number, place, 0, 0, 0, 0] for place, name in enumerate("abc")}
+        rows = {name: row(number, place) for place, name in enumerate("abc")}
         content: Any = said(*(f"{n}={r.key}" for n, r in ours.items()), values=rows)
         for part in parts:
             outputs = [output(name, None) for name in part]

@@ -147,6 +147,8 @@ def step(
             assert line.isnan().all()
             continue
         assert line[[at.T_ENTROPY, at.T_TOP]].tolist() == [draw.entropy, draw.top]
+        unasked = [at.T_PROCESSED_ENTROPY, at.T_PROCESSED_LOGPROB, at.T_CONFIDENCE]
+        assert line[unasked].isnan().all()
         if 0 <= token < SIZE:
             assert line[at.T_LOGPROB] == logits[row, token].float() - 3.5
         else:

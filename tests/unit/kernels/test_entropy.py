@@ -16,8 +16,14 @@ from steersman_kernels.layout import (
     ENTROPY,
     LSE,
     STATISTICS,
+    T_CLOSED_BY,
+    T_CONFIDENCE,
     T_ENTROPY,
+    T_FORCED,
     T_LOGPROB,
+    T_PROCESSED_ENTROPY,
+    T_PROCESSED_LOGPROB,
+    T_STRENGTH,
     T_TOP,
     TOP,
     TRACK,
@@ -174,9 +180,8 @@ def test_measured_are_the_tokens_that_were_drawn(
     logprobs = logits.double().log_softmax(dim=1)[[3, 0], [499, 7]]
     torch.testing.assert_close(found[:2, T_LOGPROB].double(), logprobs, **close)
     assert found[2:, T_LOGPROB].isnan().all()
-    assert (
-        found[:, [c for c in range(TRACK) if c not in (T_ENTROPY, T_LOGPROB, T_TOP)]] == 0
-    ).all()
+    assert found[:, [T_PROCESSED_ENTROPY, T_PROCESSED_LOGPROB, T_CONFIDENCE]].isnan().all()
+    assert (found[:, [T_STRENGTH, T_CLOSED_BY, T_FORCED]] == 0).all()
 
 
 def test_the_same_rows_are_measured_step_after_step() -> None:

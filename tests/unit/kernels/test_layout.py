@@ -87,7 +87,7 @@ def test_rings_are_powers_of_two(ring: int) -> None:
 
 
 def test_a_packed_value_is_the_value() -> None:
-    value = Value(0.5, -1.5, 0.25, 2.0, at.BY_LOOP, 1)
+    value = Value(0.5, -1.5, 0.25, 0.75, -0.5, -7.0, 2.0, at.BY_LOOP, 1)
     assert Value.of(value.packed()) == value
     assert len(value.packed()) == 4 * at.TRACK
 

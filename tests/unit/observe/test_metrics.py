@@ -14,18 +14,19 @@ from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Start, Trajectory
-from steersman_kernels.layout import Value
 from tests.unit.servers import MARKERS
-
-
-def value(entropy: float, closed_by: int = 0, forced: int = 0) -> bytes:
-    return Value(entropy, -1.0, 0.5, 0.0, closed_by, forced).packed()
+from tests.unit.tracks import packed
 
 
 def books() -> Ledger:
     """A search whose second branch won, and a turn in which nothing was sampled."""
     ledger = Ledger()
-    values = [value(0.5), value(9.0), value(1.0, 2, 1), value(0.01, 2)]
+    values = [
+        packed(0.5),
+        packed(9.0),
+        packed(1.0, closed_by=2, forced=1),
+        packed(0.01, closed_by=2),
+    ]
     search, turn = ledger.open(Reading(MARKERS, opened=True)), ledger.open()
     for branch in range(2):
         search.branches.append(Trajectory(Start(branch), track=Track([7, 8, 2, 9], values)))

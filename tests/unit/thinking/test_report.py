@@ -18,7 +18,8 @@ from steersman.thinking.report import LiveTrack
 from steersman.trajectory.phases import Markers
 from steersman.trajectory.track import Track
 from steersman.vectors.vector import Vector, VectorMetadata
-from steersman_kernels.layout import CLASSES, Value
+from steersman_kernels.layout import CLASSES
+from tests.unit.tracks import packed
 
 ONE = Markers(start=(1,), end=(2,), start_text="<think>", end_text="</think>")
 TWO = Markers(start=(1, 5), end=(2, 5), start_text="[[think", end_text="[[done")
@@ -38,26 +39,15 @@ LAW = Law(
 )
 
 
-def value(
-    entropy: float = 0.0,
-    *,
-    logprob: float = -1.0,
-    strength: float = math.nan,
-    closed_by: int = 0,
-    forced: int = 0,
-) -> bytes:
-    return Value(entropy, logprob, 0.5, strength, closed_by, forced).packed()
-
-
 def track(*token_ids: int, entropies: list[float] | None = None) -> Track:
     entropies = entropies or [float(token_id) for token_id in token_ids]
-    return Track([*token_ids], [value(entropy) for entropy in entropies])
+    return Track([*token_ids], [packed(entropy) for entropy in entropies])
 
 
 def test_thinking_that_the_budget_closed() -> None:
-    values = [value(), value(), value(closed_by=2, forced=1), value(closed_by=2)]
+    values = [packed(), packed(), packed(closed_by=2, forced=1), packed(closed_by=2)]
     # A step's value may come before its token.
-    watched = Track([7, 8, 2, 9], [*values, value(closed_by=2, forced=1)])
+    watched = Track([7, 8, 2, 9], [*values, packed(closed_by=2, forced=1)])
     applied = report.applied(watched, ONE, Governing(budget=2), opened=True)
     assert applied.model_dump() == {
         "tokens": 2,
@@ -89,7 +79,7 @@ def test_thinking_by_the_model_alone(
 
 
 def test_a_closing_marker_that_was_cut_off_closed_nothing_yet() -> None:
-    cut = Track([7, 2], [value(), value(closed_by=5, forced=1)])
+    cut = Track([7, 2], [packed(), packed(closed_by=5, forced=1)])
     applied = report.applied(cut, TWO, Governing(), opened=True)
     assert (applied.closed_by, applied.closed_at, applied.forced_tokens) == ("length", None, 1)
 
@@ -97,7 +87,7 @@ def test_a_closing_marker_that_was_cut_off_closed_nothing_yet() -> None:
 def test_the_strength_is_reported_where_it_changed() -> None:
     balance = PlannedTerm("calm", VECTOR, Term(VECTOR.digest, 1.0, phase="thinking"))
     strengths = [0.5, 0.5, 0.7, 0.7, 0.2, 0.2, 0.2]
-    watched = Track([1, 7, 7, 7, 7, 2, 9], [value(strength=strength) for strength in strengths])
+    watched = Track([1, 7, 7, 7, 7, 2, 9], [packed(strength=strength) for strength in strengths])
     steered = tuple({"thinking": 5, "answer": 100, "prompt": 1000}[kind] for kind, _ in CLASSES)
     applied = report.applied(
         watched, ONE, Governing(law=LAW), opened=False, balance=balance, steered=(*steered, 3)
@@ -174,7 +164,7 @@ def test_a_tool_call_closes_the_thinking() -> None:
 
 
 def test_every_token_is_listed_on_request() -> None:
-    watched = Track([1, 2], [value(0.25, logprob=-math.inf), value(0.5), value(0.75)])
+    watched = Track([1, 2], [packed(0.25, logprob=-math.inf), packed(0.5), packed(0.75)])
     seen = report.entropy(watched, ONE, opened=False, tokens=True)
     assert seen.tokens == ((1, -9999.0, 0.25), (2, -1.0, 0.5))
     assert json.loads(json.dumps(seen.model_dump(mode="json"), allow_nan=False))
@@ -182,17 +172,17 @@ def test_every_token_is_listed_on_request() -> None:
 
 def test_live_values_follow_the_phases() -> None:
     live = LiveTrack(TWO, opened=False, index=3, listed=True)
-    assert live.advance([8], [value(4.0)]).model_dump() == {
+    assert live.advance([8], [packed(4.0)]).model_dump() == {
         "index": 3,
         "phase": "answer",
         "entropy": 4.0,
         "tokens": ((8, -1.0, 4.0),),
     }
-    assert live.advance([1, 5], [value(4.0)] * 2).phase == "thinking"
-    assert live.advance([7, 2], [value(1.0), value(2.0)]).entropy == 1.5
-    closed = live.advance([5], [value(0.1)])
+    assert live.advance([1, 5], [packed(4.0)] * 2).phase == "thinking"
+    assert live.advance([7, 2], [packed(1.0), packed(2.0)]).entropy == 1.5
+    closed = live.advance([5], [packed(0.1)])
     assert (closed.phase, closed.entropy) == ("answer", 4.0)
-    assert live.advance([9, 2, 5], [value(0.3)] * 3).entropy == pytest.approx(4.9 / 4)
+    assert live.advance([9, 2, 5], [packed(0.3)] * 3).entropy == pytest.approx(4.9 / 4)
     assert live.tokens == 9
 
 
@@ -225,8 +215,8 @@ def test_numbers_that_json_has_not_are_null(odd: float) -> None:
     def strict(text: str) -> object:
         return json.loads(text, parse_constant=pytest.fail)
 
-    odd_values = [value(odd, logprob=odd), value(0.5)]
-    closed = Track([7, 8, 2], [*odd_values, value(0.5)])
+    odd_values = [packed(odd, logprob=odd), packed(0.5)]
+    closed = Track([7, 8, 2], [*odd_values, packed(0.5)])
     seen = report.entropy(closed, ONE, opened=True, tokens=True)
     assert seen.thinking is not None
     assert (seen.thinking.mean, seen.pear) == (None, None)
