@@ -139,15 +139,30 @@ def _measure_triton(
     logit_rows: Tensor, token_rows: Tensor, logits: Tensor, tokens: Tensor
 ) -> Tensor:
     statistics = entropy_triton(logits, logit_rows)
-    drawn = tokens[token_rows].long()
-    inside = (drawn >= 0) & (drawn < logits.shape[1])
-    found = logits[logit_rows, drawn.clamp(0, logits.shape[1] - 1)].float() - statistics[:, at.LSE]
-    logprobs = torch.where(inside, found, torch.nan)
+    own = logprobs(logits, logit_rows, tokens[token_rows], statistics)
     # T_ENTROPY, T_LOGPROB, T_TOP; then those that are measured elsewhere, and those that are 0.
-    columns = [statistics[:, at.ENTROPY], logprobs, statistics[:, at.TOP]]
+    columns = [statistics[:, at.ENTROPY], own, statistics[:, at.TOP]]
     measured = torch.stack(columns, dim=1)
     padded = nn.functional.pad(measured, (0, at.T_STRENGTH - len(columns)), value=math.nan)
     return nn.functional.pad(padded, (0, at.TRACK - at.T_STRENGTH))
+
+
+def logprobs(logits: Tensor, rows: Tensor, tokens: Tensor, statistics: Tensor) -> Tensor:
+    """Log-probabilities of tokens, one for each of some rows of logits.
+
+    Args:
+        logits: As in `entropy`.
+        rows: `[n]`, int32 or int64: which rows.
+        tokens: `[n]`, int32 or int64. A token may be outside the vocabulary.
+        statistics: `[n, STATISTICS]`, float32: of the rows, as `entropy` returns them.
+
+    Returns:
+        `[n]`, float32; NaN outside the vocabulary.
+
+    """
+    tokens, size = tokens.long(), logits.shape[1]
+    found = logits[rows, tokens.clamp(0, size - 1)].float() - statistics[:, at.LSE]
+    return torch.where((tokens >= 0) & (tokens < size), found, torch.nan)
 
 
 def measuring(logit_rows: Tensor, token_rows: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

@@ -67,10 +67,13 @@ class GoverningMessage(msgspec.Struct, frozen=True):
     """A watched request.
 
     Attributes:
-        measured: Whether the distributions are measured.
+        measured: Whether the raw distributions are measured.
         end: Position after the last token that the request can have.
         stops: Tokens each of which ends the response.
         thinking: Limits of the thinking phase; None if it is watched only.
+        processed: Whether the processed distributions are measured: those that tokens are really
+            drawn from.
+        confidence: Whether the mean log-probability of the likeliest tokens is.
 
     """
 
@@ -78,6 +81,8 @@ class GoverningMessage(msgspec.Struct, frozen=True):
     end: int
     stops: Sequence[int]
     thinking: ThinkingMessage | None = None
+    processed: bool = False
+    confidence: bool = False
 
 
 class RequestMessage(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""`entropy` and `measuring` on a CPU, and the log-probabilities of governed tokens."""
+"""`entropy`, `measuring`, `confidence` on a CPU, and the log-probabilities of governed tokens."""
 
 import functools
 import math
@@ -131,6 +131,48 @@ def _measure(element: type) -> Any:
     return loop
 
 
+@njit()
+def _confident(row: NDArray[np.float32 | np.int16], kept: NDArray[np.float32]) -> np.float32:
+    """Mean of the row's largest logits, as many as are kept; -inf stays out of it."""
+    kept[:] = -np.inf
+    least = 0  # where the least of them is
+    for j in range(row.shape[0]):
+        logit = value(row[j])
+        if logit > kept[least]:
+            kept[least] = logit
+            least = kept.argmin()
+    total, there = _F(0), 0
+    for logit in kept:
+        if logit > -np.inf:
+            total += logit
+            there += 1
+    return total / _F(there) if there else _F(np.nan)
+
+
+@functools.cache
+def _confidence(element: type) -> Any:
+    @njit()
+    def loop(
+        logits: int,
+        batch: int,
+        stride: int,
+        size: int,
+        count: int,
+        rows: int,
+        lse: int,
+        out: int,
+    ) -> None:
+        table = numba.carray(pointer(logits), (batch, stride), element)
+        wanted = numba.carray(pointer(rows), (count,), np.int64)
+        totals = numba.carray(pointer(lse), (count,), np.float32)
+        found = numba.carray(pointer(out), (count,), np.float32)
+        kept = np.empty(min(at.CONFIDENT_TOKENS, size), np.float32)
+        for i in range(count):
+            found[i] = _confident(table[wanted[i]][:size], kept) - totals[i]
+
+    return loop
+
+
 @functools.cache
 def _logprobs(element: type) -> Any:
     @njit()
@@ -165,6 +207,15 @@ def entropy(logits: Tensor, rows: Tensor) -> Tensor:
     rows = _int64(rows)
     out = torch.empty(len(rows), at.STATISTICS)
     _over(_entropy, logits, len(rows), rows.data_ptr(), out.data_ptr())
+    return out
+
+
+def confidence(logits: Tensor, rows: Tensor, lse: Tensor) -> Tensor:
+    """Loop of `confidence`."""
+    rows, lse = _int64(rows), lse.contiguous()
+    out = torch.empty(len(rows))
+    addresses = map(Tensor.data_ptr, (rows, lse, out))
+    _over(_confidence, logits, len(rows), *addresses)
     return out
 
 

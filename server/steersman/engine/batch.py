@@ -18,6 +18,7 @@ class Arrival(NamedTuple):
         content: The message that came with the request; `message` decodes it.
         token_ids: All tokens known so far.
         computed: How many of them are in the KV cache already.
+        greedy: Whether its tokens are the likeliest ones, and not drawn.
 
     """
 
@@ -25,6 +26,7 @@ class Arrival(NamedTuple):
     content: Mapping[str, Any] | RequestMessage
     token_ids: Sequence[int]
     computed: int
+    greedy: bool = False
 
     @property
     def message(self) -> RequestMessage:

@@ -21,6 +21,7 @@ from steersman.wire import GoverningMessage
 from steersman_kernels import layout as at
 from steersman_kernels.entropy import entropy, measuring
 from steersman_kernels.governor import State, Step, govern
+from steersman_kernels.processed import confidence, measure_greedy, measure_processed
 from steersman_kernels.stops import forbid_stops
 from steersman_kernels.strength import coefficients
 from steersman_kernels.vocabulary import Vocabulary
@@ -28,6 +29,19 @@ from steersman_kernels.warm_up import warm_up
 
 Measure = Callable[[Tensor, Tensor], Tensor]
 """Of logits, and of the tokens that were drawn from them: [watched, TRACK] float32."""
+
+
+class Asking(NamedTuple):
+    """The watched requests of a batch that ask for a measurement.
+
+    Attributes:
+        rows: [n] int64, their batch rows.
+        alone: [n] int64, their rows among the watched ones, so those of the track.
+
+    """
+
+    rows: Tensor
+    alone: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +57,11 @@ class Watched:
         measure: Measures the watched ones, which are governed by no one.
         measure_alone: The same, of logits of them alone.
         measured: Whether the entropies are needed.
-        governed: Whether one of them is more than monitored.
+        governed: Whether the kernel that governs runs: one of them is more than monitored.
         moved: Whether the steering of one of them is moved.
+        processed: Those that ask for the processed distribution, and draw; None for nobody.
+        greedy: Those that ask for it, and take the likeliest token; None for nobody.
+        confident: Those that ask for the confidence; None for nobody.
 
     """
 
@@ -58,6 +75,9 @@ class Watched:
     measured: bool
     governed: bool
     moved: bool
+    processed: Asking | None
+    greedy: Asking | None
+    confident: Asking | None
 
 
 class Observed(NamedTuple):
@@ -68,12 +88,14 @@ class Observed(NamedTuple):
         rows: [watched] int64, where the watched requests are there.
         statistics: [watched, STATISTICS] float32, NaN if nobody needs them; None if no request is
             governed, so that all can be measured at once when the tokens are drawn.
+        confidence: [confident] float32; None if nobody asks.
 
     """
 
     logits: Tensor
     rows: Tensor
     statistics: Tensor | None
+    confidence: Tensor | None
 
 
 class Governor:
@@ -94,6 +116,7 @@ class Governor:
         self._vocabulary: Vocabulary | None = None
         self._host_vocabulary: Vocabulary | None = None
         self._governing: dict[str, GoverningMessage] = {}
+        self._greedy: set[str] = set()
         # State of preempted requests: on the device, so that nothing waits for it.
         self._parked: dict[str, State] = {}
         self._staged: dict[int, Begun] = {}
@@ -106,6 +129,7 @@ class Governor:
         self._running: Watched | None = None
         self._positions: Tensor | None = None  # of the last input tokens, [watched] int64
         self._observed: Observed | None = None
+        self._processed: Tensor | None = None  # logits, [requests, vocabulary]
         self._kept: Tensor | None = None
         self._track: NDArray[np.float32] | None = None
         # The last track where it was written, and on the host.
@@ -130,6 +154,8 @@ class Governor:
         slot = self._slots.give(arrival.request_id)
         self._watched = None
         self._governing[arrival.request_id] = governing
+        if arrival.greedy:
+            self._greedy.add(arrival.request_id)
         self._staged[slot] = begun
         if parked := self._parked.pop(arrival.request_id, None):
             self._returning[slot] = parked
@@ -147,6 +173,7 @@ class Governor:
         if self._governing.pop(request_id, None) is None:
             return
         self._watched = None
+        self._greedy.discard(request_id)
         self._parked.pop(request_id, None)
         if request_id in self._slots:
             slot = self._slots.take_back(request_id)
@@ -183,22 +210,42 @@ class Governor:
         asked = [self._governing[id_] for id_ in request_ids]
         on_device = upload(torch.tensor(rows, dtype=torch.int64), self._device)
         alone = torch.arange(len(rows), device=self._device)
+        confident = [one.confidence for one in asked]
+        measured = any(one.measured for one in asked) or any(confident)
+        measures = [measuring(each, on_device) for each in (on_device, alone)]
+        drawn = [id_ not in self._greedy for id_ in request_ids]
         return Watched(
             batch,
             {id_: row for row, id_ in enumerate(request_ids)},
             rows=on_device,
             alone=alone,
             slots=self._slots.of(request_ids),
-            measure=measuring(on_device, on_device),
-            measure_alone=measuring(alone, on_device),
-            measured=any(governing.measured for governing in asked),
-            governed=any(governing.thinking is not None for governing in asked),
+            measure=measures[0],
+            measure_alone=measures[1],
+            measured=measured,
+            governed=any(one.thinking is not None or one.confidence for one in asked),
             moved=any(_moves(governing) for governing in asked),
+            processed=self._asking(
+                rows, [one.processed and draws for one, draws in zip(asked, drawn, strict=True)]
+            ),
+            greedy=self._asking(
+                rows, [one.processed and not draws for one, draws in zip(asked, drawn, strict=True)]
+            ),
+            confident=self._asking(rows, confident),
         )
+
+    def _asking(self, rows: Sequence[int], asked: Sequence[bool]) -> Asking | None:
+        """Those of the watched requests that ask for something, by whether each does."""
+        alone = [index for index, one in enumerate(asked) if one]
+        if not alone:
+            return None
+        found = torch.tensor([[rows[index] for index in alone], alone], dtype=torch.int64)
+        return Asking(*upload(found, self._device))
 
     def rest(self) -> None:
         """Watch nothing in the next step."""
         self._running = self._positions = self._observed = self._track = self.moving = None
+        self._processed = None
 
     def coefficients(self, coef: Tensor, batch: Batch) -> None:
         """Write the factor of each token's steering: [tokens] float32."""
@@ -219,12 +266,26 @@ class Governor:
         rows = running.rows
         if keep and running.measured:
             logits, rows = self._copy(logits, rows), running.alone
-        statistics = None
+        statistics = certain = None
         if running.measured and running.governed:  # before `forbid`
             statistics = entropy(logits, rows)
         elif running.governed:
             statistics = torch.full((len(rows), at.STATISTICS), torch.nan, device=self._device)
-        self._observed = Observed(logits, rows, statistics)
+        if running.confident is not None:  # so there are statistics
+            assert statistics is not None
+            alone = running.confident.alone
+            certain = confidence(logits, rows[alone], statistics[alone, at.LSE])
+        self._observed = Observed(logits, rows, statistics, certain)
+
+    @property
+    def processing(self) -> bool:
+        """True if the logits that the step's tokens are drawn from are needed."""
+        return self._running is not None and self._running.processed is not None
+
+    def process(self, logits: Tensor) -> None:
+        """Take the logits that tokens are drawn from: [requests, vocabulary], as they are drawn
+        from, not to be changed before `govern`."""
+        self._processed = logits
 
     def _copy(self, logits: Tensor, rows: Tensor) -> Tensor:
         if self._kept is None:
@@ -243,7 +304,9 @@ class Governor:
         running, observed = self._running, self._observed
         if running is None or observed is None:
             return
-        if observed.statistics is None:
+        if not running.measured and not running.governed:
+            track = _unmeasured(len(running.rows), self._device)
+        elif observed.statistics is None:
             whole = observed.rows is running.rows
             measure = running.measure if whole else running.measure_alone
             track = measure(observed.logits, sampled)
@@ -262,9 +325,23 @@ class Governor:
                 track=track,
             )
             govern(self._state, self._vocabulary, step)
+        self._complete(running, observed, sampled, track)
         if track is not self._measured:  # on a CPU it is the same one for many steps
             self._measured, self._downloaded = track, download(track)
         self._track = self._downloaded
+
+    def _complete(
+        self, running: Watched, observed: Observed, sampled: Tensor, track: Tensor
+    ) -> None:
+        """Write what only some of the requests ask for into the track of final tokens."""
+        if running.processed is not None:
+            assert self._processed is not None
+            rows, alone = running.processed
+            measure_processed(self._processed, rows, sampled, track, alone)
+        if running.greedy is not None:
+            measure_greedy(track, running.greedy.alone)
+        if running.confident is not None:
+            track[running.confident.alone, at.T_CONFIDENCE] = observed.confidence
 
     def taken(self) -> tuple[Mapping[str, int], NDArray[np.float32] | None]:
         """Track of the step's tokens, once: the requests' rows, [watched, TRACK] float32."""
@@ -309,6 +386,13 @@ class Governor:
             state.runs[slot] = torch.where(whole, parked.runs, state.runs[slot])
         for name in ("floats", "window", "ends", "strengths"):
             getattr(state, name)[slot] = getattr(parked, name)
+
+
+def _unmeasured(watched: int, device: torch.device) -> Tensor:
+    """The track of drawn tokens of which nothing is measured yet: [watched, TRACK] float32."""
+    track = torch.zeros(watched, at.TRACK, device=device)
+    track[:, : at.T_STRENGTH] = torch.nan
+    return track
 
 
 def _moves(governing: GoverningMessage) -> bool:

@@ -13,6 +13,9 @@ from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Trajectory
 from steersman.wire import KEY, GoverningMessage, RequestMessage
 
+MEASURED = ("measured", "processed", "confidence")
+"""Fields of `GoverningMessage` that ask for measurements: one of a part asks for all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
@@ -81,10 +84,12 @@ class Carrier:
         fields: dict[str, Any] = {}
         for part in self.parts:
             own = part.wire(self.origin)
-            measured = fields.get("measured", False) or own.get("measured", False)
-            fields.update(own)
-            if _watched(fields):
-                fields["measured"] = measured
+            wanted = {
+                name: fields.get(name, False) or own.get(name, False)
+                for name in MEASURED
+                if name in fields or name in own
+            }
+            fields.update({**own, **wanted})
         return fields
 
     def wire(self, key: str, params: SamplingParams) -> dict[str, Any]:
@@ -114,7 +119,7 @@ class Carrier:
         most = self.longest - begin
         tokens = most if params.max_tokens is None else min(params.max_tokens, most)
         return GoverningMessage(
-            measured=fields["measured"],
+            **{name: fields.get(name, False) for name in MEASURED},
             end=begin + tokens,
             stops=() if thinking is None else self.stops_of(params),
             thinking=thinking,
@@ -130,4 +135,4 @@ class Carrier:
 
 def _watched(fields: Mapping[str, Any]) -> bool:
     """True if the engine measures each token."""
-    return "measured" in fields
+    return not fields.keys().isdisjoint(MEASURED)

@@ -8,6 +8,7 @@ from steersman.engine.compat.contract import Name, Use, of
 _WORKER = "vllm.v1.worker.gpu_worker:Worker."
 _V1 = "vllm.v1.worker.gpu_model_runner:GPUModelRunner."
 _V2 = "vllm.v1.worker.gpu.model_runner:GPUModelRunner."
+_TOP = "vllm.v1.sample.ops.topk_topp_sampler:"
 _STEP = "vllm.v1.core.sched.output:"
 _SCHEDULER = "vllm.v1.core.sched.scheduler:Scheduler."
 _CACHE = "vllm.v1.core.kv_cache_manager:KVCacheManager."
@@ -60,6 +61,9 @@ _RUNNERS = (
         runner="V1",
     ),
     *of("vllm.v1.sample.sampler:Sampler.", "forward sample", Use.WRAPPED, leading=("logits",)),
+    Name("vllm.v1.sample.sampler:Sampler.topk_topp_sampler", runner="V1"),
+    Name(_TOP + "TopKTopPSampler.forward", Use.WRAPPED, runner="V1"),
+    Name(_TOP + "apply_top_k_top_p", Use.CALLED, ("logits", "k", "p"), runner="V1"),
     Name(_V2 + "prepare_inputs", Use.WRAPPED, ("scheduler_output",), runner="V2"),
     *of(
         "vllm.v1.worker.gpu.input_batch:InputBatch.",
@@ -71,6 +75,12 @@ _RUNNERS = (
         Use.WRAPPED,
         leading=("logits",),
         runner="V2",
+    ),
+    *of(
+        "vllm.v1.worker.gpu.sample.sampler:Sampler.",
+        "use_flashinfer use_xpu_sampler",
+        runner="V2",
+        since=_LATEST,
     ),
     Name("vllm.v1.outputs:AsyncModelRunnerOutput.get_output", Use.WRAPPED),
     *of("vllm.v1.outputs:ModelRunnerOutput.", "steersman_report steersman_failed", Use.ADDED),

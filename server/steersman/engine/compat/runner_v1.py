@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p
 
 from steersman.engine.batch import Batch, Driven
 from steersman.engine.compat import steps
@@ -41,7 +42,8 @@ def attach_sampler(runner: Any, governor: Governor) -> None:
     if not hasattr(runner, "sampler"):
         return  # only the last pipeline stage samples
     sampler = runner.sampler
-    forward, sample = sampler.forward, sampler.sample
+    drawing = sampler.topk_topp_sampler
+    forward, sample, draw = sampler.forward, sampler.sample, drawing.forward
 
     def observed(logits: Tensor, *args: Any, **options: Any) -> Any:
         # Penalties and temperature go into the logits themselves, unless these are copied first.
@@ -54,5 +56,16 @@ def attach_sampler(runner: Any, governor: Governor) -> None:
         governor.govern(sampled)
         return sampled, logprobs
 
+    def processed(
+        logits: Tensor, generators: Any, k: Tensor | None, p: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        if governor.processing:
+            # Drawing then has nothing left to cut off, and no fused sampler keeps the logits back.
+            logits, k, p = apply_top_k_top_p(logits, k, p), None, None
+            governor.process(logits)
+        drawn: tuple[Tensor, Tensor | None] = draw(logits, generators, k, p)
+        return drawn
+
     sampler.forward = observed
     sampler.sample = governed
+    drawing.forward = processed

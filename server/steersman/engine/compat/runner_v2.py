@@ -1,5 +1,7 @@
 """vLLM's second model runner (`vllm/v1/worker/gpu/model_runner.py`): the default on GPUs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -44,8 +46,21 @@ def attach_sampler(runner: Any, governor: Governor) -> None:
         # Penalties and temperature go into a copy.
         governor.observe(logits, keep=False)
         governor.forbid(logits)
-        sampled, processed = sample(logits, *args, **options)
+        with _unfused(sampler) if governor.processing else nullcontext():
+            sampled, processed = sample(logits, *args, **options)
+        governor.process(processed)
         governor.govern(sampled)
         return sampled, processed
 
     sampler.sample = governed
+
+
+@contextmanager
+def _unfused(sampler: Any) -> Iterator[None]:
+    """Let nothing draw tokens and cut logits off at once: these are needed as they are cut off."""
+    fused = getattr(sampler, "use_flashinfer", False), getattr(sampler, "use_xpu_sampler", False)
+    sampler.use_flashinfer = sampler.use_xpu_sampler = False
+    try:
+        yield
+    finally:
+        sampler.use_flashinfer, sampler.use_xpu_sampler = fused

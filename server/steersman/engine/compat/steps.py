@@ -12,6 +12,9 @@ from steersman.engine.compat.faults import CLEAR, FAILED
 from steersman.engine.health import Health
 from steersman.wire import KEY
 
+_GREEDY = 1e-5
+"""Temperature below which vLLM takes the likeliest token."""
+
 Resumed = Callable[[str], tuple[Any, Sequence[int]]]
 """Sampling parameters and all tokens of a request that comes back after a preemption."""
 
@@ -53,7 +56,9 @@ def _arrive(
     computed: int,
 ) -> None:
     if content := params.extra_args.get(KEY) if params and params.extra_args else None:
-        driven.arrive(Arrival(request_id, content, token_ids, computed))
+        # vLLM raises other temperatures to 0.01 and more.
+        greedy = params.temperature < _GREEDY
+        driven.arrive(Arrival(request_id, content, token_ids, computed, greedy))
 
 
 def drive(runner: Any, driven: Driven, resumed: Resumed) -> None:
