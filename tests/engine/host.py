@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from safetensors.numpy import save
 
+from steersman.controls.control import Part
 from steersman.edits import file as edit_file
 from steersman.edits.edit import Edit
 from steersman.engine.settings import Settings
@@ -53,6 +54,8 @@ class Job:
         edit: The edit that it chose.
         governing: The limits of its thinking phase.
         monitored: Whether the entropy of each token is wanted.
+        processed: Whether the one of the distribution that it is really drawn from is.
+        confident: Whether the mean log-probability of the likeliest tokens is.
 
     """
 
@@ -64,6 +67,8 @@ class Job:
     edit: EditTerm | None = None
     governing: Governing | None = None
     monitored: bool = False
+    processed: bool = False
+    confident: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,6 +215,13 @@ def _serve(connection: Connection, runner: Runner, ranks: int, options: dict[str
             connection.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
+class _Confident(Part):
+    """A control that needs the confidence, and nothing else."""
+
+    def wire(self, origin: int) -> Mapping[str, Any]:
+        return {"confidence": True}
+
+
 class _Engine:
     def __init__(self, options: dict[str, Any]) -> None:
         from vllm import LLM
@@ -279,12 +291,15 @@ class _Engine:
                 Configuration.of(job.terms, job.edit) if job.terms or job.edit else None,
                 job.governing,
                 monitored=job.monitored,
+                processed=job.processed,
                 origin=len(job.prompt) if job.origin is None else job.origin,
                 opened=job.opened,
                 begun=0 if job.origin is None else len(job.prompt) - job.origin,
                 stops=[self.tokenizer.eos_token_id],
                 longest=self.llm.llm_engine.model_config.max_model_len,
             )
+            if job.confident:
+                carrier = replace(carrier, parts=(*carrier.parts, _Confident()))
             if carrier.parts:
                 plain.extra_args = {KEY: carrier.wire(report.key, plain)}
             params.append(plain)

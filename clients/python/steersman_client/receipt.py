@@ -177,8 +177,9 @@ class PhaseEntropy(_Part):
 
 
 class Entropy(_Part):
-    """Entropy summary of one choice: entropies of the distributions that its tokens come from,
-    before temperature and penalties and after grammar masks."""
+    """Entropy summary of one choice: entropies of the distributions that its tokens come from, after
+    grammar masks. By default these are the model's own, before temperature and penalties; with
+    `monitor.of` "processed" those that the tokens are really drawn from."""
 
     thinking: PhaseEntropy | None = None
     answer: PhaseEntropy | None = None
@@ -187,7 +188,8 @@ class Entropy(_Part):
     with its weight 1); a phase without tokens counts as 0. Null if thinking was not closed."""
     tokens: tuple[tuple[int, Measured, Measured], ...] | None = None
     """(id, log-probability, entropy) of each generated token, markers included, with
-    `monitor.tokens`."""
+    `monitor.tokens`. The log-probability of a forced token is null with `monitor.of`
+    "processed"."""
 
 
 class Receipt(_Part):

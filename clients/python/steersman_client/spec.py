@@ -163,6 +163,11 @@ class Monitor(_Part):
     """Options of the entropy monitor."""
 
     tokens: bool = Field(default=False, description="Return the track of every token.")
+    of: Literal["raw", "processed"] = Field(
+        default="raw",
+        description="Distribution that is measured: the model's own, or the one that tokens are "
+        "really drawn from, after penalties, temperature, min-p, top-k and top-p.",
+    )
 
 
 class FirstFinish(_Part):

@@ -45,9 +45,9 @@ class LiveValues:
         # A tool loop of the Responses API begins anew with each of its turns.
         key = len(generations) if self._responses else index
         if key not in self._tracks:
-            opened = generation.reading.opened
+            opened, monitor = generation.reading.opened, self._monitor
             self._tracks[key] = LiveTrack(
-                self._monitor.markers, opened, index, self._monitor.tokens
+                monitor.markers, opened, index, monitor.tokens, monitor.of
             )
         track = self._tracks[key]
         new = slice(track.tokens, trajectory.delivered)

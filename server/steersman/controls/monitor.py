@@ -10,6 +10,7 @@ from steersman.controls.control import Control, Counting, Part, Planning
 from steersman.ledger import Ledger
 from steersman.thinking import report
 from steersman.thinking.entropies import TokenEntropies
+from steersman.thinking.report import Of
 from steersman.trajectory.phases import Markers
 
 
@@ -20,20 +21,26 @@ class MonitorPart(Part):
     Attributes:
         tokens: Whether every token is listed.
         markers: The model's thinking markers; None for a model without a thinking phase.
+        of: Distribution that is measured.
 
     """
 
     tokens: bool
     markers: Markers | None
+    of: Of = "raw"
     reads_tokens = True
 
     def wire(self, origin: int) -> Mapping[str, Any]:
-        return {"measured": True}
+        return {"processed": True} if self.of == "processed" else {"measured": True}
 
     def reported(self, ledger: Ledger) -> Mapping[str, Any]:
         entropies = tuple(
             report.entropy(
-                trajectory.track, self.markers, opened=generation.reading.opened, tokens=self.tokens
+                trajectory.track,
+                self.markers,
+                opened=generation.reading.opened,
+                tokens=self.tokens,
+                of=self.of,
             )
             for generation, trajectory in ledger.returned
             if trajectory.track is not None
@@ -54,7 +61,8 @@ class MonitorControl(Control):
     def plan(self, planning: Planning) -> MonitorPart | None:
         if planning.spec.monitor is None:
             return None
-        return MonitorPart(planning.spec.monitor.tokens, planning.capabilities.thinking_tokens)
+        monitor = planning.spec.monitor
+        return MonitorPart(monitor.tokens, planning.capabilities.thinking_tokens, monitor.of)
 
     def counting(self, registry: CollectorRegistry) -> Counting:
         return _Counting(registry)
@@ -65,6 +73,8 @@ class _Counting(Counting):
         self._entropies = TokenEntropies(registry)
 
     def count(self, part: MonitorPart, ledger: Ledger) -> None:
+        if part.of != "raw":
+            return  # it would mix two distributions in one histogram
         for generation, trajectory in ledger.returned:
             if trajectory.track is None:
                 continue

@@ -19,6 +19,7 @@ def unplanned(
     governing: Governing | None = None,
     *,
     monitored: bool = False,
+    processed: bool = False,
     **fields: Any,
 ) -> Carrier:
     """A carrier without a plan.
@@ -26,7 +27,8 @@ def unplanned(
     Args:
         configuration: Steering; None for none.
         governing: Limits of the thinking phase; None for none.
-        monitored: Whether each token is measured.
+        monitored: Whether each token's raw distribution is measured.
+        processed: Whether the one that it is really drawn from is.
         fields: The remaining ones of `Carrier`.
 
     """
@@ -34,5 +36,6 @@ def unplanned(
         SteeringPart(Steering((), configuration)) if configuration is not None else None,
         ThinkingPart(governing, _NO_MARKERS) if governing is not None else None,
         MonitorPart(tokens=False, markers=None) if monitored else None,
+        MonitorPart(tokens=False, markers=None, of="processed") if processed else None,
     )
     return Carrier(parts=tuple(part for part in parts if part is not None), **fields)

@@ -57,7 +57,7 @@ class TokenEntropies(Collector):
         self._count()
         family = HistogramMetricFamily(
             "steersman_token_entropy_nats",
-            "Entropy of the distribution that each returned token of monitored requests came from, "
+            "Entropy of the model's distribution at each returned token of monitored requests, "
             "by phase: thinking or answer.",
             labels=["phase"],
         )

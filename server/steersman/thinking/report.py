@@ -22,6 +22,11 @@ LEAST_LOGPROB = -9999.0
 """Stands for a log-probability of minus infinity, as in vLLM's responses: JSON has no infinity."""
 _DIGITS = 6
 
+Of = Literal["raw", "processed"]
+"""Distribution that a token's entropy and log-probability are of: see `Value`."""
+_ENTROPY: dict[Of, int] = {"raw": at.T_ENTROPY, "processed": at.T_PROCESSED_ENTROPY}
+_LOGPROB: dict[Of, int] = {"raw": at.T_LOGPROB, "processed": at.T_PROCESSED_LOGPROB}
+
 
 def applied(
     track: Track,
@@ -101,7 +106,7 @@ def _balance(
 def phase_entropies(
     track: Track, markers: Markers | None, *, opened: bool
 ) -> dict[Literal["thinking", "answer"], NDArray[np.float64]]:
-    """Entropies, in nats, of a trajectory's tokens by phase. Markers are in neither.
+    """Raw entropies, in nats, of a trajectory's tokens by phase. Markers are in neither.
 
     Args:
         track: The trajectory's.
@@ -110,13 +115,13 @@ def phase_entropies(
 
     """
     span = thinking_span(track.token_ids, markers, opened=opened) if markers else None
-    return _split(track, span)
+    return _split(track, span, "raw")
 
 
 def _split(
-    track: Track, span: Span | None
+    track: Track, span: Span | None, of: Of
 ) -> dict[Literal["thinking", "answer"], NDArray[np.float64]]:
-    entropies = track.table()[:, at.T_ENTROPY]
+    entropies = track.table()[:, _ENTROPY[of]]
     if span is None:
         return {"thinking": entropies[:0], "answer": entropies}
     thinking = entropies[span.thinking.start : span.thinking.stop]
@@ -127,7 +132,9 @@ def _split(
     return {"thinking": thinking, "answer": answer}
 
 
-def entropy(track: Track, markers: Markers | None, *, opened: bool, tokens: bool) -> Entropy:
+def entropy(
+    track: Track, markers: Markers | None, *, opened: bool, tokens: bool, of: Of = "raw"
+) -> Entropy:
     """Entropies of a trajectory, by phase and token.
 
     Args:
@@ -135,10 +142,11 @@ def entropy(track: Track, markers: Markers | None, *, opened: bool, tokens: bool
         markers: The model's thinking markers; None for a model without a thinking phase.
         opened: Whether the prompt left the thinking phase open.
         tokens: Whether every token is listed.
+        of: Distribution that the entropies and log-probabilities are of.
 
     """
     span = thinking_span(track.token_ids, markers, opened=opened) if markers else None
-    phases = _split(track, span)
+    phases = _split(track, span, of)
     thinking, answer = _phase(phases["thinking"]), _phase(phases["answer"])
     pear = None
     if span is not None and span.closing is not None:
@@ -149,7 +157,7 @@ def entropy(track: Track, markers: Markers | None, *, opened: bool, tokens: bool
         thinking=thinking,
         answer=answer,
         pear=pear,
-        tokens=_listed(track.token_ids, track.values) if tokens else None,
+        tokens=_listed(track.token_ids, track.values, of) if tokens else None,
     )
 
 
@@ -184,7 +192,7 @@ def _percentile(ordered: NDArray[np.float64], share: float) -> float:
 
 
 def _listed(
-    token_ids: Sequence[int], values: Sequence[bytes]
+    token_ids: Sequence[int], values: Sequence[bytes], of: Of
 ) -> tuple[tuple[int, float, float], ...]:
     """(id, log-probability, entropy) of each token, of which there may be fewer than values."""
     unpacked = map(Value.of, values)
@@ -192,8 +200,8 @@ def _listed(
         # A grammar's mask may have left nothing for a token that was put there all the same.
         (
             token_id,
-            round(max(value.logprob, LEAST_LOGPROB), _DIGITS),
-            round(value.entropy, _DIGITS),
+            round(max(value[_LOGPROB[of]], LEAST_LOGPROB), _DIGITS),
+            round(value[_ENTROPY[of]], _DIGITS),
         )
         for token_id, value in zip(token_ids, unpacked, strict=False)
     )
@@ -208,6 +216,7 @@ class LiveTrack:
         opened: Whether the prompt left the thinking phase open.
         index: Of the choice.
         listed: Whether reports list their tokens.
+        of: Distribution that the entropies and log-probabilities are of.
         tokens: Tokens seen so far.
 
     """
@@ -216,6 +225,7 @@ class LiveTrack:
     opened: bool
     index: int = 0
     listed: bool = False
+    of: Of = "raw"
     tokens: int = 0
     _thinking: bool = field(init=False)
     _over: bool = field(init=False)  # whether no token can change the phase any more
@@ -240,14 +250,14 @@ class LiveTrack:
 
         """
         for token_id, content in zip(token_ids, values, strict=True):
-            self._take(token_id, Value.of(content).entropy)
+            self._take(token_id, Value.of(content)[_ENTROPY[self.of]])
             self.tokens += 1
         count = self._counts[self._thinking]
         return Live(
             index=self.index,
             phase="thinking" if self._thinking else "answer",
             entropy=round(self._sums[self._thinking] / count, _DIGITS) if count else 0.0,
-            tokens=_listed(token_ids, values) if self.listed else None,
+            tokens=_listed(token_ids, values, self.of) if self.listed else None,
         )
 
     def _take(self, token_id: int, entropy: float) -> None:
