@@ -46,6 +46,7 @@ class Methods(_Value):
     thinkedit: tuple[str, ...] = ()
     thinking: tuple[str, ...] = ()
     monitor: tuple[str, ...] = ()
+    sampler: tuple[str, ...] = ()
     search: tuple[str, ...] = ()
 
 

@@ -47,13 +47,25 @@ class Generation:
 
     @property
     def cancelled_tokens(self) -> int:
-        """Tokens of aborted trajectories that are in no response."""
-        returned = {id(one) for one in self.returned}
-        return sum(
-            one.sampled_tokens - one.kept
-            for one in self.started
-            if one.aborted and id(one) not in returned
-        )
+        """Tokens of aborted branches that are in no response."""
+        aborted = [one for one in self.branches if one.aborted]
+        if not aborted:
+            return 0
+        kept = self._kept()
+        return sum(one.sampled_tokens - kept.get(one, 0) for one in aborted)
+
+    def _kept(self) -> dict[Trajectory[Any], int]:
+        """Tokens in the responses that were sampled for each of these trajectories."""
+        kept: dict[Trajectory[Any], int] = {}
+        for returned in self.returned:
+            one, tokens = returned, returned.tokens
+            while True:
+                kept[one] = max(kept.get(one, 0), tokens - one.start.begun)
+                if one.start.prefix is None:
+                    break
+                tokens = min(tokens, one.start.prefix.tokens)
+                one = one.start.prefix.trajectory
+        return kept
 
     @property
     def sequential_tokens(self) -> int:

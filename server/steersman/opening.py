@@ -120,6 +120,7 @@ async def open_desk(
         thinkedit=("project",) if edits is not None else (),
         thinking=thinking_methods(engine),
         monitor=("entropy",),
+        sampler=capabilities.methods.sampler,
         search=capabilities.methods.search,
     )
     known = capabilities.model_copy(update={"steering": steering, "methods": methods})

@@ -17,9 +17,10 @@ from steersman_client import ControlSpec
 @functools.cache
 def control_spec() -> type[ControlSpec]:
     """The schema of `control` on this server: the client's, with the methods that run here."""
-    fields: dict[str, Any] = {"search": (_union(policies().values()), None)}
-    if samplers():
-        fields["sampler"] = (_union(samplers().values()), None)
+    fields: dict[str, Any] = {
+        "search": (_union(policies().values()), None),
+        "sampler": (_union(samplers().values()), None),
+    }
     spec = create_model("ControlSpec", __base__=ControlSpec, **fields)
     spec.__doc__ = ControlSpec.__doc__
     return spec

@@ -228,11 +228,10 @@ def test_finished_losers_and_probes_are_lost() -> None:
     assert compute.sequential_tokens == 12
 
 
-def test_a_fork_counts_what_it_added_and_its_parent_what_was_kept() -> None:
+def test_a_fork_counts_its_own_tokens_and_its_parent_keeps_those_before() -> None:
     ledger = Ledger()
     generation, (parent,) = opened(ledger, 1)
     parent.advance(10, "abort")
-    parent.kept = 4
     fork: Trajectory[Any] = Trajectory(Start(0, prefix=Prefix(parent, 4), after=6))
     fork.advance(4, None)
     fork.advance(5, "stop")

@@ -1,5 +1,6 @@
 """Methods of other packages: a search and a sampler that no file of this one names."""
 
+import asyncio
 import contextlib
 import json
 import re
@@ -17,12 +18,13 @@ from steersman.controls.search import SearchPart
 from steersman.errors import ControlError
 from steersman.laws import ToySource, assert_policy_laws, assert_sampler_laws
 from steersman.ledger import Ledger
+from steersman.needs import Need
 from steersman.plan import Planner
 from steersman.request import Endpoint, Request
 from steersman.sampling import registry as samplers
 from steersman.sampling.sampler import Sampler
 from steersman.search import registry as searches
-from steersman.search.policy import Need, Policy, Search
+from steersman.search.policy import Policy, Search
 from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.together import ends
@@ -81,16 +83,28 @@ class HesitantSource:
     def __init__(self, source: Source[Any], every: int) -> None:
         self._source = source
         self._every = every
+        self._inner: dict[Trajectory[Any], Trajectory[Any]] = {}
 
     def start_all(self, starts: Sequence[Start[Any]]) -> Sequence[Trajectory[Any]]:
         outer = [Trajectory(start) for start in starts]
         inner = self._source.start_all(starts)
         for one, engines in zip(outer, inner, strict=True):
             one.steps = self._steps(one, engines)
+            self._inner[one] = engines
         return outer
 
+    def excerpt(
+        self,
+        trajectory: Trajectory[Any],
+        begin: int,
+        end: int,
+        text: int,
+        finish_reason: str | None,
+    ) -> Piece[Any]:
+        return self._source.excerpt(trajectory, begin, end, text, finish_reason)
+
     async def stop(self, trajectories: Sequence[Trajectory[Any]]) -> None:
-        await self._source.stop(trajectories)
+        await self._source.stop([self._inner.get(one, one) for one in trajectories])
 
     async def close_thinking(self, trajectory: Trajectory[Any]) -> None:
         await self._source.close_thinking(trajectory)
@@ -98,21 +112,26 @@ class HesitantSource:
     async def _steps(
         self, outer: Trajectory[Any], inner: Trajectory[Any]
     ) -> AsyncGenerator[Piece[Any], None]:
-        async with contextlib.aclosing(aiter(inner)) as steps:
-            async for piece in steps:
-                outer.add(piece)
-                yield piece
-                if inner.running and inner.tokens % self._every == 0:
-                    await self._look(outer, inner)
+        trials: list[asyncio.Task[None]] = []
+        try:
+            async with contextlib.aclosing(aiter(inner)) as steps:
+                async for piece in steps:
+                    outer.add(piece)
+                    yield piece
+                    if inner.running and inner.tokens % self._every == 0:
+                        trials.extend(self._look(outer, inner))
+            await asyncio.gather(*trials)
+        finally:
+            for trial in trials:
+                trial.cancel()
+            await asyncio.gather(*trials, return_exceptions=True)
 
-    async def _look(self, outer: Trajectory[Any], inner: Trajectory[Any]) -> None:
+    def _look(self, outer: Trajectory[Any], inner: Trajectory[Any]) -> Iterator[asyncio.Task[None]]:
         prefix, seed = Prefix(inner, inner.tokens), 1000 + inner.tokens
         start = Start(outer.branch, prefix=prefix, seed=seed, max_tokens=1)
-        try:
-            (trial,) = self._source.start_all([start])
-        except ConnectionError:
-            return
-        await trial.run()
+        with contextlib.suppress(ConnectionError):
+            for trial in self._source.start_all([start]):
+                yield asyncio.create_task(trial.run())
 
 
 @pytest.fixture
@@ -192,10 +211,10 @@ def test_two_methods_of_one_name_stop_the_server(server: Planner) -> None:
         plugins.registered(searches.GROUP, [LongestPolicy])
 
 
-def test_without_a_sampler_there_is_no_such_field() -> None:
-    with pytest.raises(ControlError, match="unknown field") as caught:
+def test_without_the_package_there_is_no_such_method() -> None:
+    with pytest.raises(ControlError, match="unknown method") as caught:
         planner().plan({"sampler": {"method": "hesitant"}}, CHAT)
-    assert caught.value.param == "control.sampler"
+    assert caught.value.param == "control.sampler.method"
 
 
 def test_the_code_of_the_page_on_plugins_works(

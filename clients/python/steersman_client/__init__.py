@@ -7,6 +7,7 @@ from steersman_client.receipt import (
     Applied,
     AppliedBalance,
     AppliedEdit,
+    AppliedSampler,
     AppliedSearch,
     AppliedSteer,
     AppliedThinkEdit,
@@ -19,6 +20,8 @@ from steersman_client.receipt import (
     PhaseEntropy,
     Progress,
     Receipt,
+    TrialResult,
+    Trials,
 )
 from steersman_client.results import (
     ControlledChatCompletion,
@@ -31,6 +34,7 @@ from steersman_client.results import (
 )
 from steersman_client.spec import (
     Balance,
+    Cautious,
     Certainty,
     ControlSpec,
     EntropyExit,
@@ -49,6 +53,7 @@ __all__ = [
     "Applied",
     "AppliedBalance",
     "AppliedEdit",
+    "AppliedSampler",
     "AppliedSearch",
     "AppliedSteer",
     "AppliedThinkEdit",
@@ -56,6 +61,7 @@ __all__ = [
     "AsyncSteersman",
     "Balance",
     "Branch",
+    "Cautious",
     "Certainty",
     "Compute",
     "ControlEdit",
@@ -87,6 +93,8 @@ __all__ = [
     "Steersman",
     "ThinkEdit",
     "Thinking",
+    "TrialResult",
+    "Trials",
     "control_body",
     "receipt_of",
 ]

@@ -42,6 +42,26 @@ class AppliedSearch(_Part):
     """Token limit that each branch ran under."""
 
 
+class AppliedSampler(_Part):
+    """Outcome of a sampler, over all branches of the HTTP request."""
+
+    method: str
+    branch_points: int | None = None
+    """Tokens at which trials were drawn."""
+    trials: int | None = None
+    """Trials, those included that the response would have gone on with anyway."""
+    lost_tokens: int | None = None
+    """Tokens sampled for trials, and after their ends, that became part of no branch."""
+    winner_mean_tokens: float | None = None
+    """Mean length of the trials that won; null if there were none."""
+    loser_mean_tokens: float | None = None
+    """Mean length of the trials that came to their ends and lost."""
+    mean_entropy: Measured = None
+    """Mean entropy at the branch points, in nats, of the distributions drawn from."""
+    degraded: int | None = None
+    """Branch points at which the engine refused trials: the others went on without them."""
+
+
 class AppliedSteer(_Part):
     """One activation-steering term, as it was applied."""
 
@@ -138,6 +158,7 @@ class Applied(_Part):
     """Of the first returned choice."""
     thinking_by_choice: tuple[AppliedThinking, ...] | None = None
     """Of all returned choices, in the order of the response; null with a single one."""
+    sampler: AppliedSampler | None = None
     search: AppliedSearch | None = None
     stopped_by: str | None = None
     """The limit (`max_seconds`, `max_sampled_tokens`) that ended the request early; null if none
@@ -232,6 +253,28 @@ class Branch(_Part):
     text: str
     """New text since the last report of this branch."""
     state: Literal["running", "finished", "cancelled", "failed"]
+
+
+class TrialResult(_Part):
+    """One of the trials at a token."""
+
+    trial: int
+    """Its number: 0 is the one that the response would have gone on with anyway."""
+    tokens: int
+    logprob: Measured = None
+    """Mean log-probability of its drawn tokens; the largest wins. Null if none was drawn."""
+
+
+class Trials(_Part):
+    """A choice between trials, in a stream that asked for the event `trials`."""
+
+    index: int
+    """Of the branch."""
+    at: int
+    """Index of the generated token at which the trials begin."""
+    trials: tuple[TrialResult, ...]
+    winner: int
+    """Number of the trial that the branch goes on with."""
 
 
 class Live(_Part):

@@ -208,6 +208,40 @@ class Majority(_Part):
     ] = 0
 
 
+class Cautious(_Part):
+    """Cautious Next Token Prediction (arXiv 2507.03038): several trials where the model is unsure,
+    and on from the likeliest."""
+
+    method: Literal["cautious"]
+    min_entropy: Annotated[
+        float,
+        Field(ge=0, le=100, description="Entropy, in nats, up to which a token is just drawn."),
+    ] = 0.01
+    max_entropy: Annotated[
+        float, Field(gt=0, le=100, description="Entropy, in nats, from which all trials are drawn.")
+    ] = 1.5
+    max_trials: Annotated[
+        int, Field(ge=1, le=64, description="Trials at a token, the one drawn there included.")
+    ] = 10
+    max_trial_tokens: Annotated[
+        int, Field(ge=1, le=4096, description="Tokens at which a trial ends at the latest.")
+    ] = 64
+    stop_marks: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=16)], ...] | None,
+        Field(
+            strict=False,
+            max_length=64,
+            description="A trial ends at a token whose text contains one of these; "
+            "punctuation and the end of a line when null.",
+        ),
+    ] = None
+    schedule: Literal["code", "paper"] = Field(
+        default="code",
+        description="How the number of trials follows the entropy: as in the authors' code, or as "
+        "in their paper.",
+    )
+
+
 class Limits(_Part):
     """Limits of the request as a whole; at one of them the best response so far is returned."""
 
@@ -220,7 +254,7 @@ class Limits(_Part):
     ] = None
 
 
-Event = Literal["progress", "leader", "branches"]
+Event = Literal["progress", "leader", "branches", "trials"]
 """A kind of event that a stream can tell of beside the answer."""
 
 Search = Annotated[FirstFinish | Majority, Field(discriminator="method")]
@@ -237,6 +271,7 @@ class ControlSpec(_Part):
     thinkedit: ThinkEdit | None = None
     thinking: Thinking | None = None
     monitor: Monitor | None = None
+    sampler: Cautious | None = None
     search: Search | None = None
     limits: Limits | None = None
     events: Annotated[

@@ -47,6 +47,7 @@ class Planned(BaseModel):
         limits = plan.part(LimitsPart)
         asked = limits.limits.max_sampled_tokens if limits else None
         whole = plan.max_tokens if asked is None else min(asked, plan.max_tokens)
+        forks = any(part.forks() for part in plan.parts)
         named = longest if request.max_tokens is None else request.max_tokens
         each = min(named, longest, max(1, plan.max_tokens // branches))
         return cls(
@@ -57,7 +58,7 @@ class Planned(BaseModel):
             prompts=request.prompts,
             branches=branches,
             max_tokens=each,
-            max_sampled_tokens=min(whole, each * branches),
+            max_sampled_tokens=whole if forks else min(whole, each * branches),
         )
 
 

@@ -62,6 +62,7 @@ class Events:
     ledger: Ledger
     kinds: frozenset[Event]
     _told: dict[Trajectory[Any], tuple[int, str]] = field(default_factory=dict)  # pieces, state
+    _trials_told: dict[Trajectory[Any], int] = field(default_factory=dict)
 
     def take(self) -> dict[str, Any]:
         """The events since the last call, by kind; of a kind nothing if there is nothing new."""
@@ -69,6 +70,7 @@ class Events:
             "progress": lambda: progress(self.ledger).model_dump(mode="json"),
             "leader": self._leader,
             "branches": self._branches,
+            "trials": self._trials,
         }
         made = {kind: makers[kind]() for kind in makers if kind in self.kinds}
         return {kind: event for kind, event in made.items() if event}
@@ -79,10 +81,21 @@ class Events:
         return leader.model_dump(mode="json") if leader and leader.text else None
 
     def _branches(self) -> list[dict[str, Any]]:
-        generations = self.ledger.generations
-        branches = generations[-1].branches if generations else []
-        news = (self._news(branch) for branch in branches)
+        news = (self._news(branch) for branch in self._last_branches())
         return [branch.model_dump(mode="json") for branch in news if branch is not None]
+
+    def _trials(self) -> list[dict[str, Any]]:
+        news: list[dict[str, Any]] = []
+        for branch in self._last_branches():
+            told = self._trials_told.get(branch, 0)
+            trials = branch.sampling.trials[told:] if branch.sampling is not None else []
+            self._trials_told[branch] = told + len(trials)
+            news.extend(one.model_dump(mode="json") for one in trials)
+        return news
+
+    def _last_branches(self) -> list[Trajectory[Any]]:
+        generations = self.ledger.generations
+        return generations[-1].branches if generations else []
 
     def _news(self, trajectory: Trajectory[Any]) -> Branch | None:
         shown, state = self._told.get(trajectory, (0, ""))

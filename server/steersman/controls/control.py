@@ -29,12 +29,15 @@ class Arrived:
         temperature: Sampling temperature.
         thinking_token_budget: Whether vLLM's own budget of the thinking phase is set.
         grammar_in_thinking: Whether a grammar binds the thinking.
+        unforkable: The sampling parameter that lets no response go on in another engine request,
+            and the reason; None if all do.
 
     """
 
     temperature: float
     thinking_token_budget: bool
     grammar_in_thinking: bool
+    unforkable: tuple[str, str] | None = None
 
 
 class UnplannedError(Exception):
@@ -91,6 +94,10 @@ class Part:
 
         """
         return None
+
+    def forks(self) -> bool:
+        """True if more is sampled for a branch than its own tokens."""
+        return False
 
     def wire(self, origin: int) -> Mapping[str, Any]:
         """Its fields of the message that goes to the engine with each engine request.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from steersman.controls.control import Control, Part, Planning
+from steersman.controls.sampler import SamplerPart
 from steersman.errors import ControlError
 from steersman_client import Event
 
@@ -40,6 +41,8 @@ class EventsControl(Control):
                 f"events tell of one prompt, and there are {request.prompts}",
                 param="control.events",
             )
+        if "trials" in kinds and planning.part(SamplerPart) is None:
+            raise ControlError("trials are those of control.sampler", param="control.events")
         search: Any = planning.spec.search
         if request.stream and getattr(search, "stream_leader", False):
             kinds.add("leader")

@@ -84,7 +84,11 @@ class _Watched:
 
 
 class LimitsControl(Control):
-    """Limits of requests. It is planned last, as it looks at all other controls."""
+    """Limits of requests. It is planned last, as it looks at all other controls.
+
+    What the branches can sample is bounded by the plan; what forks sample beside them is only known
+    while they run, so a request with forks is held to the server's limit then.
+    """
 
     fields = ("limits",)
     part = LimitsPart
@@ -92,10 +96,14 @@ class LimitsControl(Control):
 
     def plan(self, planning: Planning) -> LimitsPart | None:
         _check_server_limits(planning)
-        limits = planning.spec.limits
-        if limits is None or (limits.max_seconds is None and limits.max_sampled_tokens is None):
+        limits = planning.spec.limits or Limits()
+        tokens = limits.max_sampled_tokens
+        if any(part.forks() for part in planning.parts):
+            most = planning.capabilities.limits.max_control_tokens
+            tokens = most if tokens is None else min(tokens, most)
+        if limits.max_seconds is None and tokens is None:
             return None
-        return LimitsPart(limits)
+        return LimitsPart(limits.model_copy(update={"max_sampled_tokens": tokens}))
 
 
 def _check_server_limits(planning: Planning) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from steersman.controls.control import Arrived, Control, Part, Planning, UnplannedError
+from steersman.controls import needs
+from steersman.controls.control import Arrived, Control, Part, Planning
 from steersman.controls.thinking import ThinkingPart
 from steersman.errors import ControlError
 from steersman.ledger import Ledger
+from steersman.needs import Need
 from steersman.plugins import method_of
-from steersman.search.policy import Need, Policy
+from steersman.search.policy import Policy
 from steersman.search.registry import policies
 from steersman_client import AppliedSearch
 
@@ -33,10 +35,13 @@ class SearchPart(Part):
     def method(self) -> str:
         return method_of(self.policy)
 
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Needs of the policy: one branch alone need not differ from any other."""
+        return self.policy.needs - ({Need.SAMPLING} if self.branches(1) == 1 else set())
+
     def check_arrival(self, arrived: Arrived) -> None:
-        sampling = Need.SAMPLING in self.policy.needs and self.branches(1) > 1
-        if sampling and arrived.temperature == 0:
-            raise UnplannedError("temperature", "at temperature 0 all branches are the same")
+        needs.check_arrived(self.needs, self.method, arrived)
 
     def branches(self, choices: int) -> int:
         return self.policy.branches(self.spec)
@@ -83,15 +88,9 @@ class SearchControl(Control):
             raise ControlError(
                 f"n asks for {request.choices} choices of {branches} branches", param="n"
             )
-        greedy = request.temperature == 0 or (
-            request.temperature is None and planning.capabilities.greedy_by_default
-        )
-        if Need.SAMPLING in policy.needs and branches > 1 and greedy:
-            raise ControlError(
-                f"{method_of(policy)} needs sampling: at temperature 0 all branches are the same",
-                param="temperature",
-            )
-        return SearchPart(policy, spec)
+        part = SearchPart(policy, spec)
+        needs.check(part.needs, part.method, "search", planning)
+        return part
 
 
 def _check_budget(min_thinking: int, planning: Planning) -> None:

@@ -7,6 +7,7 @@ from vllm.exceptions import VLLMValidationError
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
 from steersman.controls.control import Arrived, UnplannedError
+from steersman.frontend.splice import unforkable
 from steersman.plan import Plan
 from steersman.request import Endpoint
 from steersman.scope import ControlScope
@@ -38,6 +39,7 @@ def check_arrival(
         temperature=params.temperature,
         thinking_token_budget=params.thinking_token_budget is not None,
         grammar_in_thinking=params.structured_outputs is not None and grammar_in_thinking,
+        unforkable=unforkable(params),
     )
     try:
         for part in plan.parts:

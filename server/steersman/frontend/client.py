@@ -95,7 +95,8 @@ class ControlledEngine:
             grammar_in_thinking=grammars.enable_in_reasoning or from_the_start,
         )
         closing = closing_tokens(self._engine.vllm_config) if self._markers else ()
-        generation = control.ledger.open(Reading(self._markers, carrier.opened, closing))
+        reading = Reading(self._markers, carrier.opened, closing, self._reasoning.text_of)
+        generation = control.ledger.open(reading)
         generation.stops = frozenset(carrier.stops_of(sampling_params))
         params = sampling_params.clone()
         limit = _share(control, params)

@@ -5,6 +5,7 @@ from typing import Any
 from vllm.engine.protocol import EngineClient
 
 from steersman.capabilities import Capabilities, Limits, Methods, Model
+from steersman.sampling.registry import samplers
 from steersman.search.registry import policies
 from steersman.trajectory.phases import Markers
 
@@ -28,7 +29,7 @@ def describe(
         thinking_tokens=markers,
         greedy_by_default=sampling.get("temperature") == 0,
         grammar_in_thinking=engine.vllm_config.structured_outputs_config.enable_in_reasoning,
-        methods=Methods(search=tuple(policies())),
+        methods=Methods(sampler=tuple(samplers()), search=tuple(policies())),
         limits=limits,
     )
 

@@ -1,5 +1,6 @@
 """The thinking phase as vLLM's reasoning parser of the model knows it."""
 
+import functools
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ from steersman.trajectory.phases import Markers, Turn, opens_thinking
 logger = logging.getLogger(__name__)
 
 _CHAT = [{"role": "user", "content": "?"}]
+_TEXTS = 1 << 16
+"""Tokens whose texts are remembered."""
 _KEPT = 64
 """Sets of template arguments whose meaning for the parser is remembered."""
 
@@ -29,11 +32,15 @@ class Reasoning:
         markers: Tokens that open and close the phase; None for a model without one, or without a
             parser that says so.
         stops: Tokens each of which ends a response.
+        text_of: The text of a single token, empty for a special one.
 
     """
 
     def __init__(self, vllm_config: Any, tokenizer: Any, chat_template: str | None = None) -> None:
         self._tokenizer = tokenizer
+        self.text_of = functools.lru_cache(_TEXTS)(
+            lambda token: tokenizer.decode([token], skip_special_tokens=True)
+        )
         self._parser_class: Any = None
         self._assumed: dict[str, bool] = {}
         self._turn = Turn()

@@ -15,7 +15,7 @@ from steersman.engine.compat.client import collective_rpc
 from steersman.engine.plugin import ASK
 from steersman.frontend.carrier import Carrier
 from steersman.frontend.outputs import check, never_begun, piece, prefill_tokens
-from steersman.frontend.splice import Seam, fork_params, joined_track, unforkable
+from steersman.frontend.splice import Seam, excerpt, fork_params, joined_track, unforkable
 from steersman.trajectory.trajectory import Piece, Start, Trajectory
 
 _NOTHING = Carrier()
@@ -108,7 +108,7 @@ class EngineSource:
             ValueError: A fork that would lose some state of its parent, or has no room left.
 
         """
-        forks = [start for start in starts if start.begun]
+        forks = [start for start in starts if start.forked]
         for start in forks:
             self._check_fork(start)
         if forks:  # the others were admitted with the request
@@ -120,6 +120,16 @@ class EngineSource:
         self._stopping.update(running)
         if ids := [self._ids[one] for one in running if one in self._ids]:
             await self._engine.abort(ids)
+
+    def excerpt(
+        self,
+        trajectory: Trajectory[RequestOutput],
+        begin: int,
+        end: int,
+        text: int,
+        finish_reason: str | None,
+    ) -> Piece[RequestOutput]:
+        return excerpt(trajectory, begin, end, text, finish_reason)
 
     async def close_thinking(self, trajectory: Trajectory[RequestOutput]) -> None:
         assert trajectory.track is not None
@@ -276,7 +286,7 @@ class EngineSource:
             params.temperature = start.temperature
         if start.max_tokens is not None:
             params.max_tokens = start.max_tokens
-        if start.branch or start.begun:
+        if start.branch or start.forked:
             own = dict(params.extra_args or {})
             own.pop(_TRANSFER, None)
             params.extra_args = own or None

@@ -12,7 +12,7 @@ from vllm.sampling_params import SamplingParams
 from steersman.engine.compat.detokenizer import JoinedText
 from steersman.frontend.outputs import join, piece
 from steersman.trajectory.track import Track
-from steersman.trajectory.trajectory import Piece, Prefix
+from steersman.trajectory.trajectory import Piece, Prefix, Trajectory
 from steersman_kernels import layout as at
 from steersman_kernels.layout import Value
 
@@ -75,6 +75,50 @@ def joined_track(track: Track | None, prefix: Prefix[Any] | None, suffix: Sequen
     nothing = [math.nan] * at.T_CLOSED_BY
     put = Value(*nothing, closed_by=0, forced=1).packed()
     track.values.extend(put for _ in suffix)
+
+
+def excerpt(
+    trajectory: Trajectory[RequestOutput],
+    begin: int,
+    end: int,
+    text: int,
+    finish_reason: str | None,
+) -> Piece[RequestOutput]:
+    """The piece that has some tokens of a trajectory: see `Source.excerpt`.
+
+    The trajectory's own outputs are left as they are. Text of a step that is cut in the middle
+    comes with the step's last token.
+    """
+    within = trajectory.within(begin, end)
+    written = trajectory.text_of(end, text)
+    if len(within) == 1:
+        step = within[0][0]
+        whole = (len(step.token_ids), step.text, step.finish_reason)
+        if whole == (end - begin, written, finish_reason):
+            return step
+    output = copy(within[-1][0].output if within else trajectory.pieces[-1].output)
+    completion = copy(output.outputs[0])
+    parts = []
+    for step, first, last in within:
+        part = copy(step.output.outputs[0])
+        part.token_ids = step.token_ids
+        _keep(part, last, first)
+        parts.append(part)
+    completion.logprobs = None if completion.logprobs is None else []
+    completion.sampling_mask = None
+    join(completion, parts)
+    completion.token_ids = trajectory.token_ids[begin:end]
+    completion.text = written
+    if finish_reason is None:
+        completion.stop_reason = None
+    else:
+        completion.stop_reason = trajectory.pieces[-1].output.outputs[0].stop_reason
+    completion.finish_reason = finish_reason
+    output.outputs, output.finished = [completion], finish_reason is not None
+    opening = trajectory.pieces[0].output
+    output.prompt, output.prompt_token_ids = opening.prompt, opening.prompt_token_ids
+    output.prompt_logprobs = opening.prompt_logprobs
+    return piece(output)
 
 
 class Seam:
@@ -158,10 +202,10 @@ def _cut(prefix: Prefix[RequestOutput]) -> list[Any]:
     return parts
 
 
-def _keep(completion: Any, tokens: int) -> None:
-    """Cut a `CompletionOutput` to its first tokens; its text is left as it is."""
-    completion.token_ids = list(completion.token_ids[:tokens])
+def _keep(completion: Any, end: int, begin: int = 0) -> None:
+    """Cut a `CompletionOutput` to some of its tokens; its text is left as it is."""
+    completion.token_ids = list(completion.token_ids[begin:end])
     if completion.logprobs is not None:
-        completion.logprobs = completion.logprobs[:tokens]
+        completion.logprobs = completion.logprobs[begin:end]
     if (mask := completion.sampling_mask) is not None:
-        completion.sampling_mask = replace(mask, token_ids=mask.token_ids[:tokens])
+        completion.sampling_mask = replace(mask, token_ids=mask.token_ids[begin:end])

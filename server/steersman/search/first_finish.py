@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from steersman.capabilities import Capabilities
 from steersman.errors import ControlError
+from steersman.needs import Need
 from steersman.request import Endpoint, Request
 from steersman.search.eligibility import eligibility
-from steersman.search.policy import Need, Policy, Search
+from steersman.search.policy import Policy, Search
 from steersman.trajectory.answers import majority
 from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.reading import Reading

@@ -7,9 +7,10 @@ them give is the answer.
 from collections.abc import Sequence
 
 from steersman.capabilities import Capabilities
+from steersman.needs import Need
 from steersman.request import Request
 from steersman.search.eligibility import eligibility
-from steersman.search.policy import Need, Policy, Search
+from steersman.search.policy import Policy, Search
 from steersman.trajectory.answers import canonical
 from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.together import ends

@@ -3,25 +3,18 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel
 
 from steersman.capabilities import Capabilities
+from steersman.needs import Need
 from steersman.request import Request
 from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.trajectory import OutputT, Source, Start, Trajectory
 
 SpecT = TypeVar("SpecT", bound=BaseModel)
-
-
-class Need(StrEnum):
-    """A requirement of a policy; conflicts with other fields follow from it."""
-
-    SAMPLING = "sampling"
-    """Trajectories that differ: several of them make no sense at temperature 0."""
 
 
 @dataclass(slots=True)

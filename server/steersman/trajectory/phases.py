@@ -166,6 +166,20 @@ def _closing(token_ids: Sequence[int], markers: Markers, begin: int) -> range | 
     return min(found, key=lambda closing: max(closing.stop - 1, closing.start), default=None)
 
 
+def closes_at(token_ids: Sequence[int], markers: Markers, index: int) -> bool:
+    """Tell whether a marker that closes the phase is complete with a token.
+
+    Args:
+        token_ids: The generated tokens.
+        markers: The model's markers.
+        index: Index of the token.
+
+    """
+    begin = index + 1 - len(markers.end)
+    marked = begin >= 0 and tuple(token_ids[begin : index + 1]) == markers.end
+    return marked or token_ids[index] in markers.implicit
+
+
 def opens_thinking(
     prompt_token_ids: Sequence[int],
     markers: Markers | None,

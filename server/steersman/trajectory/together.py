@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from steersman.trajectory.trajectory import OutputT, Piece, Trajectory
 
@@ -45,6 +45,55 @@ def ends(
         put(trajectory)
 
     return _side_by_side(trajectories, run)
+
+
+class Running(Generic[OutputT]):
+    """Trajectories that run side by side, each to its end; more of them may join on the way."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[Trajectory[OutputT], asyncio.Task[None]] = {}
+        self._news = asyncio.Event()
+
+    def add(self, trajectory: Trajectory[OutputT]) -> None:
+        """Run one more."""
+        self._tasks[trajectory] = asyncio.create_task(self._run(trajectory))
+
+    def wake(self) -> None:
+        """Let whoever waits for news go on."""
+        self._news.set()
+
+    async def news(self) -> None:
+        """Wait until one of them has come further, or has ended, since the last call."""
+        await self._news.wait()
+        self._news.clear()
+
+    def failed(self, trajectory: Trajectory[OutputT]) -> bool:
+        """Tell whether one has ended in an error."""
+        task = self._tasks[trajectory]
+        return task.done() and not task.cancelled() and task.exception() is not None
+
+    def raise_error(self, trajectory: Trajectory[OutputT]) -> None:
+        """Raise the error of one.
+
+        Raises:
+            Exception: It has ended in this.
+
+        """
+        if self.failed(trajectory):
+            self._tasks[trajectory].result()
+
+    async def close(self) -> None:
+        """End all that run."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _run(self, trajectory: Trajectory[OutputT]) -> None:
+        try:
+            async for _ in trajectory:
+                self._news.set()
+        finally:
+            self._news.set()
 
 
 async def _side_by_side(

@@ -1,8 +1,9 @@
 """A trajectory, one response as it is sampled, and the protocol by which searches run many."""
 
+from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from steersman.trajectory.track import Track
 
@@ -75,6 +76,11 @@ class Start(Generic[OutputT]):
     after: int = 0
 
     @property
+    def forked(self) -> bool:
+        """True if it goes on from another trajectory, or with tokens that nobody drew."""
+        return self.prefix is not None or bool(self.suffix)
+
+    @property
     def begun(self) -> int:
         """Generated tokens that it begins after."""
         return (self.prefix.tokens if self.prefix else 0) + len(self.suffix)
@@ -109,10 +115,13 @@ class Trajectory(Generic[OutputT]):
     """Trajectories that went on after some of its tokens, since their first piece."""
     delivered: int = 0
     """Tokens that the client has been given, or is about to be."""
-    kept: int = 0
-    """Tokens of its own that became part of another trajectory, before this one was aborted."""
+    sampling: Any = None
+    """Record of the sampler that it is sampled by, a `steersman.sampling.sampler.Record`; None
+    without one."""
     steps: AsyncGenerator[Piece[OutputT], None] | None = field(default=None, repr=False)
     """Runs it, and records each piece as it comes."""
+    _token_ends: list[int] = field(default_factory=list, repr=False)  # tokens after each piece
+    _text_ends: list[int] = field(default_factory=list, repr=False)  # characters after each piece
 
     @property
     def branch(self) -> int:
@@ -131,6 +140,8 @@ class Trajectory(Generic[OutputT]):
         """Record a step and keep it."""
         self.pieces.append(piece)
         self.token_ids.extend(piece.token_ids)
+        self._token_ends.append(len(self.token_ids))
+        self._text_ends.append(len(piece.text) + (self._text_ends[-1] if self._text_ends else 0))
         self.advance(len(piece.token_ids), piece.finish_reason)
 
     def advance(self, tokens: int, finish_reason: str | None) -> None:
@@ -174,6 +185,37 @@ class Trajectory(Generic[OutputT]):
         """The text of all but the first pieces."""
         return "".join([piece.text for piece in self.pieces[pieces:]])
 
+    def within(self, begin: int, end: int) -> list[tuple[Piece[OutputT], int, int]]:
+        """The pieces that have some tokens, each with the bounds of these tokens in the piece.
+
+        Args:
+            begin: Index of the first token.
+            end: Index after the last one.
+
+        """
+        first, found = bisect_right(self._token_ends, begin), []
+        for index in range(first, len(self.pieces)):
+            begins = self._token_ends[index - 1] if index else 0
+            if begins >= end:
+                break
+            piece = self.pieces[index]
+            found.append((piece, max(0, begin - begins), min(end - begins, len(piece.token_ids))))
+        return found
+
+    def text_of(self, tokens: int, begin: int) -> str:
+        """The text of the pieces that lie within the first tokens, from a character on.
+
+        Args:
+            tokens: The number of these tokens.
+            begin: Index of the character.
+
+        """
+        pieces = bisect_right(self._token_ends, tokens)
+        first = bisect_right(self._text_ends, begin)
+        begins = self._text_ends[first - 1] if first else 0
+        text = "".join([piece.text for piece in self.pieces[first:pieces]])
+        return text[begin - begins :]
+
 
 class Source(Protocol[OutputT]):
     """Starts trajectories on one prompt, which share the prompt's cache."""
@@ -188,6 +230,26 @@ class Source(Protocol[OutputT]):
         Raises:
             Exception: The engine has no room for them.
             ValueError: A start that this source cannot carry out; the message says why.
+
+        """
+        ...
+
+    def excerpt(
+        self,
+        trajectory: Trajectory[OutputT],
+        begin: int,
+        end: int,
+        text: int,
+        finish_reason: str | None,
+    ) -> Piece[OutputT]:
+        """The piece that has some tokens of a trajectory, for a response that is put together.
+
+        Args:
+            trajectory: One that was started here and has begun.
+            begin: Index of the first token.
+            end: Index after the last one.
+            text: Characters of the response's text that are in the pieces before.
+            finish_reason: The end of the response; None while it goes on.
 
         """
         ...

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,9 +20,9 @@ from steersman_client import Limits
 pytestmark = pytest.mark.anyio
 
 
-def endless(seed: int, position: int) -> tuple[int, bool]:
+def endless(seed: int, before: Sequence[int]) -> tuple[int, bool]:
     """Branch 0 ends; no other does."""
-    return 1, seed == 0 and position == 5
+    return 1, seed == 0 and len(before) == 5
 
 
 async def limited(clock: Any, **limits: Any) -> tuple[Ledger, Search[str]]:

@@ -32,7 +32,9 @@ from tests.unit.servers import MARKERS
 
 pytestmark = pytest.mark.anyio
 
-NO_PHASE: Any = SimpleNamespace(markers=None, stops=(), opens=lambda *_: False)
+NO_PHASE: Any = SimpleNamespace(
+    markers=None, stops=(), opens=lambda *_: False, text_of=lambda _: ""
+)
 """The reasoning of a model without a thinking phase."""
 WHOLE = RequestOutputKind.FINAL_ONLY
 PROMPT = {"type": "token", "prompt_token_ids": [4, 5, 6]}
@@ -358,7 +360,9 @@ def test_what_the_body_alone_does_not_tell_is_refused_on_arrival() -> None:
 def test_a_grammar_that_begins_within_the_thinking_is_refused(opened: bool) -> None:
     """As with `include_reasoning: false`: vLLM takes the phase that the prompt opened for ended."""
     governed = plan(GOVERNED, request=Request(Endpoint.CHAT))
-    reasoning: Any = SimpleNamespace(markers=None, opens=lambda *_: opened, stops=())
+    reasoning: Any = SimpleNamespace(
+        markers=None, opens=lambda *_: opened, stops=(), text_of=lambda _: ""
+    )
     engine = ControlledEngine(ScriptedClient(), reasoning, Reports())
     grammar = StructuredOutputsParams(choice=["yes"])
     arrives = SamplingParams(structured_outputs=grammar, output_kind=WHOLE)

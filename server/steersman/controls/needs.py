@@ -1,0 +1,76 @@
+"""Needs of searches and samplers, checked against a request and the server."""
+
+from collections.abc import Set
+from typing import Any
+
+from steersman.controls.control import Arrived, Planning, UnplannedError
+from steersman.controls.thinking import ThinkingPart
+from steersman.errors import ControlError
+from steersman.needs import Need
+
+
+def check(needs: Set[Need], method: str, field: str, planning: Planning) -> None:
+    """Refuse a request that cannot give a method all that it needs.
+
+    Args:
+        needs: Its needs.
+        method: Its name.
+        field: The field of `control` that chooses it.
+        planning: The request, with the controls that were planned before.
+
+    Raises:
+        ControlError: It cannot.
+
+    """
+    request, capabilities = planning.request, planning.capabilities
+    greedy = request.temperature == 0 or (
+        request.temperature is None and capabilities.greedy_by_default
+    )
+    if Need.SAMPLING in needs and greedy:
+        raise ControlError(
+            f"{method} needs sampling: at temperature 0 all that it compares is the same",
+            param="temperature",
+        )
+    if Need.PROCESSED in needs and capabilities.steering is None:
+        raise ControlError(
+            f"{method} needs the engine's measurements: it was started with --no-steering",
+            param=f"control.{field}",
+        )
+    if Need.FORKS in needs:
+        _check_thinking(method, planning.part(ThinkingPart))
+
+
+def check_arrived(needs: Set[Need], method: str, arrived: Arrived) -> None:
+    """Refuse an engine call that cannot give a method all that it needs.
+
+    Raises:
+        UnplannedError: It cannot.
+
+    """
+    if Need.SAMPLING in needs and arrived.temperature == 0:
+        raise UnplannedError(
+            "temperature", f"{method} needs sampling, and the temperature is 0 by default"
+        )
+    if Need.FORKS in needs and arrived.unforkable is not None:
+        field, reason = arrived.unforkable
+        raise UnplannedError(
+            field, f"{method} goes on from tokens in new engine requests, and {field} {reason}"
+        )
+
+
+def _check_thinking(method: str, thinking: ThinkingPart | None) -> None:
+    if thinking is None:
+        return
+    governing = thinking.governing
+    held: dict[str, Any] = {
+        "exit": governing.window,
+        "balance": governing.law,
+        "certainty": governing.probing,
+    }
+    for name, value in held.items():
+        if value:
+            raise ControlError(
+                f"{method} goes on from tokens in new engine requests, which do not know what "
+                f"thinking.{name} has measured: leave out one of the two",
+                param=f"control.thinking.{name}",
+            )

@@ -1,0 +1,14 @@
+"""Needs of methods: things that a search or a sampler cannot do without."""
+
+from enum import StrEnum
+
+
+class Need(StrEnum):
+    """Something that a method cannot do without; conflicts with other fields follow from it."""
+
+    SAMPLING = "sampling"
+    """Trajectories that differ: several of them make no sense at temperature 0."""
+    FORKS = "forks"
+    """Trajectories that go on after some tokens of another one."""
+    PROCESSED = "processed"
+    """Measurements of the distributions that tokens are really drawn from."""
