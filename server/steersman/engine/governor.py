@@ -235,7 +235,7 @@ class Governor:
         )
 
     def _asking(self, rows: Sequence[int], asked: Sequence[bool]) -> Asking | None:
-        """Those of the watched requests that ask for something, by whether each does."""
+        """Find the watched requests that ask for something, by whether each does."""
         alone = [index for index, one in enumerate(asked) if one]
         if not alone:
             return None
