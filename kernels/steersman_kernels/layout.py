@@ -146,7 +146,7 @@ class Value(NamedTuple):
     def of(cls, content: bytes) -> Self:
         """Out of the form in which it travels and is kept: a float32 for each of the fields."""
         *measured, closed_by, forced = VALUE.unpack(content)
-        return cls(*measured, int(closed_by), int(forced))
+        return cls._make((*measured, int(closed_by), int(forced)))
 
     def packed(self) -> bytes:
         """In that form."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from steersman_kernels import layout as at
-from steersman_kernels.entropy import entropy, logprobs
+from steersman_kernels.entropy import entropy_triton, logprobs
 from steersman_kernels.loops import loops
 
 
@@ -25,11 +25,20 @@ def measure_processed(
             last dimension contiguous. -inf masks a token; at least one of a row must be finite.
         rows: `[n]`, int64: rows of `logits` and of `tokens` that are measured.
         tokens: `[batch]`, int32 or int64: the final tokens. One may be outside the vocabulary.
-        track: `[any, TRACK]`, float32, as `govern` or `measure` wrote it; changed in place.
+        track: `[any, TRACK]`, float32, contiguous, as `govern` or `measure` wrote it; changed in
+            place.
         watched: `[n]`, int64: their rows of the track.
 
     """
-    statistics = entropy(logits, rows)
+    run = measure_processed_triton if logits.is_cuda else loops("entropy").measure_processed
+    run(logits, rows, tokens, track, watched)
+
+
+def measure_processed_triton(
+    logits: Tensor, rows: Tensor, tokens: Tensor, track: Tensor, watched: Tensor
+) -> None:
+    """`measure_processed` by the kernel of `entropy`, whatever the device of its tensors."""
+    statistics = entropy_triton(logits, rows)
     own = logprobs(logits, rows, tokens[rows], statistics)
     _write(track, watched, statistics[:, at.ENTROPY], own)
 

@@ -12,7 +12,7 @@ from steersman_kernels import layout as at
 from steersman_kernels.entropy import entropy, entropy_triton, kinds, measuring
 from steersman_kernels.governor import State, Step, govern
 from steersman_kernels.governor_kernels import govern_triton
-from steersman_kernels.processed import confidence
+from steersman_kernels.processed import confidence, measure_processed
 from steersman_kernels.stops import forbid_stops, forbid_stops_triton
 from steersman_kernels.strength import coefficients, coefficients_triton
 from steersman_kernels.vocabulary import Vocabulary
@@ -39,7 +39,9 @@ def warm_up(vocabulary: Vocabulary, dtype: torch.dtype, most: int) -> None:
     forbid_stops(logits, state, slot, row)
     coefficients(torch.empty(1, device=device), state, slot, _span(device), row)
     statistics = entropy(logits, row)
-    govern(state, vocabulary, _step(row, row, logits, statistics))
+    step = _step(row, row, logits, statistics)
+    govern(state, vocabulary, step)
+    measure_processed(logits, row, row, step.track, row)
     confidence(logits, row, statistics[:, at.LSE])
 
 

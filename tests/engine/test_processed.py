@@ -137,7 +137,8 @@ def test_measuring_changes_no_token(runner: Runner, started: Started) -> None:
 
     assert [one.tokens for one in measured] == [one.tokens for one in plain]
     assert measured[-2].tokens == measured[-1].tokens == measured[2].tokens
-    np.testing.assert_allclose(measured[-2].values, plain[-2].values, atol=1e-5)
+    of_the_mate = [[value[:3] for value in results[-2].values] for results in (measured, plain)]
+    np.testing.assert_allclose(*of_the_mate, atol=1e-5)
     assert [one.values for one in plain[:-2]] == [()] * (len(plain) - 2)
 
 

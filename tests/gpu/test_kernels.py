@@ -17,6 +17,7 @@ from steersman_kernels.entropy import entropy, measure, measuring
 from steersman_kernels.gate import gate
 from steersman_kernels.governor import State, Step, govern
 from steersman_kernels.layout import NEVER
+from steersman_kernels.processed import confidence, measure_processed
 from steersman_kernels.project import project
 from steersman_kernels.reference import entropy_reference
 from steersman_kernels.steer import steer
@@ -487,3 +488,26 @@ def test_forbid_stops() -> None:
     forbid_stops(logits, state, slots, rows)
     assert logits.isinf().any()
     assert torch.equal(there.cpu(), logits)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("left", [1, 12, 200])
+def test_the_processed_distribution_and_confidence(left: int, dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(left)
+    logits = (torch.randn(6, VOCABULARY, generator=random) * 3).to(dtype)
+    logits.masked_fill_(logits < logits.topk(left, dim=1).values[:, -1:], -torch.inf)
+    rows, watched = torch.tensor([5, 0, 2]), torch.tensor([1, 0, 3])
+    tokens = logits.argmax(dim=1).int()
+    track = torch.zeros(4, at.TRACK)
+    track[3, at.T_FORCED] = 1
+    on_gpu = track.cuda()
+
+    measure_processed(logits, rows, tokens, track, watched)
+    on_device = [one.cuda() for one in (logits, rows, tokens)]
+    measure_processed(*on_device, on_gpu, watched.cuda())
+
+    close = {"rtol": 1e-4, "atol": 1e-5, "equal_nan": True}
+    torch.testing.assert_close(on_gpu.cpu(), track, **close)
+    lse = logits[rows].double().logsumexp(dim=1).float()
+    found = confidence(*on_device[:2], lse.cuda())
+    torch.testing.assert_close(found.cpu(), confidence(logits, rows, lse), **close)

@@ -70,6 +70,8 @@ messages = st.builds(
         end=st.integers(0, 10**6),
         stops=tokens,
         thinking=st.none() | thinking,
+        processed=st.booleans(),
+        confidence=st.booleans(),
     ),
 )
 

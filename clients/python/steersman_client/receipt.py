@@ -198,9 +198,9 @@ class PhaseEntropy(_Part):
 
 
 class Entropy(_Part):
-    """Entropy summary of one choice: entropies of the distributions that its tokens come from, after
-    grammar masks. By default these are the model's own, before temperature and penalties; with
-    `monitor.of` "processed" those that the tokens are really drawn from."""
+    """Entropy summary of one choice, after grammar masks. By default it is of the model's own
+    distributions, before temperature and penalties; with `monitor.of` "processed" of those that
+    the tokens are really drawn from."""
 
     thinking: PhaseEntropy | None = None
     answer: PhaseEntropy | None = None

@@ -1,4 +1,4 @@
-"""`entropy`, `measuring`, `confidence` on a CPU, and the log-probabilities of governed tokens."""
+"""`entropy`, `measuring` and `processed` on a CPU, and log-probabilities of governed tokens."""
 
 import functools
 import math
@@ -131,6 +131,41 @@ def _measure(element: type) -> Any:
     return loop
 
 
+@functools.cache
+def _measure_processed(element: type) -> Any:
+    @njit()
+    def loop(
+        logits: int,
+        batch: int,
+        stride: int,
+        size: int,
+        count: int,
+        rows: int,
+        tokens: int,
+        out: int,
+        watched: int,
+    ) -> None:
+        table = numba.carray(pointer(logits), (batch, stride), element)
+        wanted = numba.carray(pointer(rows), (count,), np.int64)
+        drawn = numba.carray(pointer(tokens), (batch,), np.int64)
+        lines = numba.carray(pointer(watched), (count,), np.int64)
+        found = np.empty(at.STATISTICS, np.float32)
+        for i in range(count):
+            track = numba.carray(pointer(out), (lines[i] + 1, at.TRACK), np.float32)[lines[i]]
+            forced = track[at.T_FORCED]
+            track[at.T_PROCESSED_ENTROPY] = track[at.T_PROCESSED_LOGPROB] = np.nan
+            if np.isnan(forced):
+                continue  # no token was drawn
+            row = table[wanted[i]][:size]
+            _statistics(row, found)
+            track[at.T_PROCESSED_ENTROPY] = found[at.ENTROPY]
+            if forced == 0:
+                logprob = _logprob(row, drawn[wanted[i]], found[at.LSE])
+                track[at.T_PROCESSED_LOGPROB] = logprob
+
+    return loop
+
+
 @njit()
 def _confident(row: NDArray[np.float32 | np.int16], kept: NDArray[np.float32]) -> np.float32:
     """Mean of the row's largest logits, as many as are kept; -inf stays out of it."""
@@ -208,6 +243,15 @@ def entropy(logits: Tensor, rows: Tensor) -> Tensor:
     out = torch.empty(len(rows), at.STATISTICS)
     _over(_entropy, logits, len(rows), rows.data_ptr(), out.data_ptr())
     return out
+
+
+def measure_processed(
+    logits: Tensor, rows: Tensor, tokens: Tensor, track: Tensor, watched: Tensor
+) -> None:
+    """Loop of `measure_processed`."""
+    tokens = _int64(tokens)
+    addresses = map(Tensor.data_ptr, (rows, tokens, track, watched))
+    _over(_measure_processed, logits, len(rows), *addresses)
 
 
 def confidence(logits: Tensor, rows: Tensor, lse: Tensor) -> Tensor:

@@ -5,9 +5,8 @@ is, may replace the drawn token, and moves the strength of a steering vector; al
 device, so the next step already feels it and nothing waits for the host.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -17,9 +16,9 @@ from torch import Tensor
 from steersman.engine.batch import NOBODY, Arrival, Batch, Coefficients
 from steersman.engine.beginning import Begun, beginning
 from steersman.engine.slots import Slots, download, upload
-from steersman.wire import GoverningMessage
+from steersman.engine.watched import Watched, watched_of
 from steersman_kernels import layout as at
-from steersman_kernels.entropy import entropy, measuring
+from steersman_kernels.entropy import entropy
 from steersman_kernels.governor import State, Step, govern
 from steersman_kernels.processed import confidence, measure_greedy, measure_processed
 from steersman_kernels.stops import forbid_stops
@@ -27,57 +26,8 @@ from steersman_kernels.strength import coefficients
 from steersman_kernels.vocabulary import Vocabulary
 from steersman_kernels.warm_up import warm_up
 
-Measure = Callable[[Tensor, Tensor], Tensor]
-"""Of logits, and of the tokens that were drawn from them: [watched, TRACK] float32."""
-
-
-class Asking(NamedTuple):
-    """The watched requests of a batch that ask for a measurement.
-
-    Attributes:
-        rows: [n] int64, their batch rows.
-        alone: [n] int64, their rows among the watched ones, so those of the track.
-
-    """
-
-    rows: Tensor
-    alone: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """The watched requests of a batch. They stay the same for many steps.
-
-    Attributes:
-        batch: All requests of the batch, by the engine's ids.
-        track_rows: The watched ones, each with its row of the track.
-        rows: [watched] int64, their batch rows.
-        alone: [watched] int64, their batch rows where they are alone.
-        slots: [watched] int32, theirs in the state.
-        measure: Measures the watched ones, which are governed by no one.
-        measure_alone: The same, of logits of them alone.
-        measured: Whether the entropies are needed.
-        governed: Whether the kernel that governs runs: one of them is more than monitored.
-        moved: Whether the steering of one of them is moved.
-        processed: Those that ask for the processed distribution, and draw; None for nobody.
-        greedy: Those that ask for it, and take the likeliest token; None for nobody.
-        confident: Those that ask for the confidence; None for nobody.
-
-    """
-
-    batch: Sequence[str]
-    track_rows: Mapping[str, int]
-    rows: Tensor
-    alone: Tensor
-    slots: Tensor
-    measure: Measure
-    measure_alone: Measure
-    measured: bool
-    governed: bool
-    moved: bool
-    processed: Asking | None
-    greedy: Asking | None
-    confident: Asking | None
+if TYPE_CHECKING:
+    from steersman.wire import GoverningMessage
 
 
 class Observed(NamedTuple):
@@ -196,51 +146,15 @@ class Governor:
         self._write()
         watched = self._watched
         if watched is None or watched.batch != batch.request_ids:
-            watched = self._watched = self._find(list(batch.request_ids))
+            watched = self._watched = watched_of(
+                list(batch.request_ids), self._governing, self._greedy, self._slots, self._device
+            )
         if watched.track_rows:
             self._running = watched
         if watched.moved:
             self.moving = self.coefficients
         if watched.governed:
             self._positions = batch.positions[batch.query_start[watched.rows + 1].long() - 1]
-
-    def _find(self, batch: list[str]) -> Watched:
-        rows = [index for index, id_ in enumerate(batch) if id_ in self._slots]
-        request_ids = [batch[index] for index in rows]
-        asked = [self._governing[id_] for id_ in request_ids]
-        on_device = upload(torch.tensor(rows, dtype=torch.int64), self._device)
-        alone = torch.arange(len(rows), device=self._device)
-        confident = [one.confidence for one in asked]
-        measured = any(one.measured for one in asked) or any(confident)
-        measures = [measuring(each, on_device) for each in (on_device, alone)]
-        drawn = [id_ not in self._greedy for id_ in request_ids]
-        return Watched(
-            batch,
-            {id_: row for row, id_ in enumerate(request_ids)},
-            rows=on_device,
-            alone=alone,
-            slots=self._slots.of(request_ids),
-            measure=measures[0],
-            measure_alone=measures[1],
-            measured=measured,
-            governed=any(one.thinking is not None or one.confidence for one in asked),
-            moved=any(_moves(governing) for governing in asked),
-            processed=self._asking(
-                rows, [one.processed and draws for one, draws in zip(asked, drawn, strict=True)]
-            ),
-            greedy=self._asking(
-                rows, [one.processed and not draws for one, draws in zip(asked, drawn, strict=True)]
-            ),
-            confident=self._asking(rows, confident),
-        )
-
-    def _asking(self, rows: Sequence[int], asked: Sequence[bool]) -> Asking | None:
-        """Those of the watched requests that ask for something, by whether each does."""
-        alone = [index for index, one in enumerate(asked) if one]
-        if not alone:
-            return None
-        found = torch.tensor([[rows[index] for index in alone], alone], dtype=torch.int64)
-        return Asking(*upload(found, self._device))
 
     def rest(self) -> None:
         """Watch nothing in the next step."""
@@ -393,8 +307,3 @@ def _unmeasured(watched: int, device: torch.device) -> Tensor:
     track = torch.zeros(watched, at.TRACK, device=device)
     track[:, : at.T_STRENGTH] = torch.nan
     return track
-
-
-def _moves(governing: GoverningMessage) -> bool:
-    """True if the strength of a vector follows the thinking."""
-    return governing.thinking is not None and governing.thinking.law is not None

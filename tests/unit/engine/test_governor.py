@@ -1,25 +1,47 @@
 """The governor between a runner's logits and its sampler, on made-up steps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from vllm import SamplingParams
 
+from steersman.controls.control import Part
 from steersman.engine.batch import Arrival, Batch
 from steersman.engine.governor import Governor
 from steersman.frontend.unplanned import unplanned
 from steersman.thinking.governing import Governing, Probing
 from steersman.thinking.law import Law
-from steersman_kernels.layout import REASONS, T_CLOSED_BY, T_ENTROPY, T_FORCED, T_LOGPROB, T_TOP
+from steersman_kernels.layout import (
+    REASONS,
+    T_CLOSED_BY,
+    T_CONFIDENCE,
+    T_ENTROPY,
+    T_FORCED,
+    T_LOGPROB,
+    T_PROCESSED_ENTROPY,
+    T_PROCESSED_LOGPROB,
+    T_TOP,
+)
 from steersman_kernels.vocabulary import Vocabulary
 
 SIZE = 13
 START, END, STOP, NEWLINE, CALL = 8, 9, 10, 11, 12
 PROMPT = 3
 LAW = Law("proportional", 0.2, 1.0, 0.0, 0.5, 0.0, 1.0, (0.6, 0.9), (0.001, 0.01))
+
+
+class Asks(Part):
+    """A control that asks for one measurement."""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+
+    def wire(self, origin: int) -> Mapping[str, Any]:
+        return {self.field: True}
 
 
 class Engine:
@@ -45,8 +67,10 @@ class Engine:
         *,
         monitored: bool = True,
         begun: bool = False,
+        asks: Sequence[str] = (),
+        greedy: bool = False,
     ) -> None:
-        """A request comes, or comes back."""
+        """A request comes, or comes back. It asks for measurements by their field."""
         self.known.setdefault(name, [0] * PROMPT)
         carrier = unplanned(
             governing=governing,
@@ -57,8 +81,9 @@ class Engine:
             stops=[STOP],
             longest=100,
         )
-        wire = carrier.wire(name, SamplingParams(max_tokens=60))
-        self.governor.arrive(Arrival(name, wire, self.known[name], 0))
+        parts = (*carrier.parts, *(Asks(field) for field in asks))
+        wire = replace(carrier, parts=parts).wire(name, SamplingParams(max_tokens=60))
+        self.governor.arrive(Arrival(name, wire, self.known[name], 0, greedy))
 
     def step(
         self, drawn: dict[str, int], *, read: int | None = None
@@ -82,6 +107,9 @@ class Engine:
         self.governor.observe(logits, keep=True)
         logits.mul_(7)  # as a temperature does
         self.governor.forbid(logits)
+        if self.governor.processing:
+            logits[:, : SIZE // 2] = -torch.inf  # as top-k does
+            self.governor.process(logits)
         sampled = torch.tensor([*drawn.values()])
         self.governor.govern(sampled)
         if read is None:
@@ -106,6 +134,79 @@ def test_what_is_said_is_of_the_raw_distribution() -> None:
     assert found[T_ENTROPY] == pytest.approx(-(logs.exp() * logs).sum().item(), abs=1e-5)
     assert found[T_TOP] == pytest.approx(logs.max().exp().item(), abs=1e-5)
     assert engine.governor.taken() == ({}, None)
+
+
+LEFT = slice(SIZE // 2, None)
+"""The tokens that are not masked."""
+
+
+@pytest.mark.parametrize("governing", [None, Governing(budget=50)])
+def test_who_asks_is_told_what_the_token_was_drawn_from(governing: Governing | None) -> None:
+    """Nobody else is, and all is of the right row."""
+    engine = Engine()
+    engine.arrive("mate", governing)
+    engine.arrive("greedy", governing, monitored=False, asks=["processed"], greedy=True)
+    engine.arrive("sure", governing, asks=["confidence"])
+    engine.arrive("drawn", governing, asks=["processed", "confidence"])
+    engine.known["other"] = [0] * PROMPT
+
+    token = 11
+    said, raw = engine.step({"other": 7, "mate": 7, "drawn": token, "greedy": 7, "sure": 7})
+
+    logs = (raw[2].double() * 7)[LEFT].log_softmax(0)
+    processed = said["drawn"][[T_PROCESSED_ENTROPY, T_PROCESSED_LOGPROB]].tolist()
+    assert processed[0] == pytest.approx(-(logs.exp() * logs).sum().item(), abs=1e-5)
+    assert processed[1] == pytest.approx(logs[token - SIZE // 2].item(), abs=1e-4)
+    for name, row in (("drawn", 2), ("sure", 4)):
+        mean = raw[row].double().log_softmax(0).mean().item()
+        assert said[name][T_CONFIDENCE] == pytest.approx(mean, abs=1e-5)
+        assert said[name][T_TOP] == pytest.approx(raw[row].softmax(0).max().item(), abs=1e-5)
+    assert said["greedy"][[T_PROCESSED_ENTROPY, T_PROCESSED_LOGPROB]].tolist() == [0, 0]
+    assert said["greedy"][T_CONFIDENCE].isnan()
+    assert said["sure"][[T_PROCESSED_ENTROPY, T_PROCESSED_LOGPROB]].isnan().all()
+    assert said["mate"][[T_PROCESSED_ENTROPY, T_PROCESSED_LOGPROB, T_CONFIDENCE]].isnan().all()
+
+
+def test_the_processed_distribution_alone_costs_no_other_pass() -> None:
+    engine = Engine()
+    engine.arrive("a", monitored=False, asks=["processed"])
+    for _ in range(2):
+        said, _ = engine.step({"a": 8})
+        assert said["a"][[T_ENTROPY, T_LOGPROB, T_TOP]].isnan().all()
+        assert said["a"][[T_PROCESSED_ENTROPY, T_PROCESSED_LOGPROB]].isfinite().all()
+        assert said["a"][T_FORCED] == 0
+
+
+def test_greedy_requests_need_no_processed_logits() -> None:
+    engine = Engine()
+    engine.arrive("a", monitored=False, asks=["processed"], greedy=True)
+    engine.step({"a": 8})
+    batch = Batch(
+        ["a"],
+        torch.tensor([0, 1], dtype=torch.int32),
+        torch.zeros(1, dtype=torch.int64),
+        torch.zeros(1, dtype=torch.int32),
+        tokens=1,
+    )
+    engine.governor.begin(batch)
+    assert not engine.governor.processing
+    engine.governor.finish("a")
+    del engine.known["a"]
+    engine.arrive("a", monitored=False, asks=["processed"])  # another one of that name
+    engine.governor.begin(batch)
+    assert engine.governor.processing
+    engine.governor.rest()
+    assert not engine.governor.processing
+
+
+def test_a_forced_token_has_no_processed_probability() -> None:
+    engine = Engine()
+    engine.arrive("a", Governing(budget=1), monitored=False, asks=["processed"])
+    engine.step({"a": 8 + 3})
+    said, _ = engine.step({"a": 7})
+    assert said["a"][T_FORCED] == 1
+    assert said["a"][T_PROCESSED_LOGPROB].isnan()
+    assert said["a"][T_PROCESSED_ENTROPY].isfinite()
 
 
 def budget(engine: Engine, name: str, drawn: Sequence[int]) -> list[int]:

@@ -25,11 +25,12 @@ BOTH = pytest.mark.parametrize("function", [confidence, confidence_topk])
 def measure_processed(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., None]:
-    if request.param == "kernel":
-        kernel = interpreted(module)
-        kernel.BLOCK = 64
-        monkeypatch.setattr(processed, "entropy", kernel.entropy_triton)
-    return processed.measure_processed
+    if request.param == "loops":
+        return processed.measure_processed
+    kernel = interpreted(module)
+    kernel.BLOCK = 64
+    monkeypatch.setattr(processed, "entropy_triton", kernel.entropy_triton)
+    return processed.measure_processed_triton
 
 
 def logits(rows: int, *, seed: int = 0) -> Tensor:

@@ -73,6 +73,13 @@ def test_entropies_by_phase() -> None:
     assert sample("bucket", phase="answer", le="0.01") == 2
 
 
+def test_entropies_of_another_distribution_are_not_counted() -> None:
+    registry = CollectorRegistry()
+    of_processed = MonitorPart(tokens=False, markers=MARKERS, of="processed")
+    Metrics(registry).closed(plan(of_processed), books(), "ok")
+    assert registry.get_sample_value("steersman_token_entropy_nats_count", {"phase": "answer"}) == 0
+
+
 def test_a_request_that_asked_for_neither_is_not_counted() -> None:
     registry = CollectorRegistry()
     Metrics(registry).closed(plan(), books(), "ok")

@@ -170,6 +170,25 @@ def test_every_token_is_listed_on_request() -> None:
     assert json.loads(json.dumps(seen.model_dump(mode="json"), allow_nan=False))
 
 
+def test_entropies_of_the_processed_distribution() -> None:
+    forced = packed(4.0, -4.0, processed_entropy=0.75, forced=1)
+    drawn = packed(4.0, -4.0, processed_entropy=0.25, processed_logprob=-0.5)
+    watched = Track([1, 7, 2, 9], [drawn, drawn, forced, drawn])
+    seen = report.entropy(watched, ONE, opened=False, tokens=True, of="processed")
+    assert seen.thinking is not None
+    assert seen.answer is not None
+    assert (seen.thinking.mean, seen.answer.mean, seen.pear) == (0.25, 0.25, 0)
+    assert seen.tokens is not None
+    listed = json.loads(json.dumps(seen.model_dump(mode="json"), allow_nan=False))["tokens"]
+    assert listed == [[1, -0.5, 0.25], [7, -0.5, 0.25], [2, None, 0.75], [9, -0.5, 0.25]]
+    raw = report.entropy(watched, ONE, opened=False, tokens=True)
+    assert raw.tokens == tuple((token, -4.0, 4.0) for token in (1, 7, 2, 9))
+
+    live = LiveTrack(ONE, opened=True, listed=True, of="processed")
+    said = live.advance([7], [drawn])
+    assert (said.entropy, said.tokens) == (0.25, ((7, -0.5, 0.25),))
+
+
 def test_live_values_follow_the_phases() -> None:
     live = LiveTrack(TWO, opened=False, index=3, listed=True)
     assert live.advance([8], [packed(4.0)]).model_dump() == {

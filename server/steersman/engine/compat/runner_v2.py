@@ -48,7 +48,8 @@ def attach_sampler(runner: Any, governor: Governor) -> None:
         governor.forbid(logits)
         with _unfused(sampler) if governor.processing else nullcontext():
             sampled, processed = sample(logits, *args, **options)
-        governor.process(processed)
+        if governor.processing:
+            governor.process(processed)
         governor.govern(sampled)
         return sampled, processed
 
