@@ -4,6 +4,7 @@ Each fact stands here once. Columns and codes are plain numbers of the module: t
 loop of numba and a kernel of Triton take for constants. Neither torch nor triton is needed.
 """
 
+import math
 import struct
 from itertools import product
 from typing import Literal, NamedTuple, Self, get_args
@@ -147,6 +148,12 @@ class Value(NamedTuple):
         """Out of the form in which it travels and is kept: a float32 for each of the fields."""
         *measured, closed_by, forced = VALUE.unpack(content)
         return cls._make((*measured, int(closed_by), int(forced)))
+
+    @classmethod
+    def undrawn(cls) -> Self:
+        """Measurements of a token that nobody drew."""
+        measured = [math.nan] * (len(cls._fields) - 2)
+        return cls._make((*measured, 0, 1))
 
     def packed(self) -> bytes:
         """In that form."""

@@ -1,6 +1,5 @@
 """Responses from several engine requests: a prefix, and the tokens that a fork adds to it."""
 
-import math
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
@@ -13,7 +12,6 @@ from steersman.engine.compat.detokenizer import JoinedText
 from steersman.frontend.outputs import join, piece
 from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Piece, Prefix, Trajectory
-from steersman_kernels import layout as at
 from steersman_kernels.layout import Value
 
 _LOST = {
@@ -72,9 +70,7 @@ def joined_track(track: Track | None, prefix: Prefix[Any] | None, suffix: Sequen
         track.token_ids.extend(parent.token_ids[: prefix.tokens])
         track.values.extend(parent.values[: prefix.tokens])
     track.token_ids.extend(suffix)
-    nothing = [math.nan] * at.T_CLOSED_BY
-    put = Value(*nothing, closed_by=0, forced=1).packed()
-    track.values.extend(put for _ in suffix)
+    track.values.extend(Value.undrawn().packed() for _ in suffix)
 
 
 def excerpt(

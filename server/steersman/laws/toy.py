@@ -15,10 +15,6 @@ _LAST = 0.12
 """Probability that a token is the last one."""
 
 
-_PUT = Value(*[math.nan] * (len(Value._fields) - 2), closed_by=0, forced=1).packed()
-"""Measurements of a token that nobody drew."""
-
-
 class ToySource:
     """Draws words that depend on nothing but the seed of a trajectory and the position in it.
 
@@ -123,7 +119,7 @@ class ToySource:
                 parent, tokens = start.prefix.trajectory, start.prefix.tokens
                 before = [*parent.token_ids[:tokens], *before]
                 track.values.extend(parent.track.values[:tokens] if parent.track else ())
-            track.values.extend(_PUT for _ in start.suffix)
+            track.values.extend(Value.undrawn().packed() for _ in start.suffix)
             if before and not start.bare:
                 yield self._add(trajectory, before, None)
             limit = self._longest - start.begun if start.max_tokens is None else start.max_tokens
