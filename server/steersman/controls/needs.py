@@ -54,7 +54,9 @@ def check_arrived(needs: Set[Need], method: str, arrived: Arrived) -> None:
     if Need.FORKS in needs and arrived.unforkable is not None:
         field, reason = arrived.unforkable
         raise UnplannedError(
-            field, f"{method} goes on from tokens in new engine requests, and {field} {reason}"
+            field,
+            f"{method} goes on from tokens in new engine requests, beside which there can be no "
+            f"{field}, {reason}",
         )
 
 

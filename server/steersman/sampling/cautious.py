@@ -350,10 +350,9 @@ class _Line(Generic[OutputT]):
         branching = self._branching
         assert branching is not None
         for trial in branching.trials:
-            if trial.end is None:
+            if trial not in branching.ended:
                 trial.read(self._ends, self._spec.max_trial_tokens)
-                if trial.end is not None:
-                    branching.ended.append(trial)
+                branching.ended.extend([trial] if trial.end is not None else [])
         ended = [trial for trial in branching.trials if trial.end is not None]
         if len(ended) > 1:
             best = likeliest(ended)
