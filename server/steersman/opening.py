@@ -1,7 +1,6 @@
 """Steering at the start of a server: proven on the engine, its vectors and edits in place."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -11,48 +10,13 @@ from steersman.capabilities import Capabilities, Methods, Steering
 from steersman.edits.edit import Edit, EditError
 from steersman.edits.store import EditStore, LiveEdits
 from steersman.frontend.ranks import Ranks
+from steersman.options import SteeringOptions
 from steersman.steering.admission import Admission
 from steersman.steering.desk import Desk
 from steersman.vectors.store import VectorStore
 from steersman.vectors.vector import model_digest
 
-EDIT_ROWS = 8
-"""Edits that requests can choose, where there are any and no option gives their number."""
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SteeringOptions:
-    """Options of steering and edits.
-
-    Attributes:
-        vectors: Directory of vector files.
-        edits: Directory of edit files that requests can choose.
-        live_edits: Edit files that are applied to the weights.
-        shipped: The model's own vectors and edits, in directories of these names; never written.
-        admin_key: Key for changing vectors and edits; None if no client may.
-        max_bytes: Size of an uploaded file.
-        rows: Distinct sums of vectors that can be in use at a time.
-        edit_rows: Edits that can be on offer at a time; without any, their op is not installed.
-        wait_seconds: How long a request waits for a row.
-
-    """
-
-    vectors: Path | None = None
-    edits: Path | None = None
-    live_edits: tuple[Path, ...] = ()
-    shipped: Path | None = None
-    admin_key: str | None = None
-    max_bytes: int = 64 * 2**20
-    rows: int = 256
-    edit_rows: int = 0
-    wait_seconds: float = 10.0
-
-    @property
-    def engine_edit_rows(self) -> int:
-        """Rows for edits on the engine: what was replaced stays until its requests have ended."""
-        return 2 * self.edit_rows
 
 
 async def open_desk(

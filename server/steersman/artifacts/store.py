@@ -15,6 +15,7 @@ from steersman.artifacts.loaded import Loaded
 from steersman.completion import completed
 
 MAX_BYTES = 64 * 2**20
+"""Size of an artifact's file, unless an option says otherwise."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
