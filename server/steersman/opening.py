@@ -6,14 +6,15 @@ from typing import Protocol
 
 from vllm.engine.protocol import EngineClient
 
+from steersman.artifacts.store import Store
 from steersman.capabilities import Capabilities, Methods, Steering
 from steersman.edits.edit import Edit, EditError
-from steersman.edits.store import EditStore, LiveEdits
+from steersman.edits.store import EDITS, LiveEdits
 from steersman.frontend.ranks import Ranks
 from steersman.options import SteeringOptions
 from steersman.steering.admission import Admission
 from steersman.steering.desk import Desk
-from steersman.vectors.store import VectorStore
+from steersman.vectors.store import VECTORS
 from steersman.vectors.vector import model_digest
 
 logger = logging.getLogger(__name__)
@@ -57,21 +58,27 @@ async def open_desk(
         steering.runner,
     )
     model = capabilities.model
-    vectors = VectorStore(
-        model, ranks, options.vectors, _shipped(options, "vectors"), max_bytes=options.max_bytes
+    vectors = Store(
+        VECTORS,
+        model,
+        ranks,
+        options.vectors,
+        _shipped(options, "vectors"),
+        max_bytes=options.max_bytes,
     )
     await vectors.load_directories()
     live = LiveEdits(model, ranks.apply_edits)
     await live.load(options.live_edits)
     edits = None
     if options.edit_rows:
-        edits = EditStore(
+        edits = Store(
+            EDITS,
             model,
             EditRows(ranks, options.engine_edit_rows),
             options.edits,
             _shipped(options, "edits"),
             max_bytes=options.max_bytes,
-            max_edits=options.edit_rows,
+            max_entries=options.edit_rows,
         )
         await edits.load_directories()
         for entry in live.entries:
