@@ -38,7 +38,7 @@ class Slots:
 
     @property
     def full(self) -> bool:
-        """Whether no slot is free."""
+        """True if no slot is free."""
         return not self._free
 
     def give(self, key: str) -> int:

@@ -19,8 +19,7 @@ from steersman.engine.slots import Slots, SteeredTable
 from steersman.engine.worker import WorkerSteering
 from steersman.steering.configuration import Configuration, Term
 from steersman.thinking.governing import Governing
-from steersman.thinking.law import Law
-from steersman.wire import unlisted
+from steersman.wire import Law, unlisted
 from steersman_kernels.vocabulary import Vocabulary
 
 
@@ -214,9 +213,9 @@ def test_an_arrival_takes_effect_as_a_whole_or_not_at_all(
         ((), {"budget": 2**31}),
         ((), {"min_answer": -(2**40)}),
         ((), {"entropy_below": 1e39}),
-        ((), {"law": {**to_builtins(LAW.message()), "gain": -1e308}}),
-        ((), {"law": {**to_builtins(LAW.message()), "confidence": [0.0, 5e-324]}}),
-        ((), {"law": {**to_builtins(LAW.message()), "kind": "other"}}),
+        ((), {"law": {**to_builtins(LAW), "gain": -1e308}}),
+        ((), {"law": {**to_builtins(LAW), "confidence": [0.0, 5e-324]}}),
+        ((), {"law": {**to_builtins(LAW), "kind": "other"}}),
         ((), {"nudge": [3] * 17}),
         ((), {"nudge": [2**31]}),
         ((), {"law": {}}),
