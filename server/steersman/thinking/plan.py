@@ -49,7 +49,7 @@ def plan(
                 "stage knows what moves the strength",
                 param="control.thinking.balance",
             )
-        balance, law = _balance(thinking.balance, markers, vectors)
+        balance, law = _balance(thinking.balance, vectors)
     governing = Governing(
         budget=thinking.budget,
         grace=thinking.grace,
@@ -121,7 +121,7 @@ def _nudge(thinking: Thinking, markers: Markers, encode: Encode) -> tuple[int, .
     return nudge
 
 
-def _balance(balance: Balance, markers: Markers, vectors: Vectors) -> tuple[PlannedTerm, Law]:
+def _balance(balance: Balance, vectors: Vectors) -> tuple[PlannedTerm, Law]:
     param = "control.thinking.balance"
     try:
         vector = vectors.get(balance.vector)
