@@ -4,8 +4,6 @@ import asyncio
 import logging
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import vllm.envs
@@ -26,14 +24,14 @@ from steersman.api import edits, openapi, planned, root, status, vectors
 from steersman.api.admin import Admin, closed
 from steersman.api.middleware import ControlMiddleware
 from steersman.arguments import ArgumentError
-from steersman.capabilities import Limits
 from steersman.engine.compat.models import list_more
 from steersman.frontend.client import ControlledEngine
 from steersman.frontend.describe import describe
 from steersman.frontend.reasoning import Reasoning
 from steersman.frontend.reports import Reports
 from steersman.observe.metrics import Metrics
-from steersman.opening import SteeringOptions, open_desk
+from steersman.opening import open_desk
+from steersman.options import Options
 from steersman.plan import Planner
 from steersman.profiles import Profile
 from steersman.steering.plan import NoVectors
@@ -44,17 +42,6 @@ DEAD_ENGINE_SECONDS = 5.0
 _POLL_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Options that `steersman serve` adds to vLLM's arguments."""
-
-    profiles: tuple[Path, ...] = ()
-    """Files of presets; of two with one name, the later counts."""
-    limits: Limits = field(default_factory=Limits)
-    steering: SteeringOptions | None = field(default_factory=SteeringOptions)
-    """None serves without steering."""
 
 
 async def serve(args: Namespace, options: Options) -> bool:

@@ -26,7 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="An OpenAI-compatible server that controls how a language model reasons.",
 )
-_DEFAULTS = Limits()
 
 
 def _version(wanted: bool) -> None:
@@ -48,11 +47,11 @@ def steersman(
 def serve(
     context: typer.Context,
     profiles: options.Profiles = None,
-    max_branches: options.MaxBranches = _DEFAULTS.max_branches,
-    max_forks: options.MaxForks = _DEFAULTS.max_forks,
-    max_control_tokens: options.MaxControlTokens = _DEFAULTS.max_control_tokens,
-    max_body_bytes: options.MaxBodyBytes = _DEFAULTS.max_body_bytes,
-    max_steering_norm: options.MaxSteeringNorm = _DEFAULTS.max_steering_norm,
+    max_branches: options.MaxBranches = options.LIMITS.max_branches,
+    max_forks: options.MaxForks = options.LIMITS.max_forks,
+    max_control_tokens: options.MaxControlTokens = options.LIMITS.max_control_tokens,
+    max_body_bytes: options.MaxBodyBytes = options.LIMITS.max_body_bytes,
+    max_steering_norm: options.MaxSteeringNorm = options.LIMITS.max_steering_norm,
     steering: options.Steering = True,
     vectors: options.Vectors = None,
     edits: options.Edits = None,
@@ -60,9 +59,9 @@ def serve(
     edit_rows: options.EditRows = None,
     model_controls: options.ModelControls = True,
     admin_api_key: options.AdminApiKey = None,
-    steering_rows: options.SteeringRows = 256,
-    steering_wait: options.SteeringWait = 10.0,
-    max_vector_bytes: options.MaxVectorBytes = 64 * 2**20,
+    steering_rows: options.SteeringRows = options.STEERING.rows,
+    steering_wait: options.SteeringWait = options.STEERING.wait_seconds,
+    max_vector_bytes: options.MaxVectorBytes = options.STEERING.max_bytes,
 ) -> None:
     """Serve a model: steersman serve MODEL, these options, and any argument of `vllm serve`.
 
@@ -75,14 +74,12 @@ def serve(
     import uvloop
     from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
 
-    from steersman.app import Options
     from steersman.app import serve as run
     from steersman.arguments import ArgumentError, controls_of, parse, steer
     from steersman.artifacts.artifact import ArtifactError
     from steersman.engine.settings import Settings
     from steersman.frontend.ranks import SteeringError
     from steersman.observe.logs import configure
-    from steersman.opening import EDIT_ROWS, SteeringOptions
     from steersman.profiles import PROFILES, ProfileError
 
     cli_env_setup()
@@ -102,8 +99,10 @@ def serve(
         presets = [shipped / PROFILES] if shipped and (shipped / PROFILES).exists() else []
         steered = None
         if steering:
-            offers = edits or (shipped and (shipped / "edits").is_dir())
-            steered = SteeringOptions(
+            if edit_rows is None:
+                offers = edits or (shipped and (shipped / "edits").is_dir())
+                edit_rows = options.EDIT_ROWS if offers else options.STEERING.edit_rows
+            steered = options.SteeringOptions(
                 vectors=vectors,
                 edits=edits,
                 live_edits=tuple(edit or ()),
@@ -111,7 +110,11 @@ def serve(
                 admin_key=admin_api_key,
                 max_bytes=max_vector_bytes,
                 rows=steering_rows,
-                edit_rows=edit_rows if edit_rows is not None else EDIT_ROWS if offers else 0,
+                edit_rows=edit_rows
+                if edit_rows is not None
+                else options.EDIT_ROWS
+                if offers
+                else 0,
                 wait_seconds=steering_wait,
             )
             if edits and not steered.edit_rows:
@@ -119,7 +122,7 @@ def serve(
             steer(args, Settings(rows=steering_rows, edit_rows=steered.engine_edit_rows))
         if profiles:
             presets.append(profiles)
-        alive = uvloop.run(run(args, Options(tuple(presets), limits, steered)))
+        alive = uvloop.run(run(args, options.Options(tuple(presets), limits, steered)))
     except (ArgumentError, ArtifactError, ProfileError, SteeringError, models.ModelError) as error:
         fail(str(error))
     if not alive:

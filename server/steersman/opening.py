@@ -1,58 +1,23 @@
 """Steering at the start of a server: proven on the engine, its vectors and edits in place."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from vllm.engine.protocol import EngineClient
 
+from steersman.artifacts.store import Store
 from steersman.capabilities import Capabilities, Methods, Steering
 from steersman.edits.edit import Edit, EditError
-from steersman.edits.store import EditStore, LiveEdits
+from steersman.edits.store import EDITS, LiveEdits
 from steersman.frontend.ranks import Ranks
+from steersman.options import SteeringOptions
 from steersman.steering.admission import Admission
 from steersman.steering.desk import Desk
-from steersman.vectors.store import VectorStore
+from steersman.vectors.store import VECTORS
 from steersman.vectors.vector import model_digest
 
-EDIT_ROWS = 8
-"""Edits that requests can choose, where there are any and no option gives their number."""
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SteeringOptions:
-    """Options of steering and edits.
-
-    Attributes:
-        vectors: Directory of vector files.
-        edits: Directory of edit files that requests can choose.
-        live_edits: Edit files that are applied to the weights.
-        shipped: The model's own vectors and edits, in directories of these names; never written.
-        admin_key: Key for changing vectors and edits; None if no client may.
-        max_bytes: Size of an uploaded file.
-        rows: Distinct sums of vectors that can be in use at a time.
-        edit_rows: Edits that can be on offer at a time; without any, their op is not installed.
-        wait_seconds: How long a request waits for a row.
-
-    """
-
-    vectors: Path | None = None
-    edits: Path | None = None
-    live_edits: tuple[Path, ...] = ()
-    shipped: Path | None = None
-    admin_key: str | None = None
-    max_bytes: int = 64 * 2**20
-    rows: int = 256
-    edit_rows: int = 0
-    wait_seconds: float = 10.0
-
-    @property
-    def engine_edit_rows(self) -> int:
-        """Rows for edits on the engine: what was replaced stays until its requests have ended."""
-        return 2 * self.edit_rows
 
 
 async def open_desk(
@@ -93,21 +58,27 @@ async def open_desk(
         steering.runner,
     )
     model = capabilities.model
-    vectors = VectorStore(
-        model, ranks, options.vectors, _shipped(options, "vectors"), max_bytes=options.max_bytes
+    vectors = Store(
+        VECTORS,
+        model,
+        ranks,
+        options.vectors,
+        _shipped(options, "vectors"),
+        max_bytes=options.max_bytes,
     )
     await vectors.load_directories()
     live = LiveEdits(model, ranks.apply_edits)
     await live.load(options.live_edits)
     edits = None
     if options.edit_rows:
-        edits = EditStore(
+        edits = Store(
+            EDITS,
             model,
             EditRows(ranks, options.engine_edit_rows),
             options.edits,
             _shipped(options, "edits"),
             max_bytes=options.max_bytes,
-            max_edits=options.edit_rows,
+            max_entries=options.edit_rows,
         )
         await edits.load_directories()
         for entry in live.entries:

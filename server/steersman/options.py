@@ -1,36 +1,84 @@
-"""Options of `steersman serve`, with their help."""
+"""Options of `steersman serve`: for each its default, its bounds and its help."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from steersman.artifacts.store import MAX_BYTES
+from steersman.capabilities import Limits
+from steersman.steering.admission import WAIT_SECONDS
+
+EDIT_ROWS = 8
+"""Edits that requests can choose, where there are any and no option gives their number."""
+
+
+@dataclass(frozen=True, slots=True)
+class SteeringOptions:
+    """Options of steering and edits.
+
+    Attributes:
+        vectors: Directory of vector files.
+        edits: Directory of edit files that requests can choose.
+        live_edits: Edit files that are applied to the weights.
+        shipped: The model's own vectors and edits, in directories of these names; never written.
+        admin_key: Key for changing vectors and edits; None if no client may.
+        max_bytes: Size of an uploaded file.
+        rows: Distinct sums of vectors that can be in use at a time.
+        edit_rows: Edits that can be on offer at a time; without any, their op is not installed.
+        wait_seconds: How long a request waits for a row.
+
+    """
+
+    vectors: Path | None = None
+    edits: Path | None = None
+    live_edits: tuple[Path, ...] = ()
+    shipped: Path | None = None
+    admin_key: str | None = None
+    max_bytes: int = MAX_BYTES
+    rows: int = 256
+    edit_rows: int = 0
+    wait_seconds: float = WAIT_SECONDS
+
+    @property
+    def engine_edit_rows(self) -> int:
+        """Rows for edits on the engine: what was replaced stays until its requests have ended."""
+        return 2 * self.edit_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options that `steersman serve` adds to vLLM's arguments."""
+
+    profiles: tuple[Path, ...] = ()
+    """Files of presets; of two with one name, the later counts."""
+    limits: Limits = field(default_factory=Limits)
+    steering: SteeringOptions | None = field(default_factory=SteeringOptions)
+    """None serves without steering."""
+
+
+LIMITS = Limits()
+"""Defaults of the options that limit requests."""
+STEERING = SteeringOptions()
+"""Defaults of the options of steering."""
+
+
+def _limit(name: str, least: float) -> Any:
+    """An option for a field of `Limits`, which also has its help."""
+    description = Limits.model_fields[name].description or ""
+    return typer.Option(min=least, help=" ".join(description.split()))
+
 
 Profiles = Annotated[
     Path | None,
     typer.Option(help="YAML file of named control presets.", exists=True, dir_okay=False),
 ]
-MaxBranches = Annotated[
-    int, typer.Option(min=1, help="Engine requests that one controlled request may start.")
-]
-MaxForks = Annotated[
-    int,
-    typer.Option(
-        min=1,
-        help="Engine requests of one controlled request that may be in flight, forks included: "
-        "over it they wait.",
-    ),
-]
-MaxControlTokens = Annotated[
-    int, typer.Option(min=1, help="Tokens that one controlled request may sample in all.")
-]
-MaxBodyBytes = Annotated[int, typer.Option(min=1, help="Size of a request body.")]
-MaxSteeringNorm = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        help="Norm of what steering may add, in multiples of the residual stream's.",
-    ),
-]
+MaxBranches = Annotated[int, _limit("max_branches", 1)]
+MaxForks = Annotated[int, _limit("max_forks", 1)]
+MaxControlTokens = Annotated[int, _limit("max_control_tokens", 1)]
+MaxBodyBytes = Annotated[int, _limit("max_body_bytes", 1)]
+MaxSteeringNorm = Annotated[float, _limit("max_steering_norm", 0.0)]
 Steering = Annotated[bool, typer.Option(help="Put the steering op into the model's layers.")]
 Vectors = Annotated[
     Path | None,

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
+from steersman_kernels.layout import LawKind
+
 KEY = "steersman"
 """The name of either message among vLLM's own: in `SamplingParams.extra_args`, and in the field of
 an output that reaches the front end as it is."""
@@ -35,11 +37,25 @@ class SteeringMessage(msgspec.Struct, frozen=True):
     edit: tuple[str, float] | None = None
 
 
-class LawMessage(msgspec.Struct, frozen=True):
-    """Law by which the strength of a balanced vector moves: see `steersman.thinking.law.Law`."""
+class Law(msgspec.Struct, frozen=True):
+    """Law by which the strength of a balanced vector follows the thinking phase.
 
-    kind: str
-    target: float | None
+    Attributes:
+        kind: `proportional` to the error of the entropy, or ReBalance's (arXiv 2603.12372) function
+            of the `confidence`.
+        target: Set point of `proportional`: mean entropy of a sentence, in nats.
+        gain: Strength for a nat of error.
+        integral_gain: Strength for a nat of summed errors.
+        base: Strength before the first sentence has ended, and of `confidence` at its middle.
+        low: The smallest strength.
+        high: The largest strength.
+        confidence: Mean top probability of a sentence, low and high.
+        variance: Variance of that between two sentences, low and high.
+
+    """
+
+    kind: LawKind
+    target: float
     gain: float
     integral_gain: float
     base: float
@@ -60,7 +76,7 @@ class ThinkingMessage(msgspec.Struct, frozen=True):
     entropy_below: float
     on_loop: bool
     min_answer: int
-    law: LawMessage | None = None
+    law: Law | None = None
 
 
 class GoverningMessage(msgspec.Struct, frozen=True):

@@ -108,14 +108,13 @@ class EngineProcess:
 
     Args:
         runner: vLLM's model runner. V2 needs Triton, which runs in its interpreter here.
-        ranks: Processes that share the cores, one each.
         options: Keyword arguments of `LLM`.
 
     """
 
-    def __init__(self, *, runner: Runner = "V1", ranks: int = 1, **options: Any) -> None:
+    def __init__(self, *, runner: Runner = "V1", **options: Any) -> None:
         self._connection, child = multiprocessing.Pipe()
-        self._process = TEMPLATES[runner].start(_serve, child, runner, ranks, options)
+        self._process = TEMPLATES[runner].start(_serve, child, runner, options)
         child.close()
         self.facts: list[dict[str, Any]] = self._answer(_START_SECONDS)
 
@@ -193,7 +192,7 @@ class EngineProcess:
         return answer
 
 
-def _serve(connection: Connection, runner: Runner, ranks: int, options: dict[str, Any]) -> None:
+def _serve(connection: Connection, runner: Runner, options: dict[str, Any]) -> None:
     os.environ["VLLM_USE_V2_MODEL_RUNNER"] = str(int(runner == "V2"))
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     fork_workers()

@@ -10,7 +10,7 @@ import pytest
 from steersman.engine.batch import OVERFLOW
 from steersman.steering.configuration import Term
 from steersman.thinking.governing import Governing
-from steersman.thinking.law import Law
+from steersman.wire import Law
 from tests.engine.host import HIDDEN, LAYERS, EngineProcess, Job, Runner
 
 LARGE = 1.5e38

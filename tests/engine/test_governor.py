@@ -8,8 +8,8 @@ import pytest
 
 from steersman.steering.configuration import Term
 from steersman.thinking.governing import Governing
-from steersman.thinking.law import Law
 from steersman.trajectory.boundaries import ends_segment
+from steersman.wire import Law
 from steersman_kernels.layout import REASONS
 from tests.engine.conftest import Started
 from tests.engine.host import HIDDEN, IMPLICIT, LAYERS, EngineProcess, Job, Result

@@ -73,7 +73,7 @@ def one_rank() -> Iterator[OneRank]:
     ],
 )
 def test_two_ranks_do_what_one_does(options: dict[str, object], one_rank: OneRank) -> None:
-    with EngineProcess(ranks=2, **options, **WITH_EDITS) as engine:
+    with EngineProcess(**options, **WITH_EDITS) as engine:
         several = results(engine)
         np.testing.assert_allclose(chosen(engine), one_rank.chosen, atol=CLOSE)
         if "enforce_eager" not in options:  # compiled on a CPU, weights are constants

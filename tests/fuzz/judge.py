@@ -84,7 +84,7 @@ class Judge:
         twin = await ask(self._http, plain)
         own = {violation.rule for violation in self._invariants.of_any(twin)}
         if compare:
-            found += self._differences(case, answer, twin)
+            found += self._differences(answer, twin)
         return Verdict(
             tuple(violation for violation in found if violation.rule not in own),
             tuple(violation for violation in found if violation.rule in own),
@@ -116,7 +116,7 @@ class Judge:
         by_vllm = 400 <= answer.status < 500 and not self._invariants.refused_by_us(answer)
         return by_vllm or case.path not in SCHEMAS
 
-    def _differences(self, case: Case, answer: Answer, plain: Answer) -> list[Violation]:
+    def _differences(self, answer: Answer, plain: Answer) -> list[Violation]:
         """Fields of the body that mean something else beside a control."""
         shown = f"with a control {_shown(answer)}, without {_shown(plain)}"
         refused = self._invariants.refused_by_us(answer)

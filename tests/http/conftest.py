@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 
-from steersman_client import Steersman
+from steersman_client import ControlSpec, FirstFinish, Steersman
 from tests.http.server import ADMIN_KEY, API_KEY, ForkedServer, Server
 
 PROFILES = str(Path(__file__).parent / "profiles.yaml")
@@ -31,6 +32,11 @@ REASONER = (
 TWO_ENGINES = (*REASONER, "--data-parallel-size=2")
 _SERVERS = ("server", "caller", "two_engines", "reasoner")
 """Fixtures, each with a server of its own; a test that names several gets the first of them."""
+
+
+def race(n: int, **fields: Any) -> ControlSpec:
+    """A control that asks for First Finish Search."""
+    return ControlSpec(search=FirstFinish(method="first_finish", n=n, **fields))
 
 
 class Servers:

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from steersman_client import ControlSpec, FirstFinish, Leader, Receipt, Steersman
+from steersman_client import ControlSpec, Leader, Receipt, Steersman
+from tests.http.conftest import race
 from tests.http.server import Server
 
 MODEL = "smollm2"
@@ -17,10 +18,6 @@ SAMPLED: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0}
 """At the model's own settings branches would hardly differ."""
 RUNNING = "vllm:num_requests_running"
 GENERATED = "vllm:generation_tokens_total"
-
-
-def race(n: int, **fields: Any) -> ControlSpec:
-    return ControlSpec(search=FirstFinish(method="first_finish", n=n, **fields))
 
 
 def receipt_of(result: Any) -> Receipt:

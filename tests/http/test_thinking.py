@@ -10,16 +10,13 @@ from typer.testing import CliRunner
 
 from steersman.cli import app
 from steersman.puzzles.problems import problems, verify
-from steersman_client import ControlSpec, FirstFinish, Steersman
+from steersman_client import ControlSpec, Steersman
+from tests.http.conftest import race
 from tests.http.server import API_KEY, Server
 
 MODEL = "reasoner"
 (PROBLEM,) = problems("arithmetic", 3, "held_out", seed=1, count=1)
 ASK: list[Any] = [{"role": "user", "content": PROBLEM.prompt}]
-
-
-def race(n: int, **fields: Any) -> ControlSpec:
-    return ControlSpec(search=FirstFinish(method="first_finish", n=n, **fields))
 
 
 def test_capabilities_name_the_thinking_tokens(thinker: Steersman) -> None:

@@ -6,8 +6,6 @@ from vllm.platforms import current_platform
 from steersman.arguments import ArgumentError, parse
 from steersman.engine.settings import Settings
 
-LMCACHE = {"kv_connector": "LMCacheMPConnector", "kv_role": "kv_both"}
-
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),

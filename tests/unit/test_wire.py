@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from steersman.wire import (
     KEY,
     GoverningMessage,
-    LawMessage,
+    Law,
     RequestMessage,
     SteeringMessage,
     StepMessage,
@@ -26,9 +26,9 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 pairs = st.tuples(numbers, numbers)
 tokens = st.lists(st.integers(0, 2**31), max_size=4).map(tuple)
 laws = st.builds(
-    LawMessage,
+    Law,
     kind=st.sampled_from(["proportional", "confidence"]),
-    target=st.none() | numbers,
+    target=numbers,
     gain=numbers,
     integral_gain=numbers,
     base=numbers,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pydantic
+from openai import BaseModel
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import (
@@ -32,105 +33,64 @@ def receipt_of(result: pydantic.BaseModel) -> Receipt | None:
     return Receipt.model_validate({k: v for k, v in control.items() if k not in _EVENTS})
 
 
-def _leader_of(result: pydantic.BaseModel) -> Leader | None:
-    control = _control_of(result)
-    return Leader.model_validate(control["leader"]) if control and "leader" in control else None
-
-
-def _live_of(result: pydantic.BaseModel) -> Live | None:
-    control = _control_of(result)
-    return Live.model_validate(control["live"]) if control and "live" in control else None
-
-
-def _progress_of(result: pydantic.BaseModel) -> Progress | None:
-    control = _control_of(result)
-    told = (control or {}).get("progress")
-    return None if told is None else Progress.model_validate(told)
-
-
-def _branches_of(result: pydantic.BaseModel) -> tuple[Branch, ...]:
-    control = _control_of(result)
-    return tuple(Branch.model_validate(news) for news in (control or {}).get("branches", ()))
-
-
 def _control_of(result: pydantic.BaseModel) -> Mapping[str, Any] | None:
     return (result.model_extra or {}).get("control")
 
 
-class ControlledChatCompletion(ChatCompletion):
+class _Result(BaseModel):
+    """A result that can have a receipt."""
+
+    @property
+    def control(self) -> Receipt | None:
+        """Receipt: controls applied and their cost. Of a stream only the last chunk has it.
+
+        None as well when the request asked for no control, and until the response has ended.
+        """
+        return receipt_of(self)
+
+
+class _Chunk(_Result):
+    """A chunk of a stream, which can have events."""
+
+    @property
+    def leader(self) -> Leader | None:
+        """Progress of the leading branch: only in a stream that asked for the event `leader`."""
+        control = _control_of(self)
+        return Leader.model_validate(control["leader"]) if control and "leader" in control else None
+
+    @property
+    def progress(self) -> Progress | None:
+        """State of the branches: only in a stream that asked for the event `progress`."""
+        told = (_control_of(self) or {}).get("progress")
+        return None if told is None else Progress.model_validate(told)
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """News of the branches: only in a stream that asked for the event `branches`."""
+        told = (_control_of(self) or {}).get("branches", ())
+        return tuple(Branch.model_validate(news) for news in told)
+
+    @property
+    def live(self) -> Live | None:
+        """Monitor values so far: only in a stream that asked for `monitor`."""
+        control = _control_of(self)
+        return Live.model_validate(control["live"]) if control and "live" in control else None
+
+
+class ControlledChatCompletion(_Result, ChatCompletion):
     """A chat completion with its receipt."""
 
-    @property
-    def control(self) -> Receipt | None:
-        """Receipt: controls applied and their cost; None when the request asked for no control."""
-        return receipt_of(self)
 
-
-class ControlledChatCompletionChunk(ChatCompletionChunk):
+class ControlledChatCompletionChunk(_Chunk, ChatCompletionChunk):
     """A chunk of a chat stream."""
 
-    @property
-    def control(self) -> Receipt | None:
-        """The receipt: only in the last chunk of the stream."""
-        return receipt_of(self)
 
-    @property
-    def leader(self) -> Leader | None:
-        """Progress of the leading branch: only in a stream that asked for the event `leader`."""
-        return _leader_of(self)
-
-    @property
-    def progress(self) -> Progress | None:
-        """State of the branches: only in a stream that asked for the event `progress`."""
-        return _progress_of(self)
-
-    @property
-    def branches(self) -> tuple[Branch, ...]:
-        """News of the branches: only in a stream that asked for the event `branches`."""
-        return _branches_of(self)
-
-    @property
-    def live(self) -> Live | None:
-        """Monitor values so far: only in a stream that asked for `monitor`."""
-        return _live_of(self)
-
-
-class ControlledCompletion(Completion):
+class ControlledCompletion(_Chunk, Completion):
     """A text completion with its receipt; also a chunk of its stream, as in the SDK."""
 
-    @property
-    def control(self) -> Receipt | None:
-        """The receipt; in a stream, only in the last chunk."""
-        return receipt_of(self)
 
-    @property
-    def leader(self) -> Leader | None:
-        """Progress of the leading branch: only in a stream that asked for the event `leader`."""
-        return _leader_of(self)
-
-    @property
-    def progress(self) -> Progress | None:
-        """State of the branches: only in a stream that asked for the event `progress`."""
-        return _progress_of(self)
-
-    @property
-    def branches(self) -> tuple[Branch, ...]:
-        """News of the branches: only in a stream that asked for the event `branches`."""
-        return _branches_of(self)
-
-    @property
-    def live(self) -> Live | None:
-        """Monitor values so far: only in a stream that asked for `monitor`."""
-        return _live_of(self)
-
-
-class ControlledResponse(Response):
+class ControlledResponse(_Result, Response):
     """A response of the Responses API with its receipt."""
-
-    @property
-    def control(self) -> Receipt | None:
-        """Receipt: controls applied and their cost; None until the response has ended."""
-        return receipt_of(self)
 
 
 class ControlledResponseCompletedEvent(ResponseCompletedEvent):

@@ -8,10 +8,10 @@ from fastapi.responses import JSONResponse
 
 from steersman.api.admin import Admin, ArtifactRoute
 from steersman.artifacts.artifact import UnknownArtifactError
-from steersman.artifacts.store import Entry, check_name
+from steersman.artifacts.store import Entry, Store, check_name
 from steersman.edits import file
 from steersman.edits.edit import Edit
-from steersman.edits.store import NOUN, EditStore, LiveEdits
+from steersman.edits.store import EDITS, LiveEdits
 from steersman.errors import ControlError
 
 # Names take in slashes, so that a wrong name is answered here and not by another route.
@@ -19,7 +19,7 @@ _ONE = "/{name:path}"
 _FORMAT = "safetensors"
 
 
-def router(live: LiveEdits, offered: EditStore | None, admin: Admin) -> APIRouter:
+def router(live: LiveEdits, offered: Store[Edit] | None, admin: Admin) -> APIRouter:
     """The routes of the edits.
 
     Args:
@@ -40,7 +40,7 @@ def router(live: LiveEdits, offered: EditStore | None, admin: Admin) -> APIRoute
 class _Edits:
     """The edits of a server, as its routes see them."""
 
-    def __init__(self, live: LiveEdits, offered: EditStore | None, admin: Admin) -> None:
+    def __init__(self, live: LiveEdits, offered: Store[Edit] | None, admin: Admin) -> None:
         self._live, self._offered, self._admin = live, offered, admin
         # One change at a time, so that a name stays either live or on offer.
         self._changing = asyncio.Lock()
@@ -80,8 +80,8 @@ class _Edits:
         ] = "true",
     ) -> Response:
         """Apply an edit's file to the weights of all ranks, or offer it. Needs the admin key."""
-        self._admin.authorize(request, NOUN)
-        check_name(name, NOUN)
+        self._admin.authorize(request, EDITS.noun)
+        check_name(name, EDITS.noun)
         if apply not in ("true", "false"):
             raise ControlError(f"{apply[:80]!r} is neither true nor false", param="apply")
         if apply == "false" and self._offered is None:
@@ -104,7 +104,7 @@ class _Edits:
 
     async def delete_edit(self, name: str, request: Request) -> dict[str, Any]:
         """Take an edit back, from the weights or from offer. Needs the admin key."""
-        self._admin.authorize(request, NOUN)
+        self._admin.authorize(request, EDITS.noun)
         async with self._changing:
             _, is_live = self._find(name)
             if is_live:
@@ -125,7 +125,7 @@ class _Edits:
         return entries[name]
 
 
-def _refuse_both(name: str, live: LiveEdits, offered: EditStore | None, *, apply: bool) -> None:
+def _refuse_both(name: str, live: LiveEdits, offered: Store[Edit] | None, *, apply: bool) -> None:
     """A name is either live or on offer."""
     if apply and offered is not None and name in offered.names:
         raise ControlError(f"edit {name!r} is on offer to requests: delete it first", param="name")

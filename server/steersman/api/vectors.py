@@ -7,17 +7,16 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from steersman.api.admin import Admin, ArtifactRoute
-from steersman.artifacts.store import Entry, check_name
+from steersman.artifacts.store import Entry, Store, check_name
 from steersman.errors import ControlError
 from steersman.vectors import FORMATS
-from steersman.vectors.store import VectorStore
 from steersman.vectors.vector import Vector
 
 # Names take in slashes, so that a wrong name is answered here and not by another route.
 _ONE = "/{name:path}"
 
 
-def router(store: VectorStore, admin: Admin) -> APIRouter:
+def router(store: Store[Vector], admin: Admin) -> APIRouter:
     """The routes of the vectors.
 
     Args:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from steersman.capabilities import Model
+
 
 class ArtifactError(Exception):
     """An artifact that cannot be used as asked.
@@ -22,6 +24,20 @@ class ArtifactError(Exception):
 
 class UnknownArtifactError(ArtifactError):
     """A name that the store does not have."""
+
+
+class Refusal(Protocol):
+    """Makes the error that a bad file is refused with."""
+
+    def __call__(self, message: str, *, field: str | None) -> Exception:
+        """The error.
+
+        Args:
+            message: The fault, and what would be allowed, in one line.
+            field: The field at fault.
+
+        """
+        ...
 
 
 class Artifact(Protocol):
@@ -46,7 +62,7 @@ class Kind(Generic[A]):
         suffixes: Of its files; the first is of those that the store writes.
         parse: Reads a file; raises `ArtifactError`.
         write: Its file.
-        check: Raises `ArtifactError` for one that the served model cannot use.
+        check: Raises `ArtifactError` for one that a model cannot use.
 
     """
 
@@ -54,7 +70,7 @@ class Kind(Generic[A]):
     suffixes: tuple[str, ...]
     parse: Callable[[bytes], A]
     write: Callable[[A], bytes]
-    check: Callable[[A], None]
+    check: Callable[[A, Model], None]
 
 
 class Host(Protocol[A_contra]):

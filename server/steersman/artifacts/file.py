@@ -2,32 +2,20 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import safetensors
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from steersman.artifacts.artifact import Refusal
+
 KEY = "steersman"
 """Where the JSON document is among the safetensors metadata."""
 
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _HEADER_LENGTH = 8
-
-
-class Refusal(Protocol):
-    """Makes the error that a bad file is refused with."""
-
-    def __call__(self, message: str, *, field: str | None) -> Exception:
-        """The error.
-
-        Args:
-            message: The fault, and what would be allowed, in one line.
-            field: The field at fault.
-
-        """
-        ...
 
 
 def read(data: bytes, noun: str, refusal: Refusal) -> tuple[str, dict[str, Any]]:

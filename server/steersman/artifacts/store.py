@@ -12,9 +12,13 @@ from typing import Generic
 from steersman.artifacts.artifact import A, ArtifactError, Host, Kind, UnknownArtifactError
 from steersman.artifacts.directory import Directory
 from steersman.artifacts.loaded import Loaded
+from steersman.capabilities import Model
 from steersman.completion import completed
 
+MAX_ENTRIES = 256
+"""Names that a store may have, unless an option says otherwise."""
 MAX_BYTES = 64 * 2**20
+"""Size of an artifact's file, unless an option says otherwise."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
@@ -60,6 +64,7 @@ class Store(Generic[A]):
 
     Args:
         kind: The kind of artifact that is kept.
+        model: The served model, which every artifact must fit.
         host: The engine.
         directory: Where artifacts are kept over a restart; None keeps them in memory alone.
         shipped: A directory of artifacts to begin with, which is never written; those of
@@ -72,17 +77,19 @@ class Store(Generic[A]):
     def __init__(
         self,
         kind: Kind[A],
+        model: Model,
         host: Host[A],
         directory: Path | None = None,
         shipped: Path | None = None,
         *,
         max_bytes: int = MAX_BYTES,
-        max_entries: int,
+        max_entries: int = MAX_ENTRIES,
     ) -> None:
         self.noun = kind.noun
         self.max_bytes = max_bytes
         self.max_entries = max_entries
         self._kind = kind
+        self._model = model
         self._loaded = Loaded(kind.noun, host)
         self._directory = Directory(directory, kind.suffixes) if directory else None
         self._shipped = Directory(shipped, kind.suffixes) if shipped else None
@@ -226,7 +233,7 @@ class Store(Generic[A]):
                 f"the file is over this server's limit of {self.max_bytes} bytes", field="body"
             )
         artifact = self._kind.parse(data)
-        self._kind.check(artifact)
+        self._kind.check(artifact, self._model)
         return Entry(name, artifact, len(self._kind.write(artifact)))
 
     def _read_directories(self) -> list[Entry[A]]:

@@ -14,6 +14,7 @@ from steersman.steering import plan
 from steersman.steering.configuration import Term
 from steersman.steering.desk import Desk
 from steersman.steering.plan import Steering
+from steersman.thinking.law import digest
 from steersman_kernels.layout import CLASSES
 
 
@@ -83,7 +84,7 @@ class SteeringControl(Control):
             planning.spec.thinkedit,
             planning.edits,
             thinking.balance if thinking else None,
-            law.digest if law else None,
+            digest(law) if law else None,
         )
         return None if steering is None else SteeringPart(steering)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from steersman.artifacts.values import Values
 from steersman.capabilities import Model
 from steersman.directions import thinkedit
 from steersman.directions.contrast import Contrast
@@ -22,7 +23,7 @@ from steersman.directions.error import DirectionError
 from steersman.directions.offline import OfflineEngine
 from steersman.directions.sample import Sample
 from steersman.edits.checkpoint import Checkpoint
-from steersman.vectors.vector import Values, Vector, model_digest
+from steersman.vectors.vector import Vector, model_digest
 
 Progress = Callable[[str, int, int], None]
 """Told of each step: its name, the part done, and the whole."""

@@ -12,34 +12,23 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-)
+from pydantic import AfterValidator, Field
 
 from steersman.artifacts.artifact import ArtifactError
+from steersman.artifacts.metadata import Metadata, by_layer
+from steersman.artifacts.values import Values, finite
 from steersman.capabilities import Model
-from steersman.vectors.vector import invalid_metadata, model_digest
-
-Values = NDArray[np.float32]
-"""A direction, [hidden_size], or a projection, [heads chosen, head_dim]: float32."""
+from steersman.vectors.vector import model_digest
 
 _UNIT_WITHIN = 1e-3
 
 
 class EditError(ArtifactError):
     """An edit that cannot be used as asked."""
-
-
-def _by_layer(values: dict[int, Any]) -> dict[int, Any]:
-    return dict(sorted(values.items()))
 
 
 def _ascending(heads: tuple[int, ...]) -> tuple[int, ...]:
@@ -55,16 +44,10 @@ _Heads = Annotated[
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class EditMetadata(BaseModel):
+class EditMetadata(Metadata):
     """Metadata of an edit's file."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
+    refusal: ClassVar[type[ArtifactError]] = EditError
 
     method: Literal["thinkedit"] = "thinkedit"
     """How it was made."""
@@ -77,36 +60,17 @@ class EditMetadata(BaseModel):
     description: str = ""
     weight: float
     """Share of the heads' output along the direction that is taken away: all of it at 1."""
-    heads: Annotated[dict[_Layer, _Heads], Field(min_length=1), AfterValidator(_by_layer)]
+    heads: Annotated[dict[_Layer, _Heads], Field(min_length=1), AfterValidator(by_layer)]
     """The chosen query heads of each edited layer, both counted from 0."""
     head_dim: Annotated[int, Field(ge=1)]
     """Columns of the output weight that belong to one head."""
     dtype: Literal["bfloat16", "float16", "float32"]
     """Number type of the checkpoint's output weights, to which edited weights are rounded."""
-    weights: Annotated[dict[_Layer, _Sha256], AfterValidator(_by_layer)]
+    weights: Annotated[dict[_Layer, _Sha256], AfterValidator(by_layer)]
     """SHA-256, in hex, of the stored bytes of each edited layer's output weight, before the
     edit."""
     provenance: dict[str, Any] | None = None
     """How it came about: how the heads were chosen, and from what."""
-
-    @classmethod
-    def read(cls, text: str | bytes) -> "EditMetadata":
-        """Metadata from its JSON document.
-
-        Raises:
-            EditError: It is no JSON, or does not follow the schema; the field is named.
-
-        """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = invalid_metadata(error)
-            raise EditError(first.message, field=first.field) from None
-
-    def write(self) -> str:
-        """The JSON document; the same text for equal metadata. Null fields are left out."""
-        values = self.model_dump(mode="json", exclude_none=True)
-        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +146,7 @@ def _check_layers(given: Mapping[int, Any], chosen: Mapping[int, Any], what: str
 
 
 def _finite(given: NDArray[Any], layer: int, what: str) -> Values:
-    with np.errstate(over="ignore", invalid="ignore"):  # refused below
-        values = np.array(given, dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise EditError(
-            f"the {what} of layer {layer} has a NaN or infinite value", field=f"layers[{layer}]"
-        )
-    values.flags.writeable = False
-    return values
+    return finite(given, layer, f"the {what} of layer {layer}", EditError)
 
 
 def _check_direction(layer: int, values: Values, hidden_size: int) -> None:

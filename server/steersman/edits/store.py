@@ -3,47 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from steersman.artifacts.artifact import ArtifactError, Host, Kind, UnknownArtifactError
-from steersman.artifacts.store import MAX_BYTES, Entry, Store, check_name
+from steersman.artifacts.artifact import ArtifactError, Kind, UnknownArtifactError
+from steersman.artifacts.store import Entry, Store, check_name
 from steersman.capabilities import Model
 from steersman.completion import completed
 from steersman.edits import file
 from steersman.edits.edit import Edit, EditError, check
 
-NOUN = "edit"
+EDITS = Kind("edit", (".safetensors",), file.read, file.write, check)
+"""Edits, as the store of a server keeps those that requests can choose."""
 
 Apply = Callable[[Sequence[Edit]], Awaitable[None]]
 """Gives the engine's weights exactly these edits; raises `EditError`, and changes nothing then."""
-
-
-class EditStore(Store[Edit]):
-    """Edits that requests can choose, by name.
-
-    Args:
-        model: The served model, which every edit must fit.
-        host: The engine.
-        directory: Where edits are kept over a restart; None keeps them in memory alone.
-        shipped: A directory of edits to begin with, which is never written.
-        max_bytes: Size of one file.
-        max_edits: Edits that can be on offer.
-
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        host: Host[Edit],
-        directory: Path | None = None,
-        shipped: Path | None = None,
-        *,
-        max_bytes: int = MAX_BYTES,
-        max_edits: int,
-    ) -> None:
-        kind = Kind(NOUN, (".safetensors",), file.read, file.write, partial(_check, model))
-        super().__init__(kind, host, directory, shipped, max_bytes=max_bytes, max_entries=max_edits)
 
 
 class LiveEdits:
@@ -54,8 +27,6 @@ class LiveEdits:
         apply: The engine.
 
     """
-
-    noun = NOUN
 
     def __init__(self, model: Model, apply: Apply) -> None:
         self._model = model
@@ -79,7 +50,7 @@ class LiveEdits:
                 it was before.
 
         """
-        check_name(name, NOUN)
+        check_name(name, EDITS.noun)
         edit = await asyncio.to_thread(file.read, data)
         check(edit, self._model)
         async with self._changing:
@@ -140,7 +111,7 @@ class ChoosableEdits:
 
     """
 
-    offered: EditStore
+    offered: Store[Edit]
     live: LiveEdits
 
     def get(self, name: str) -> Edit:
@@ -164,7 +135,3 @@ class ChoosableEdits:
 
 def _digests(entries: Mapping[str, Entry[Edit]]) -> list[str]:
     return [entry.artifact.digest for entry in entries.values()]
-
-
-def _check(model: Model, edit: Edit) -> None:
-    check(edit, model)

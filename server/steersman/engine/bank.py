@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from steersman.engine.slots import Slots
+
 Addend = tuple[str, float, Sequence[int] | None]
 """A vector's digest, its strength, and the layers that it is added at; None for all it has."""
 
@@ -40,10 +42,9 @@ class Bank:
         # By digest: [layers, hidden_size] float32, and the largest number of each layer
         self._vectors: dict[str, Tensor] = {}
         self._peaks: dict[str, list[float]] = {}
-        self._rows: dict[str, int] = {}
+        self._slots = Slots(rows, device)
         self._uses: dict[str, int] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
-        self._free = list(range(rows - 1, -1, -1))
 
     @property
     def spoiled(self) -> int:
@@ -82,18 +83,14 @@ class Bank:
                 dtype of the model.
 
         """
-        if digest not in self._rows:
+        if digest not in self._slots:
             total = self._total(addends)
-            row = self._place()
-            try:
+            self._make_room()
+            with self._slots.writing(digest) as row:
                 self.storage[:, row].copy_(total)
-            except BaseException:
-                self._free.append(row)
-                raise
-            self._rows[digest] = row
         self._idle.pop(digest, None)
         self._uses[digest] = self._uses.get(digest, 0) + 1
-        return self._rows[digest]
+        return self._slots[digest]
 
     def give(self, digest: str) -> None:
         """Count one use less."""
@@ -102,13 +99,12 @@ class Bank:
             del self._uses[digest]
             self._idle[digest] = None
 
-    def _place(self) -> int:
-        if self._free:
-            return self._free.pop()
-        if not self._idle:
-            raise BankError(f"all {self.rows} steering rows are in use")
-        digest, _ = self._idle.popitem(last=False)
-        return self._rows.pop(digest)
+    def _make_room(self) -> None:
+        if self._slots.full:
+            if not self._idle:
+                raise BankError(f"all {self.rows} steering rows are in use")
+            digest, _ = self._idle.popitem(last=False)
+            self._slots.take_back(digest)
 
     def _total(self, addends: Sequence[Addend]) -> Tensor:
         """The sum of scaled vectors: [layers, hidden_size] float32."""

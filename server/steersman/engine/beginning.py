@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from steersman.engine.batch import Arrival
-from steersman.wire import LawMessage, RequestMessage, ThinkingMessage
+from steersman.wire import Law, RequestMessage, ThinkingMessage
 from steersman_kernels import layout as at
 from steersman_kernels.governor import State, replay
 from steersman_kernels.strength import steepness
@@ -85,11 +85,11 @@ def _limit(ints: NDArray[np.int32], floats: NDArray[np.float32], thinking: Think
     floats[at.EXIT_BELOW] = thinking.entropy_below
 
 
-def _balance(ints: NDArray[np.int32], floats: NDArray[np.float32], law: LawMessage) -> None:
+def _balance(ints: NDArray[np.int32], floats: NDArray[np.float32], law: Law) -> None:
     ints[at.LAW] = at.LAWS.index(law.kind)
     low, high = law.confidence
     values = {
-        at.TARGET: law.target or 0.0,
+        at.TARGET: law.target,
         at.GAIN: law.gain,
         at.INTEGRAL_GAIN: law.integral_gain,
         at.BASE: law.base,

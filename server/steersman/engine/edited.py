@@ -19,6 +19,7 @@ from steersman.engine.bank import BankError
 from steersman.engine.batch import Batch
 from steersman.engine.compat.projections import Multiplication, OutputProjection, multiply_by
 from steersman.engine.op import Rows, check_whole
+from steersman.engine.slots import Slots
 from steersman_kernels import project as kernel
 
 _LIBRARY: Any = torch.library.Library("steersman", "FRAGMENT")  # type: ignore[no-untyped-call]
@@ -107,9 +108,8 @@ class ChosenEdits:
         # [layers, rows, columns] and [layers, rows, hidden_size], float32
         self._read = torch.zeros(len(outputs), rows, columns, device=device)
         self._write = torch.zeros(len(outputs), rows, hidden_size, device=device)
-        self._bank_rows: dict[str, int] = {}
+        self._slots = Slots(rows, device)
         self._weights: dict[str, float] = {}
-        self._free = list(range(rows - 1, -1, -1))
         self._live: dict[str, tuple[int, float]] = {}
         self._idle = True
         for place, output in enumerate(outputs.values()):
@@ -152,14 +152,12 @@ class ChosenEdits:
             BankError: All rows are taken.
 
         """
-        if edit.digest not in self._bank_rows and not self._free:
+        if edit.digest not in self._slots and self._slots.full:
             raise BankError(f"all {self._read.shape[1]} rows for edits are taken")
         read, write = self._vectors(edit)
-        row = self._bank_rows.get(edit.digest, self._free[-1] if self._free else -1)
-        self._read[:, row].copy_(read)
-        self._write[:, row].copy_(write)
-        if edit.digest not in self._bank_rows:
-            self._bank_rows[edit.digest] = self._free.pop()
+        with self._slots.writing(edit.digest) as row:
+            self._read[:, row].copy_(read)
+            self._write[:, row].copy_(write)
         self._weights[edit.digest] = edit.metadata.weight
 
     def _vectors(self, edit: Edit) -> tuple[Tensor, Tensor]:
@@ -180,9 +178,9 @@ class ChosenEdits:
 
     def unload(self, digest: str) -> None:
         """Take an edit off, if it is there; no request may be using it."""
-        if digest in self._bank_rows:
+        if digest in self._slots:
             self._weights.pop(digest)
-            self._free.append(self._bank_rows.pop(digest))
+            self._slots.take_back(digest)
 
     def arrive(self, request_id: str, digest: str, strength: float) -> None:
         """A request that chose an edit has come into the batch.
@@ -191,12 +189,12 @@ class ChosenEdits:
             BankError: The edit is not on offer, or its strength is not finite in float32.
 
         """
-        if digest not in self._bank_rows:
+        if digest not in self._slots:
             raise BankError(f"edit {digest[:16]} is not loaded")
         factor = -self._weights[digest] * strength
         if not abs(factor) <= torch.finfo(torch.float32).max:
             raise BankError(f"a strength of {factor:g} is not finite in float32")
-        self._live[request_id] = (self._bank_rows[digest], factor)
+        self._live[request_id] = (self._slots[digest], factor)
 
     def finish(self, request_id: str) -> None:
         """A request has left: for good, or to arrive again."""

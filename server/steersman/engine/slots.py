@@ -1,6 +1,7 @@
-"""Slots, the rows of live requests in tables on the device; and the table of the steered ones."""
+"""Slots, the rows that are in use in tables on the device; and the table of steered requests."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from steersman_kernels.vocabulary import Vocabulary
 
 
 class Slots:
-    """Slots that are given out and taken back.
+    """Slots that are given out and taken back, under the id of a request or another key.
 
     Args:
         capacity: How many there are: rows of the table.
@@ -29,23 +30,41 @@ class Slots:
         self._slots: dict[str, int] = {}
         self._free = list(range(capacity - 1, -1, -1))
 
-    def __contains__(self, request_id: str) -> bool:
-        return request_id in self._slots
+    def __contains__(self, key: str) -> bool:
+        return key in self._slots
 
-    def __getitem__(self, request_id: str) -> int:
-        return self._slots[request_id]
+    def __getitem__(self, key: str) -> int:
+        return self._slots[key]
 
-    def give(self, request_id: str) -> int:
-        """The slot of a request: its own if it has one, else a free one."""
-        if request_id not in self._slots:
-            self._slots[request_id] = self._free.pop()
-        return self._slots[request_id]
+    @property
+    def full(self) -> bool:
+        """True if no slot is free."""
+        return not self._free
 
-    def take_back(self, request_id: str) -> int:
-        """Free a request's slot."""
-        slot = self._slots.pop(request_id)
+    def give(self, key: str) -> int:
+        """The slot of a key: its own if it has one, else a free one."""
+        if key not in self._slots:
+            self._slots[key] = self._free.pop()
+        return self._slots[key]
+
+    def take_back(self, key: str) -> int:
+        """Free a key's slot."""
+        slot = self._slots.pop(key)
         self._free.append(slot)
         return slot
+
+    @contextlib.contextmanager
+    def writing(self, key: str) -> Iterator[int]:
+        """Give a slot whose row is written in the body of the `with`; if that fails, a key that had
+        none has none again."""
+        new = key not in self
+        slot = self.give(key)
+        try:
+            yield slot
+        except BaseException:
+            if new:
+                self.take_back(key)
+            raise
 
     def of(self, request_ids: Sequence[str]) -> Tensor:
         """The slots of a batch: [requests] int32 on the device, -1 for a request without one."""

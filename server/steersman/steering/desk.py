@@ -4,10 +4,12 @@ import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from steersman.edits.store import ChoosableEdits, EditStore, LiveEdits
+from steersman.artifacts.store import Store
+from steersman.edits.edit import Edit
+from steersman.edits.store import ChoosableEdits, LiveEdits
 from steersman.steering.admission import Admission
 from steersman.steering.plan import Steering
-from steersman.vectors.store import VectorStore
+from steersman.vectors.vector import Vector
 from steersman_client import AppliedEdit
 
 
@@ -23,10 +25,10 @@ class Desk:
 
     """
 
-    store: VectorStore
+    store: Store[Vector]
     admission: Admission
     live: LiveEdits
-    edits: EditStore | None = None
+    edits: Store[Edit] | None = None
 
     @property
     def choosable(self) -> ChoosableEdits | None:

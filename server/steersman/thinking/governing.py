@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from steersman.thinking.law import Law
-from steersman.wire import ThinkingMessage
+from steersman.wire import Law, ThinkingMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,5 +67,5 @@ class Governing:
             entropy_below=self.entropy_below,
             on_loop=self.on_loop,
             min_answer=self.min_answer,
-            law=None if self.law is None else self.law.message(),
+            law=self.law,
         )

@@ -10,9 +10,10 @@ from steersman.steering.plan import (
     PlannedTerm,
     Vectors,
 )
+from steersman.thinking import law as laws
 from steersman.thinking.governing import Governing, Probing
-from steersman.thinking.law import Law
 from steersman.trajectory.phases import Markers, find
+from steersman.wire import Law
 from steersman_client import Balance, Thinking
 from steersman_kernels.layout import NUDGE_TOKENS
 
@@ -48,7 +49,7 @@ def plan(
                 "stage knows what moves the strength",
                 param="control.thinking.balance",
             )
-        balance, law = _balance(thinking.balance, markers, vectors)
+        balance, law = _balance(thinking.balance, vectors)
     governing = Governing(
         budget=thinking.budget,
         grace=thinking.grace,
@@ -120,7 +121,7 @@ def _nudge(thinking: Thinking, markers: Markers, encode: Encode) -> tuple[int, .
     return nudge
 
 
-def _balance(balance: Balance, markers: Markers, vectors: Vectors) -> tuple[PlannedTerm, Law]:
+def _balance(balance: Balance, vectors: Vectors) -> tuple[PlannedTerm, Law]:
     param = "control.thinking.balance"
     try:
         vector = vectors.get(balance.vector)
@@ -143,7 +144,7 @@ def _balance(balance: Balance, markers: Markers, vectors: Vectors) -> tuple[Plan
     _check_law(balance, param)
     # The strength is the law's business: each token is steered by its coefficient times this one.
     term = Term(vector.digest, 1.0, defaults.layers, phase="thinking", at=defaults.at)
-    return PlannedTerm(balance.vector, vector, term), Law.of(balance, base, allowed)
+    return PlannedTerm(balance.vector, vector, term), laws.asked(balance, base, allowed)
 
 
 def _check_law(balance: Balance, param: str) -> None:

@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from pydantic import ValidationError
 from rich.table import Table
 
 from steersman.console import fail, output
 from steersman.vectors import FORMATS, parse
 from steersman.vectors.combine import combine as combine_vectors
-from steersman.vectors.vector import Vector, VectorError, VectorMetadata, invalid_metadata
+from steersman.vectors.vector import Vector, VectorError, VectorMetadata
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -130,10 +129,7 @@ def _read(path: Path) -> Vector:
 
 
 def _with(vector: Vector, changes: dict[str, Any]) -> Vector:
-    try:
-        metadata = VectorMetadata.model_validate({**vector.metadata.model_dump(), **changes})
-    except ValidationError as error:
-        raise invalid_metadata(error) from None
+    metadata = VectorMetadata.of({**vector.metadata.model_dump(), **changes})
     return Vector(vector.layers, metadata)
 
 

@@ -1,11 +1,14 @@
 """A weighted sum of vectors, as one vector that can be calibrated and steered by name."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from steersman.vectors.vector import Values, Vector, VectorError, VectorMetadata
+from steersman.vectors.vector import Vector, VectorError, VectorMetadata
+
+if TYPE_CHECKING:
+    from steersman.artifacts.values import Values
 
 METHOD = "combination"
 

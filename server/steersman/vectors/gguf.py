@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from steersman.vectors.vector import Values, Vector, VectorError, VectorMetadata
+from steersman.artifacts.values import Values
+from steersman.vectors.vector import Vector, VectorError, VectorMetadata
 
 MAGIC = b"GGUF"
 KEY = "steersman.metadata"

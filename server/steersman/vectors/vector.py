@@ -5,23 +5,16 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-)
+from pydantic import AfterValidator, Field
 
 from steersman.artifacts.artifact import ArtifactError
+from steersman.artifacts.metadata import Metadata, by_layer
+from steersman.artifacts.values import Values, finite
 from steersman.capabilities import Model
-
-Values = NDArray[np.float32]
-"""One layer of a vector: float32, [hidden_size]."""
 
 
 class VectorError(ArtifactError):
@@ -34,20 +27,10 @@ def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-def _by_layer(norms: dict[int, float]) -> dict[int, float]:
-    return dict(sorted(norms.items()))
-
-
-class VectorMetadata(BaseModel):
+class VectorMetadata(Metadata):
     """Metadata of a vector file."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
+    refusal: ClassVar[type[ArtifactError]] = VectorError
 
     site: Literal["attn", "layer"]
     """Where in a decoder layer: `layer` is its output, `attn` the residual stream after its
@@ -74,7 +57,7 @@ class VectorMetadata(BaseModel):
     residual_norms: (
         Annotated[
             dict[Annotated[int, Field(ge=0)], Annotated[float, Field(ge=0)]],
-            AfterValidator(_by_layer),
+            AfterValidator(by_layer),
         ]
         | None
     ) = None
@@ -83,39 +66,6 @@ class VectorMetadata(BaseModel):
     """How it came about: counts, thresholds, what was found at each layer."""
     calibration: dict[str, Any] | None = None
     """How layers, strength and range were found: what was tried, and what it did."""
-
-    @classmethod
-    def read(cls, text: str | bytes) -> "VectorMetadata":
-        """Metadata from its JSON document.
-
-        Raises:
-            VectorError: It is no JSON, or does not follow the schema; the field is named.
-
-        """
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise invalid_metadata(error) from None
-
-    def write(self) -> str:
-        """The JSON document; the same text for equal metadata. Null fields are left out."""
-        values = self.model_dump(mode="json", exclude_none=True)
-        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def invalid_metadata(error: ValidationError) -> VectorError:
-    """The first thing that is wrong with metadata; of unknown keys, all."""
-    errors = error.errors(include_url=False, include_context=False)
-    unknown = [str(each["loc"][0]) for each in errors if each["type"] == "extra_forbidden"]
-    if unknown:
-        message = f"unknown metadata: {', '.join(unknown)}"
-        return VectorError(message, field=f"metadata.{unknown[0]}")
-    first = errors[0]
-    path = ".".join(("metadata", *(str(part) for part in first["loc"] if part != "[key]")))
-    if first["type"] == "missing":
-        return VectorError(f"{path} is required", field=path)
-    reason = first["msg"].removeprefix("Value error, ")
-    return VectorError(f"{path}: {reason[0].lower()}{reason[1:]}", field=path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +118,7 @@ def _checked(layers: Mapping[int, NDArray[Any]]) -> dict[int, Values]:
         if given.ndim != 1 or not given.size:
             shape = list(given.shape)
             raise VectorError(f"layer {layer} must be [hidden_size], not {shape}", field=name)
-        with np.errstate(over="ignore", invalid="ignore"):  # refused below
-            values = np.array(given, dtype=np.float32)
-        if not np.isfinite(values).all():
-            raise VectorError(f"layer {layer} has a NaN or infinite value", field=name)
-        values.flags.writeable = False
-        checked[layer] = values
+        checked[layer] = finite(given, layer, f"layer {layer}", VectorError)
     first, *others = checked
     for layer in others:
         if len(checked[layer]) != len(checked[first]):

@@ -11,9 +11,10 @@ from fastapi import FastAPI
 
 from steersman.api import edits
 from steersman.api.admin import Admin, closed
+from steersman.artifacts.store import Store
 from steersman.edits import file
 from steersman.edits.edit import Edit
-from steersman.edits.store import EditStore, LiveEdits
+from steersman.edits.store import EDITS, LiveEdits
 from tests.unit.edits import made_up
 from tests.unit.edits.scripted import MODEL, REFUSED, ScriptedEngine
 
@@ -28,7 +29,7 @@ class Server:
     def __init__(self, *, rows: int = 2, admin_key: str | None = ADMIN) -> None:
         self.host = ScriptedEngine()
         self.live = LiveEdits(MODEL, self.host.apply)
-        self.offered = EditStore(MODEL, self.host, max_edits=rows) if rows else None
+        self.offered = Store(EDITS, MODEL, self.host, max_entries=rows) if rows else None
         self.app = FastAPI()
         admin = Admin(admin_key, [ORDINARY], 20_000)
         self.app.include_router(edits.router(self.live, self.offered, admin))

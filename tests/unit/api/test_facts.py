@@ -19,8 +19,6 @@ BODIES: Mapping[Endpoint, dict[str, Any]] = {
 }
 """The smallest body of each endpoint."""
 
-FIRST_LIMIT = "max_completion_tokens"
-
 
 def read(endpoint: Endpoint = Endpoint.CHAT, **fields: Any) -> Request:
     request = facts.read(endpoint, BODIES[endpoint] | fields)

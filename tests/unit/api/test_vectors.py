@@ -11,8 +11,9 @@ from starlette.types import Message
 
 from steersman.api import vectors
 from steersman.api.admin import Admin
+from steersman.artifacts.store import Store
 from steersman.vectors import file, gguf
-from steersman.vectors.store import VectorStore
+from steersman.vectors.store import VECTORS
 from tests.unit.servers import MODEL
 from tests.unit.vectors.made_up import content, vector
 from tests.unit.vectors.scripted import ScriptedHost
@@ -35,7 +36,7 @@ class Server:
 
     def __init__(self, *, admin_key: str | None = ADMIN, directory: Path | None = None) -> None:
         self.host = ScriptedHost()
-        self.store = VectorStore(MODEL, self.host, directory)
+        self.store = Store(VECTORS, MODEL, self.host, directory)
         self.app = FastAPI()
         self.app.include_router(
             vectors.router(self.store, Admin(admin_key, [ORDINARY, "other"], LIMIT))

@@ -44,10 +44,22 @@ class ScriptedServer:
         (request,) = self.requests
         return dict(json.loads(request.content))
 
+    @property
+    def sent(self) -> tuple[str, str, str]:
+        """Method, URL and key of the only request."""
+        (request,) = self.requests
+        return request.method, str(request.url), request.headers["authorization"]
+
 
 @pytest.fixture(params=["asyncio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STEERSMAN_ADMIN_API_KEY", "STEERSMAN_API_KEY", "STEERSMAN_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -34,18 +34,6 @@ EDIT: dict[str, Any] = {
 DELETED = {"id": "calm", "object": "control.edit", "deleted": True}
 
 
-@pytest.fixture(autouse=True)
-def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STEERSMAN_ADMIN_API_KEY", "STEERSMAN_API_KEY", "STEERSMAN_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def sent(server: ScriptedServer) -> tuple[str, str, str]:
-    """Method, URL and key of the only request."""
-    (request,) = server.requests
-    return request.method, str(request.url), request.headers["authorization"]
-
-
 def test_list_and_retrieve(server: ScriptedServer, client: Steersman) -> None:
     server.reply({"object": "list", "data": [EDIT]})
     listed = client.control.edits.list()
@@ -74,7 +62,7 @@ def test_upload(
     )
 
     assert edit.live
-    assert sent(server) == ("PUT", f"{URL}/calm?apply={str(apply).lower()}", "Bearer k")
+    assert server.sent == ("PUT", f"{URL}/calm?apply={str(apply).lower()}", "Bearer k")
     assert server.requests[0].content == b"file"
     assert server.requests[0].headers["content-type"] == "application/octet-stream"
 
@@ -84,13 +72,13 @@ def test_delete(server: ScriptedServer, client: Steersman) -> None:
     deleted = client.control.edits.delete("calm", admin_key="k")
     assert_type(deleted, DeletedControlEdit)
     assert (deleted.id, deleted.deleted) == ("calm", True)
-    assert sent(server) == ("DELETE", f"{URL}/calm", "Bearer k")
+    assert server.sent == ("DELETE", f"{URL}/calm", "Bearer k")
 
 
 def test_download(server: ScriptedServer, client: Steersman) -> None:
     server.reply({"any": "bytes"})
     assert client.control.edits.download("calm") == b'{"any":"bytes"}'
-    assert sent(server)[:2] == ("GET", f"{URL}/calm?format=safetensors")
+    assert server.sent[:2] == ("GET", f"{URL}/calm?format=safetensors")
 
 
 @pytest.mark.anyio

@@ -36,18 +36,6 @@ VECTOR: dict[str, Any] = {
 DELETED = {"id": "calm", "object": "control.vector", "deleted": True}
 
 
-@pytest.fixture(autouse=True)
-def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STEERSMAN_ADMIN_API_KEY", "STEERSMAN_API_KEY", "STEERSMAN_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def sent(server: ScriptedServer) -> tuple[str, str, str]:
-    """Method, URL and key of the only request."""
-    (request,) = server.requests
-    return request.method, str(request.url), request.headers["authorization"]
-
-
 def is_the_vector(vector: ControlVector) -> bool:
     assert vector.metadata.strength_range == (0.5, 4.0)
     assert vector.metadata.residual_norms == {1: 20.0}
@@ -64,7 +52,7 @@ def test_list(server: ScriptedServer, client: Steersman) -> None:
     assert_type(listed, tuple[ControlVector, ...])
     assert [vector.id for vector in listed] == ["calm", "b"]
     assert is_the_vector(listed[0])
-    assert sent(server) == ("GET", URL, "Bearer none")
+    assert server.sent == ("GET", URL, "Bearer none")
 
 
 def test_retrieve(server: ScriptedServer, client: Steersman) -> None:
@@ -75,7 +63,7 @@ def test_retrieve(server: ScriptedServer, client: Steersman) -> None:
     assert vector.model_extra == {"object": "control.vector", "newer": True}
     with pytest.raises(ValidationError, match="frozen"):
         vector.size = 1  # type: ignore[misc]
-    assert sent(server) == ("GET", f"{URL}/calm", "Bearer none")
+    assert server.sent == ("GET", f"{URL}/calm", "Bearer none")
 
 
 def test_an_answer_that_is_no_vector(server: ScriptedServer, client: Steersman) -> None:
@@ -94,7 +82,7 @@ def test_upload(server: ScriptedServer, client: Steersman, tmp_path: Path, as_pa
     )
     assert_type(vector, ControlVector)
     assert is_the_vector(vector)
-    assert sent(server) == ("PUT", f"{URL}/calm", "Bearer k")
+    assert server.sent == ("PUT", f"{URL}/calm", "Bearer k")
     assert server.requests[0].content == data
     assert server.requests[0].headers["content-type"] == "application/octet-stream"
 
@@ -104,7 +92,7 @@ def test_delete(server: ScriptedServer, client: Steersman) -> None:
     deleted = client.control.vectors.delete("calm", admin_key="k")
     assert_type(deleted, DeletedControlVector)
     assert (deleted.id, deleted.deleted) == ("calm", True)
-    assert sent(server) == ("DELETE", f"{URL}/calm", "Bearer k")
+    assert server.sent == ("DELETE", f"{URL}/calm", "Bearer k")
 
 
 def test_the_admin_key(

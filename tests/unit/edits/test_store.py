@@ -7,10 +7,11 @@ import anyio
 import pytest
 
 from steersman.artifacts.artifact import ArtifactError, UnknownArtifactError
+from steersman.artifacts.store import Store
 from steersman.edits import file
 from steersman.edits.checkpoint import Checkpoint
 from steersman.edits.edit import Edit, EditError
-from steersman.edits.store import ChoosableEdits, EditStore, LiveEdits
+from steersman.edits.store import EDITS, ChoosableEdits, LiveEdits
 from tests.unit.edits import made_up
 from tests.unit.edits.scripted import MODEL, REFUSED, ScriptedEngine
 
@@ -48,8 +49,8 @@ async def live(engine: ScriptedEngine) -> LiveEdits:
 
 
 @pytest.fixture
-async def offered(engine: ScriptedEngine) -> EditStore:
-    return EditStore(MODEL, engine, max_edits=2)
+async def offered(engine: ScriptedEngine) -> Store[Edit]:
+    return Store(EDITS, MODEL, engine, max_entries=2)
 
 
 def names(live: LiveEdits) -> list[str]:
@@ -164,7 +165,7 @@ async def test_files_that_are_applied_at_the_start(
 
 
 async def test_an_edit_on_offer_is_replaced_once_the_new_one_is_there(
-    offered: EditStore, engine: ScriptedEngine, first: Edit, second: Edit
+    offered: Store[Edit], engine: ScriptedEngine, first: Edit, second: Edit
 ) -> None:
     await offered.put("calm", file.write(first))
     with offered.holding([first]):
@@ -178,7 +179,7 @@ async def test_an_edit_on_offer_is_replaced_once_the_new_one_is_there(
 
 
 async def test_a_refused_offer_changes_nothing(
-    offered: EditStore, engine: ScriptedEngine, first: Edit, second: Edit
+    offered: Store[Edit], engine: ScriptedEngine, first: Edit, second: Edit
 ) -> None:
     await offered.put("calm", file.write(first))
     engine.refuses = True
@@ -191,7 +192,7 @@ async def test_a_refused_offer_changes_nothing(
 
 
 async def test_the_row_of_a_deleted_edit_comes_free_with_its_last_request(
-    offered: EditStore, engine: ScriptedEngine, first: Edit
+    offered: Store[Edit], engine: ScriptedEngine, first: Edit
 ) -> None:
     await offered.put("calm", file.write(first))
     one, two = offered.holding([first]), offered.holding([first])
@@ -211,12 +212,12 @@ async def test_the_row_of_a_deleted_edit_comes_free_with_its_last_request(
 async def test_the_directory_keeps_what_is_on_offer(
     engine: ScriptedEngine, first: Edit, second: Edit, tmp_path: Path
 ) -> None:
-    store = EditStore(MODEL, engine, tmp_path, max_edits=2)
+    store = Store(EDITS, MODEL, engine, tmp_path, max_entries=2)
     await store.put("calm", file.write(first))
     await store.put("gone", file.write(second))
     await store.delete("gone")
 
-    again = EditStore(MODEL, ScriptedEngine(), tmp_path, max_edits=2)
+    again = Store(EDITS, MODEL, ScriptedEngine(), tmp_path, max_entries=2)
     await again.load_directories()
 
     assert [path.name async for path in anyio.Path(tmp_path).iterdir()] == ["calm.safetensors"]
@@ -226,13 +227,13 @@ async def test_the_directory_keeps_what_is_on_offer(
 async def test_a_directory_with_more_edits_than_rows(first: Edit, tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.safetensors").write_bytes(file.write(first))
-    store = EditStore(MODEL, ScriptedEngine(), tmp_path, max_edits=2)
+    store = Store(EDITS, MODEL, ScriptedEngine(), tmp_path, max_entries=2)
     with pytest.raises(ArtifactError, match="there are 3 edits, this server keeps 2 at most"):
         await store.load_directories()
 
 
 async def test_what_every_request_has_cannot_be_chosen(
-    live: LiveEdits, offered: EditStore, first: Edit, second: Edit
+    live: LiveEdits, offered: Store[Edit], first: Edit, second: Edit
 ) -> None:
     choosable = ChoosableEdits(offered, live)
     await offered.put("calm", file.write(first))

@@ -19,8 +19,7 @@ from steersman.engine.slots import Slots, SteeredTable
 from steersman.engine.worker import WorkerSteering
 from steersman.steering.configuration import Configuration, Term
 from steersman.thinking.governing import Governing
-from steersman.thinking.law import Law
-from steersman.wire import unlisted
+from steersman.wire import Law, unlisted
 from steersman_kernels.vocabulary import Vocabulary
 
 
@@ -147,30 +146,38 @@ def raising(*_: Any, **__: Any) -> Any:
     raise RuntimeError("no memory")
 
 
-STEPS: list[tuple[Any, str]] = [
-    (Bank, "_total"),
-    (Bank, "_place"),
-    (Tensor, "copy_"),
-    (WorkerSteering, "_arrive_edited"),
-    (SteeredTable, "add"),
-    (Slots, "give"),
-    (Governor, "arrive"),
-    (governing, "beginning"),
-    (Health, "arrive"),
+def without_a_slot(slots: Slots, key: str, give: Any = Slots.give) -> Any:
+    """Fail once the request's rows of the bank are there."""
+    return raising() if key == "bad" else give(slots, key)
+
+
+STEPS: list[tuple[Any, str, Any]] = [
+    (Bank, "_total", raising),
+    (Bank, "_make_room", raising),
+    (Tensor, "copy_", raising),
+    (WorkerSteering, "_arrive_edited", raising),
+    (SteeredTable, "add", raising),
+    (Slots, "give", raising),
+    (Slots, "give", without_a_slot),
+    (Governor, "arrive", raising),
+    (governing, "beginning", raising),
+    (Health, "arrive", raising),
 ]
 
 
-@pytest.mark.parametrize(("owner", "name"), STEPS, ids=[f"{o.__name__}.{n}" for o, n in STEPS])
+@pytest.mark.parametrize(
+    ("owner", "name", "fault"), STEPS, ids=[f"{o.__name__}.{n}-{f.__name__}" for o, n, f in STEPS]
+)
 @pytest.mark.parametrize("terms", [("v",), ("v", "w")])
 def test_an_arrival_takes_effect_as_a_whole_or_not_at_all(
-    owner: Any, name: str, terms: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    owner: Any, name: str, fault: Any, terms: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rank = Rank()
     asked = [Term(vector, 0.5 + place) for place, vector in enumerate(terms)]
     rank.arrive("before", Term("v", 3.0))
     expected = rank.step("before")[0]
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, raising)
+        patch.setattr(owner, name, fault)
         rank.arrive("bad", *asked)
 
     added, counted = rank.step("before", "bad")
@@ -206,9 +213,9 @@ def test_an_arrival_takes_effect_as_a_whole_or_not_at_all(
         ((), {"budget": 2**31}),
         ((), {"min_answer": -(2**40)}),
         ((), {"entropy_below": 1e39}),
-        ((), {"law": {**to_builtins(LAW.message()), "gain": -1e308}}),
-        ((), {"law": {**to_builtins(LAW.message()), "confidence": [0.0, 5e-324]}}),
-        ((), {"law": {**to_builtins(LAW.message()), "kind": "other"}}),
+        ((), {"law": {**to_builtins(LAW), "gain": -1e308}}),
+        ((), {"law": {**to_builtins(LAW), "confidence": [0.0, 5e-324]}}),
+        ((), {"law": {**to_builtins(LAW), "kind": "other"}}),
         ((), {"nudge": [3] * 17}),
         ((), {"nudge": [2**31]}),
         ((), {"law": {}}),

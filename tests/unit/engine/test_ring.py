@@ -12,15 +12,9 @@ from steersman.engine.health import Health
 from steersman.engine.ring import Refused, Ring, SelfTestError
 from steersman.engine.worker import WorkerSteering
 from steersman_kernels.vocabulary import Vocabulary
+from tests.unit.engine.layers import Layer
 
 HIDDEN = 6
-
-
-class Layer(nn.Module):
-    """A decoder layer that returns (hidden, residual)."""
-
-    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        return hidden.clone(), hidden
 
 
 class Model:

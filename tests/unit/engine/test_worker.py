@@ -4,21 +4,14 @@ import numpy as np
 import torch
 from msgspec import to_builtins
 from safetensors.torch import save
-from torch import Tensor, nn
 
 from steersman.engine.batch import Arrival, Batch
 from steersman.engine.worker import WorkerSteering
 from steersman.steering.configuration import Configuration, Term
 from steersman_kernels.vocabulary import Vocabulary
+from tests.unit.engine.layers import Layer
 
 SIZE = 4
-
-
-class Layer(nn.Module):
-    """A decoder layer that returns (hidden, residual)."""
-
-    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        return hidden.clone(), hidden
 
 
 def steering() -> WorkerSteering:

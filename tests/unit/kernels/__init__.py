@@ -6,7 +6,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 import triton
+from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
@@ -50,3 +52,8 @@ def compiled(kernel: Any, types: dict[str, str], constants: dict[str, int]) -> d
     signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
     source = ASTSource(kernel, signature, constants)
     return dict(triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm)
+
+
+def bits(tensor: Tensor) -> Tensor:
+    """The bits of floats, to tell zeros and NaNs apart: int16 or int32."""
+    return tensor.view(torch.int32 if tensor.element_size() == 4 else torch.int16)

@@ -13,7 +13,7 @@ from torch import Tensor
 from steersman_kernels import project as module
 from steersman_kernels.project import project
 from steersman_kernels.reference import project_reference
-from tests.unit.kernels import compiled, interpreted
+from tests.unit.kernels import bits, compiled, interpreted
 
 Project = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], None]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -60,10 +60,6 @@ def make(
     whole[bank_rows[:tokens] < 0] = -0.0
     inputs[bank_rows[:tokens] < 0] = torch.nan
     return Case(whole, whole[:, :size], inputs, read, write, bank_rows, coef)
-
-
-def bits(tensor: Tensor) -> Tensor:
-    return tensor.view(torch.int32 if tensor.element_size() == 4 else torch.int16)
 
 
 def check(function: Project, case: Case) -> None:

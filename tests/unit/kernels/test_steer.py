@@ -13,7 +13,7 @@ from torch import Tensor
 from steersman_kernels import steer as module
 from steersman_kernels.reference import steer_reference
 from steersman_kernels.steer import steer
-from tests.unit.kernels import compiled, interpreted
+from tests.unit.kernels import bits, compiled, interpreted
 
 Steer = Callable[[Tensor, Tensor, Tensor, Tensor], None]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -59,10 +59,6 @@ def make(
     hidden[bank_rows[:tokens] < 0] = -0.0
     coef[:tokens][bank_rows[:tokens] < 0] = torch.nan
     return Case(whole, hidden, bank, bank_rows, coef)
-
-
-def bits(tensor: Tensor) -> Tensor:
-    return tensor.view(torch.int32 if tensor.element_size() == 4 else torch.int16)
 
 
 def check(run: Steer, case: Case) -> None:

@@ -90,7 +90,7 @@ def test_what_has_no_steepness(arguments: tuple[float, ...]) -> None:
     ("function", "written"),
     [
         (govern, coefficients),
-        (interpreted(governor_kernels).govern_triton, INTERPRETED.coefficients_triton),
+        (GOVERNOR.govern_triton, INTERPRETED.coefficients_triton),
     ],
 )
 @given(data=st.data())

@@ -20,7 +20,6 @@ from steersman.puzzles.problems import (
 )
 from steersman.puzzles.tasks.countdown import numbers_in, value
 
-CELLS = [(kind, grade) for kind in KINDS for grade in TRAINED]
 ALL_CELLS = [(kind, grade) for kind in KINDS for grade in TRAINED + BEYOND]
 
 

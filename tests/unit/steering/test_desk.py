@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from steersman.artifacts.store import Store
 from steersman.capabilities import Capabilities, Steering
 from steersman.edits import file
 from steersman.edits.edit import Edit
-from steersman.edits.store import EditStore, LiveEdits
+from steersman.edits.store import EDITS, LiveEdits
 from steersman.steering import plan as steering
 from steersman.steering.admission import Admission
 from steersman.steering.desk import Desk
-from steersman.vectors.store import VectorStore
+from steersman.vectors.store import VECTORS
 from steersman_client import ThinkEdit
 from tests.unit.edits import made_up
 from tests.unit.edits.scripted import MODEL, ScriptedEngine
@@ -40,10 +41,10 @@ def made(tmp_path: Path) -> Edit:
 
 def desk(engine: ScriptedEngine, *, edit_rows: int = 2) -> Desk:
     return Desk(
-        VectorStore(MODEL, ScriptedHost()),
+        Store(VECTORS, MODEL, ScriptedHost()),
         Admission(1),
         LiveEdits(MODEL, engine.apply),
-        EditStore(MODEL, engine, max_edits=edit_rows) if edit_rows else None,
+        Store(EDITS, MODEL, engine, max_entries=edit_rows) if edit_rows else None,
     )
 
 

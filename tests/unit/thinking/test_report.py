@@ -13,11 +13,11 @@ from steersman.steering.configuration import Term
 from steersman.steering.plan import PlannedTerm
 from steersman.thinking import report
 from steersman.thinking.governing import Governing
-from steersman.thinking.law import Law
 from steersman.thinking.report import LiveTrack
 from steersman.trajectory.phases import Markers
 from steersman.trajectory.track import Track
 from steersman.vectors.vector import Vector, VectorMetadata
+from steersman.wire import Law
 from steersman_kernels.layout import CLASSES
 from tests.unit.tracks import packed
 

@@ -10,8 +10,10 @@ import pytest
 
 from steersman.artifacts.artifact import ArtifactError, UnknownArtifactError
 from steersman.artifacts.directory import DirectoryError
+from steersman.artifacts.store import Store
 from steersman.vectors import file, gguf
-from steersman.vectors.store import VectorStore
+from steersman.vectors.store import VECTORS
+from steersman.vectors.vector import Vector
 from tests.unit.servers import MODEL
 
 from .made_up import content, vector
@@ -36,15 +38,15 @@ async def host() -> ScriptedHost:
 
 
 @pytest.fixture
-async def store(host: ScriptedHost) -> VectorStore:
-    return VectorStore(MODEL, host)
+async def store(host: ScriptedHost) -> Store[Vector]:
+    return Store(VECTORS, MODEL, host)
 
 
 def files(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-async def test_put_and_get(store: VectorStore, host: ScriptedHost) -> None:
+async def test_put_and_get(store: Store[Vector], host: ScriptedHost) -> None:
     entry = await store.put("calm", FILE_A)
     assert (entry.name, entry.artifact, entry.size, entry.new) == ("calm", A, len(FILE_A), True)
     assert store.get("calm") == A
@@ -53,13 +55,13 @@ async def test_put_and_get(store: VectorStore, host: ScriptedHost) -> None:
     assert host.calls == [LOAD_A]
 
 
-async def test_a_gguf_file_is_told_by_its_content(store: VectorStore) -> None:
+async def test_a_gguf_file_is_told_by_its_content(store: Store[Vector]) -> None:
     made = vector(layers=(1,))
     await store.put("calm", gguf.write(made))
     assert store.get("calm") == made
 
 
-async def test_an_unknown_name(store: VectorStore) -> None:
+async def test_an_unknown_name(store: Store[Vector]) -> None:
     with pytest.raises(UnknownArtifactError, match="unknown vector 'x'; this server has: none"):
         store.get("x")
     await store.put("b", FILE_A)
@@ -75,7 +77,7 @@ async def test_an_unknown_name(store: VectorStore) -> None:
     "name",
     ["", ".", "..", ".a", "-a", "a/b", "../a", "a..b", "a b", "a\n", "a\0", "é", "a" * 65, "a\\b"],
 )
-async def test_what_is_no_name(store: VectorStore, host: ScriptedHost, name: str) -> None:
+async def test_what_is_no_name(store: Store[Vector], host: ScriptedHost, name: str) -> None:
     with pytest.raises(ArtifactError, match="cannot be the name of a vector") as error:
         await store.put(name, FILE_A)
     assert error.value.field == "name"
@@ -84,13 +86,13 @@ async def test_what_is_no_name(store: VectorStore, host: ScriptedHost, name: str
 
 @pytest.mark.parametrize("name", ["a", "0", "A.b-c_d", "a" * 64, "x.safetensors"])
 async def test_what_is_a_name(host: ScriptedHost, tmp_path: Path, name: str) -> None:
-    await VectorStore(MODEL, host, tmp_path).put(name, FILE_A)
-    again = VectorStore(MODEL, ScriptedHost(), tmp_path)
+    await Store(VECTORS, MODEL, host, tmp_path).put(name, FILE_A)
+    again = Store(VECTORS, MODEL, ScriptedHost(), tmp_path)
     await again.load_directories()
     assert again.names == (name,)
 
 
-async def test_bad_content_changes_nothing(store: VectorStore, host: ScriptedHost) -> None:
+async def test_bad_content_changes_nothing(store: Store[Vector], host: ScriptedHost) -> None:
     await store.put("calm", FILE_A)
     for data in (b"", b"GGUF", FILE_B[:-1], content(layers=(2,)), content(model_digest="x")):
         with pytest.raises(ArtifactError):
@@ -100,7 +102,7 @@ async def test_bad_content_changes_nothing(store: VectorStore, host: ScriptedHos
 
 
 async def test_limits(host: ScriptedHost) -> None:
-    store = VectorStore(MODEL, host, max_bytes=len(FILE_A), max_vectors=1)
+    store = Store(VECTORS, MODEL, host, max_bytes=len(FILE_A), max_entries=1)
     await store.put("a", FILE_A)
     with pytest.raises(ArtifactError, match=f"limit of {len(FILE_A)} bytes") as error:
         await store.put("a", content(description="longer"))
@@ -112,7 +114,7 @@ async def test_limits(host: ScriptedHost) -> None:
 
 
 async def test_the_same_again_is_nothing(host: ScriptedHost, tmp_path: Path) -> None:
-    store = VectorStore(MODEL, host, tmp_path)
+    store = Store(VECTORS, MODEL, host, tmp_path)
     await store.put("calm", FILE_A)
     written = (tmp_path / "calm.safetensors").stat()
     entry = await store.put("calm", FILE_A)
@@ -121,7 +123,7 @@ async def test_the_same_again_is_nothing(host: ScriptedHost, tmp_path: Path) -> 
     assert (tmp_path / "calm.safetensors").stat().st_ino == written.st_ino
 
 
-async def test_another_vector_replaces(store: VectorStore, host: ScriptedHost) -> None:
+async def test_another_vector_replaces(store: Store[Vector], host: ScriptedHost) -> None:
     await store.put("calm", FILE_A)
     entry = await store.put("calm", FILE_B)
     assert not entry.new
@@ -130,7 +132,7 @@ async def test_another_vector_replaces(store: VectorStore, host: ScriptedHost) -
 
 
 async def test_other_words_replace_without_the_engine(
-    store: VectorStore, host: ScriptedHost
+    store: Store[Vector], host: ScriptedHost
 ) -> None:
     await store.put("calm", FILE_A)
     await store.put("calm", content(description="new"))
@@ -138,7 +140,7 @@ async def test_other_words_replace_without_the_engine(
     assert host.calls == [LOAD_A]
 
 
-async def test_names_share_a_digest(store: VectorStore, host: ScriptedHost) -> None:
+async def test_names_share_a_digest(store: Store[Vector], host: ScriptedHost) -> None:
     await store.put("one", FILE_A)
     await store.put("two", FILE_A)
     await store.delete("one")
@@ -148,7 +150,7 @@ async def test_names_share_a_digest(store: VectorStore, host: ScriptedHost) -> N
     assert host.calls == [LOAD_A, LOAD_B, UNLOAD_A]
 
 
-async def test_delete(store: VectorStore, host: ScriptedHost) -> None:
+async def test_delete(store: Store[Vector], host: ScriptedHost) -> None:
     await store.put("calm", FILE_A)
     await store.delete("calm")
     assert store.names == ()
@@ -157,7 +159,7 @@ async def test_delete(store: VectorStore, host: ScriptedHost) -> None:
 
 
 async def test_a_failed_load_changes_nothing(host: ScriptedHost, tmp_path: Path) -> None:
-    store = VectorStore(MODEL, host, tmp_path)
+    store = Store(VECTORS, MODEL, host, tmp_path)
     await store.put("calm", FILE_A)
     host.refuses = True
     for name in ("calm", "new"):
@@ -172,7 +174,7 @@ async def test_a_failed_load_changes_nothing(host: ScriptedHost, tmp_path: Path)
 
 
 async def test_a_failed_unload_is_logged(
-    store: VectorStore, host: ScriptedHost, caplog: pytest.LogCaptureFixture
+    store: Store[Vector], host: ScriptedHost, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.put("calm", FILE_A)
     host.refuses = True
@@ -182,7 +184,7 @@ async def test_a_failed_unload_is_logged(
 
 
 async def test_a_deleted_vector_stays_while_it_is_held(
-    store: VectorStore, host: ScriptedHost
+    store: Store[Vector], host: ScriptedHost
 ) -> None:
     await store.put("calm", FILE_A)
     held = store.get("calm")
@@ -193,7 +195,7 @@ async def test_a_deleted_vector_stays_while_it_is_held(
     assert host.calls == [LOAD_A, UNLOAD_A]
 
 
-async def test_the_last_holder_lets_go(store: VectorStore, host: ScriptedHost) -> None:
+async def test_the_last_holder_lets_go(store: Store[Vector], host: ScriptedHost) -> None:
     await store.put("calm", FILE_A)
     first, second = store.holding([A]), store.holding([A])
     first.__enter__()
@@ -207,7 +209,7 @@ async def test_the_last_holder_lets_go(store: VectorStore, host: ScriptedHost) -
     assert host.digests == {B.digest}
 
 
-async def test_holders_let_go_when_they_fail(store: VectorStore, host: ScriptedHost) -> None:
+async def test_holders_let_go_when_they_fail(store: Store[Vector], host: ScriptedHost) -> None:
     await store.put("calm", FILE_A)
     with pytest.raises(RuntimeError), store.holding([A]):
         raise RuntimeError
@@ -216,7 +218,7 @@ async def test_holders_let_go_when_they_fail(store: VectorStore, host: ScriptedH
 
 
 async def test_a_held_vector_that_is_put_again_stays(
-    store: VectorStore, host: ScriptedHost
+    store: Store[Vector], host: ScriptedHost
 ) -> None:
     await store.put("calm", FILE_A)
     with store.holding([A]):
@@ -227,7 +229,7 @@ async def test_a_held_vector_that_is_put_again_stays(
     assert store.get("other") == A
 
 
-async def test_what_has_left_cannot_be_held(store: VectorStore) -> None:
+async def test_what_has_left_cannot_be_held(store: Store[Vector]) -> None:
     await store.put("calm", FILE_A)
     await store.put("b", FILE_B)
     await store.delete("calm")
@@ -236,7 +238,7 @@ async def test_what_has_left_cannot_be_held(store: VectorStore) -> None:
     await store.delete("b")
 
 
-async def test_what_is_leaving_cannot_be_held(store: VectorStore, host: ScriptedHost) -> None:
+async def test_what_is_leaving_cannot_be_held(store: Store[Vector], host: ScriptedHost) -> None:
     await store.put("calm", FILE_A)
     host.goes_on.clear()
     leaving = asyncio.create_task(store.delete("calm"))
@@ -248,12 +250,12 @@ async def test_what_is_leaving_cannot_be_held(store: VectorStore, host: Scripted
     await leaving
 
 
-async def test_nothing_to_hold(store: VectorStore) -> None:
+async def test_nothing_to_hold(store: Store[Vector]) -> None:
     with store.holding([]):
         pass
 
 
-async def test_changes_wait_for_each_other(store: VectorStore, host: ScriptedHost) -> None:
+async def test_changes_wait_for_each_other(store: Store[Vector], host: ScriptedHost) -> None:
     host.goes_on.clear()
     changes = [
         asyncio.create_task(store.put("calm", FILE_A)),
@@ -288,7 +290,7 @@ async def cancelled(change: Coroutine[Any, Any, object], host: ScriptedHost) -> 
 
 async def test_a_cancelled_change_is_done_whole(host: ScriptedHost, tmp_path: Path) -> None:
     """The engine cannot be told to forget what it is at: it would have what no name needs."""
-    store = VectorStore(MODEL, host, tmp_path)
+    store = Store(VECTORS, MODEL, host, tmp_path)
 
     await cancelled(store.put("calm", FILE_A), host)
     assert (store.names, files(tmp_path)) == (("calm",), ["calm.safetensors"])
@@ -304,7 +306,7 @@ async def test_a_cancelled_change_is_done_whole(host: ScriptedHost, tmp_path: Pa
 async def test_a_cancelled_change_that_fails_changes_nothing(
     host: ScriptedHost, tmp_path: Path
 ) -> None:
-    store = VectorStore(MODEL, host, tmp_path)
+    store = Store(VECTORS, MODEL, host, tmp_path)
     host.refuses = True
     await cancelled(store.put("calm", FILE_A), host)
     assert (store.names, files(tmp_path), host.digests) == ((), [], set())
@@ -313,7 +315,7 @@ async def test_a_cancelled_change_that_fails_changes_nothing(
 
 
 async def test_the_directory_keeps_the_vectors(host: ScriptedHost, tmp_path: Path) -> None:
-    store = VectorStore(MODEL, host, tmp_path)
+    store = Store(VECTORS, MODEL, host, tmp_path)
     await store.put("calm", FILE_A)
     await store.put("two", FILE_B)
     await store.put("two", FILE_A)
@@ -321,7 +323,7 @@ async def test_the_directory_keeps_the_vectors(host: ScriptedHost, tmp_path: Pat
     await store.delete("gone")
     assert files(tmp_path) == ["calm.safetensors", "two.safetensors"]
     again_host = ScriptedHost()
-    again = VectorStore(MODEL, again_host, tmp_path)
+    again = Store(VECTORS, MODEL, again_host, tmp_path)
     await again.load_directories()
     assert {entry.name: entry.artifact for entry in again} == {"calm": A, "two": A}
     assert again_host.calls == [LOAD_A]
@@ -331,7 +333,7 @@ async def test_a_gguf_file_in_the_directory_is_replaced(host: ScriptedHost, tmp_
     (tmp_path / "calm.gguf").write_bytes(gguf.write(vector(layers=(1,))))
     (tmp_path / "other.gguf").write_bytes(gguf.write(vector(layers=(1,))))
     (tmp_path / "README.md").write_text("not a vector")
-    store = VectorStore(MODEL, host, tmp_path)
+    store = Store(VECTORS, MODEL, host, tmp_path)
     await store.load_directories()
     assert store.names == ("calm", "other")
     await store.put("calm", FILE_A)
@@ -357,23 +359,23 @@ async def test_a_bad_file_in_the_directory(
     (tmp_path / "good.safetensors").write_bytes(FILE_A)
     (tmp_path / name).write_bytes(data)
     limit = 1 if name.startswith("second") else 2
-    store = VectorStore(MODEL, host, tmp_path, max_bytes=len(FILE_A), max_vectors=limit)
+    store = Store(VECTORS, MODEL, host, tmp_path, max_bytes=len(FILE_A), max_entries=limit)
     with pytest.raises(ArtifactError, match=message):
         await store.load_directories()
     assert host.calls == []
 
 
 async def test_a_directory_that_is_not_there(host: ScriptedHost, tmp_path: Path) -> None:
-    store = VectorStore(MODEL, host, tmp_path / "none")
+    store = Store(VECTORS, MODEL, host, tmp_path / "none")
     with pytest.raises(DirectoryError, match="none: No such file"):
         await store.load_directories()
-    await VectorStore(MODEL, host).load_directories()
+    await Store(VECTORS, MODEL, host).load_directories()
 
 
 async def test_a_directory_that_cannot_be_written(host: ScriptedHost, tmp_path: Path) -> None:
     directory = tmp_path / "vectors"
     directory.mkdir()
-    store = VectorStore(MODEL, host, directory)
+    store = Store(VECTORS, MODEL, host, directory)
     await store.put("calm", FILE_A)
     shutil.rmtree(directory)
     with pytest.raises(DirectoryError, match="cannot use the directory"):
@@ -384,7 +386,7 @@ async def test_a_directory_that_cannot_be_written(host: ScriptedHost, tmp_path: 
 
 async def test_a_file_that_cannot_get_to_its_place(host: ScriptedHost, tmp_path: Path) -> None:
     (tmp_path / "calm.safetensors").mkdir()
-    store = VectorStore(MODEL, host, tmp_path)
+    store = Store(VECTORS, MODEL, host, tmp_path)
     with pytest.raises(DirectoryError):
         await store.put("calm", FILE_A)
     await store.settle()
