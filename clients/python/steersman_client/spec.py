@@ -222,10 +222,14 @@ def _terms(rewards: object) -> object:
     return rewards
 
 
+_FEW = Field(min_length=1, max_length=8, strict=False)
+
 Rewards = Annotated[
     tuple[RewardTerm, ...],
-    BeforeValidator(_terms, json_schema_input_type=str | RewardTerm | list[str | RewardTerm]),
-    Field(min_length=1, max_length=8, strict=False),
+    _FEW,
+    BeforeValidator(
+        _terms, json_schema_input_type=str | RewardTerm | Annotated[list[str | RewardTerm], _FEW]
+    ),
 ]
 """Rewards that a request names: a weighted sum of one or several."""
 

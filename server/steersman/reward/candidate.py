@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -57,7 +56,7 @@ class Candidate:
     track: NDArray[np.float64] | None = field(default=None, compare=False)
     prompt: str = ""
     messages: Sequence[Mapping[str, Any]] = ()
-    data: Any = MappingProxyType({})
+    data: Any = None
 
     @classmethod
     def of(

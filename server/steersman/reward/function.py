@@ -12,6 +12,8 @@ from steersman.reward.candidate import Candidate, Measure
 from steersman.reward.reward import Reward, RewardSpec
 from steersman.reward.threads import Threads
 
+_Measure = Annotated[Measure, Field(strict=False)]
+
 
 class FunctionSpec(RewardSpec):
     """Options of the reward `python`."""
@@ -19,7 +21,7 @@ class FunctionSpec(RewardSpec):
     type: Literal["python"] = "python"
     function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")]
     """Where it is: `module:object`."""
-    needs: Annotated[tuple[Measure, ...], Field(strict=False)] = ()
+    needs: Annotated[tuple[_Measure, ...], Field(strict=False)] = ()
     """Measurements at the tokens that it looks at."""
 
 

@@ -1,4 +1,4 @@
-"""JSON schemas (draft 2020-12) that requests bring: nothing is fetched, and no pattern runs away."""
+"""JSON schemas (draft 2020-12) that requests bring. Nothing is fetched, and patterns are RE2's."""
 
 import json
 from collections.abc import Iterator
@@ -17,6 +17,11 @@ LONGEST = 2**16
 """Characters of a schema."""
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_LOOKED_AT = frozenset(("$ref", "$dynamicRef", "pattern", "patternProperties"))
+_NAMED = frozenset(("properties", "$defs", "definitions", "dependentSchemas"))
+"""Keywords with schemas under names."""
+_PLAIN = frozenset(("const", "enum", "default", "examples"))
+"""Keywords with values that are no schemas."""
 _NOTHING: Registry[Any] = Registry()
 """No schemas but the one at hand: the library's own registry fetches what it does not have."""
 
@@ -58,15 +63,20 @@ def check(schema: dict[str, Any]) -> None:
             if keyword in ("$ref", "$dynamicRef"):
                 if not value.startswith("#"):
                     raise ValueError(f"{keyword} {value!r} is not within the schema (#...)")
-                resolver.lookup(value)
-    except Unresolvable as error:
-        raise ValueError(f"refers to {error.ref!r}, which it has not") from None
+                _look_up(resolver, value)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
 
 
+def _look_up(resolver: Any, reference: str) -> None:
+    try:
+        resolver.lookup(reference)
+    except Unresolvable:
+        raise ValueError(f"{reference!r} is nowhere in the schema") from None
+
+
 def _keywords(schema: object) -> Iterator[tuple[str, Any]]:
-    """The keywords that matter here, with their values, wherever they may stand as keywords."""
+    """The keywords that matter here, with their values."""
     waiting = [schema]
     while waiting:
         one = waiting.pop()
@@ -74,11 +84,11 @@ def _keywords(schema: object) -> Iterator[tuple[str, Any]]:
             waiting.extend(one)
         elif isinstance(one, dict):
             for keyword, value in one.items():
-                if keyword in ("$ref", "$dynamicRef", "pattern") and isinstance(value, str):
+                if keyword in _LOOKED_AT:
                     yield keyword, value
-                elif keyword == "patternProperties":
-                    yield keyword, value
-                if keyword not in ("const", "enum", "default", "examples"):
+                if keyword in _NAMED and isinstance(value, dict):
+                    waiting.extend(value.values())
+                elif keyword not in _PLAIN:
                     waiting.append(value)
 
 

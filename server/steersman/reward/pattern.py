@@ -24,4 +24,4 @@ def compiled(pattern: str) -> Any:
     except re2.error as error:
         reason = error.args[0]
         said = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"RE2 cannot parse {pattern[:100]!r}: {said}") from None
+        raise ValueError(f"pattern {pattern[:100]!r} cannot be parsed by RE2: {said}") from None

@@ -8,18 +8,20 @@ from typing import TypeVar
 
 ResultT = TypeVar("ResultT")
 
-MOST_GIVEN_UP = 4
-"""Calls that may go on running after they were given up."""
-
 
 class Threads:
     """Runs each call in a thread of its own.
 
     A thread cannot be stopped: a call that is cancelled goes on to its end, and its result is lost.
-    Once a few of those are left running, further calls are refused.
+
+    Args:
+        most_given_up: Calls that may still run after they were cancelled; once as many do, further
+            ones are refused.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_given_up: int = 4) -> None:
+        self._most_given_up = most_given_up
         self._given_up = 0
 
     async def run(self, function: Callable[..., ResultT], *args: object) -> ResultT:
@@ -29,7 +31,7 @@ class Threads:
             RuntimeError: Too many calls still run that were given up.
 
         """
-        if self._given_up >= MOST_GIVEN_UP:
+        if self._given_up >= self._most_given_up:
             raise RuntimeError(f"{self._given_up} calls that took too long are still running")
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[ResultT] = loop.create_future()

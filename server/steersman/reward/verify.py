@@ -72,7 +72,7 @@ class VerifyData(BaseModel):
 
     @model_validator(mode="after")
     def _has_a_fact(self) -> Self:
-        if not self.model_fields_set:
+        if all(getattr(self, name) is None for name in type(self).model_fields):
             raise ValueError("verify needs one of reference, schema, regex, words and tokens")
         return self
 
@@ -90,7 +90,7 @@ class Verify(Reward[VerifySpec]):
         super().__init__(options)
         self._comparer = Comparer(seconds)
         self._matches = Bounded(json_schema.matches, seconds)
-        self._threads = Threads()
+        self._threads = Threads(most_given_up=64)  # each of them ends by itself, and soon
 
     async def score(self, candidates: Sequence[Candidate]) -> Sequence[float]:
         return [await self._score(candidate) for candidate in candidates]
