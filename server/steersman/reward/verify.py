@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from steersman.bounded import Bounded, BoundedError
 from steersman.evaluate.answers import Comparer
-from steersman.reward import json_schema, pattern
+from steersman.reward import json_schema, pattern, schema_check
 from steersman.reward.candidate import Candidate
 from steersman.reward.reward import Reward, RewardSpec
 from steersman.reward.threads import Threads
@@ -43,7 +43,7 @@ class Range(BaseModel):
 
 
 def _schema(schema: dict[str, Any]) -> dict[str, Any]:
-    json_schema.check(schema)
+    schema_check.check(schema)
     return schema
 
 
