@@ -48,6 +48,7 @@ def steersman(
 def serve(
     context: typer.Context,
     profiles: options.Profiles = None,
+    rewards: options.Rewards = None,
     max_branches: options.MaxBranches = _DEFAULTS.max_branches,
     max_forks: options.MaxForks = _DEFAULTS.max_forks,
     max_control_tokens: options.MaxControlTokens = _DEFAULTS.max_control_tokens,
@@ -84,6 +85,7 @@ def serve(
     from steersman.observe.logs import configure
     from steersman.opening import EDIT_ROWS, SteeringOptions
     from steersman.profiles import PROFILES, ProfileError
+    from steersman.reward.file import RewardFileError
 
     cli_env_setup()
     configure()
@@ -119,8 +121,15 @@ def serve(
             steer(args, Settings(rows=steering_rows, edit_rows=steered.engine_edit_rows))
         if profiles:
             presets.append(profiles)
-        alive = uvloop.run(run(args, Options(tuple(presets), limits, steered)))
-    except (ArgumentError, ArtifactError, ProfileError, SteeringError, models.ModelError) as error:
+        alive = uvloop.run(run(args, Options(tuple(presets), limits, steered, rewards)))
+    except (
+        ArgumentError,
+        ArtifactError,
+        ProfileError,
+        RewardFileError,
+        SteeringError,
+        models.ModelError,
+    ) as error:
         fail(str(error))
     if not alive:
         raise typer.Exit(1)

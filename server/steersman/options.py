@@ -9,6 +9,10 @@ Profiles = Annotated[
     Path | None,
     typer.Option(help="YAML file of named control presets.", exists=True, dir_okay=False),
 ]
+Rewards = Annotated[
+    Path | None,
+    typer.Option(help="YAML file of named rewards.", exists=True, dir_okay=False),
+]
 MaxBranches = Annotated[
     int, typer.Option(min=1, help="Engine requests that one controlled request may start.")
 ]
