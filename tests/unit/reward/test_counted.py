@@ -20,13 +20,10 @@ async def until(holds: Any) -> None:
         await asyncio.sleep(0)
 
 
-def tasks_besides_this_one() -> int:
-    return len(asyncio.all_tasks()) - 1
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+def left_running() -> list[str]:
+    """Tasks of rewards."""
+    names = (str(task.get_coro()) for task in asyncio.all_tasks())
+    return [name for name in names if "Counted._" in name]
 
 
 async def test_scores_come_in_order_and_are_counted() -> None:
@@ -36,7 +33,7 @@ async def test_scores_come_in_order_and_are_counted() -> None:
     assert spent == Spent(reward_calls=3, reward_tokens=6)
     assert await counted.score([], spent) == ()
     assert spent.reward_calls == 3
-    assert tasks_besides_this_one() == 0
+    assert left_running() == []
 
 
 async def test_calls_of_the_same_time_are_one_batch() -> None:
@@ -140,7 +137,7 @@ async def test_a_reward_that_takes_too_long_is_given_up() -> None:
         await Counted("slow", reward).score([answer("a")])
     assert caught.value.status == 504
     assert reward.running == 0
-    assert tasks_besides_this_one() == 0
+    assert left_running() == []
 
 
 async def test_the_fault_of_one_call_is_not_anothers() -> None:
@@ -195,13 +192,14 @@ async def test_once_nobody_waits_nothing_runs() -> None:
     counted = Counted("length", reward)
     calls = [asyncio.create_task(counted.score([answer("a")])) for _ in range(2)]
     await until(lambda: reward.running)
+    assert len(left_running()) == 2
     calls.append(asyncio.create_task(counted.score([answer("late")])))
     await asyncio.sleep(0)
     for call in calls:
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
     assert reward.running == 0
-    assert tasks_besides_this_one() == 0
+    assert left_running() == []
     reward.go_on.set()
     assert await counted.score([answer("abc")]) == (3,)
     assert reward.batches == [["a", "a"], ["abc"]]
@@ -231,7 +229,7 @@ async def test_at_the_end_of_the_server_nobody_is_left_waiting() -> None:
     await counted.close()
     with pytest.raises(RewardError, match="shutting down"):
         await call
-    assert (reward.closed, reward.running, tasks_besides_this_one()) == (True, 0, 0)
+    assert (reward.closed, reward.running, left_running()) == (True, 0, [])
 
 
 async def test_a_failure_is_logged(caplog: pytest.LogCaptureFixture) -> None:
