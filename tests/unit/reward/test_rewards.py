@@ -158,7 +158,7 @@ async def test_a_reward_that_fails_fails_the_sum_and_stops_the_rest() -> None:
     held = MadeUp(held=True)
     broken = MadeUp(lambda one: float("nan"))
     server = Rewards({"held": held, "broken": broken})
-    with pytest.raises(RewardError, match="reward 'broken': .*NaN"):
+    with pytest.raises(RewardError, match=r"reward 'broken': .*NaN"):
         await asked(server, ["held", "broken"]).score([answer("a")])
     assert held.running == 0
     await server.close()
