@@ -110,6 +110,7 @@ def _serve(
         except EOFError:
             return
         signal.setitimer(signal.ITIMER_PROF, seconds)
+        answer: tuple[object, str | None]
         try:
             answer = (work(*args), None)
         except Exception as error:

@@ -50,7 +50,7 @@ class Reward(ABC, Generic[SpecT]):
 
     """
 
-    spec: ClassVar[type[RewardSpec]]
+    spec: ClassVar[type[BaseModel]]
     data: ClassVar[type[BaseModel]] = NoData
 
     def __init__(self, options: SpecT) -> None:

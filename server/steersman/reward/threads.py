@@ -49,10 +49,12 @@ class Threads:
             fault: Exception | None = None
             try:
                 result.append(function(*args))
-            except (Exception, SystemExit, KeyboardInterrupt) as error:
-                # No future takes the others: they would end the event loop.
-                plain = isinstance(error, Exception) and not isinstance(error, StopIteration)
-                fault = error if plain else RuntimeError(repr(error))
+            except (StopIteration, SystemExit, KeyboardInterrupt) as error:
+                fault = RuntimeError(
+                    repr(error)
+                )  # the future, or the event loop, cannot bear these
+            except Exception as error:
+                fault = error
             with contextlib.suppress(RuntimeError):  # the event loop has ended
                 loop.call_soon_threadsafe(settle, result, fault)
 

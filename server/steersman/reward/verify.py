@@ -20,6 +20,8 @@ class VerifySpec(RewardSpec):
     """Options of the reward `verify`."""
 
     type: Literal["verify"] = "verify"
+    timeout: float = Field(default=120.0, gt=0)
+    """More than others have: the first comparison has to start a process."""
 
 
 class Range(BaseModel):

@@ -219,9 +219,16 @@ class Tired(MadeUp):
 
 
 class LeavesATask(MadeUp):
+    """Shields its work, which takes many steps, from cancellation."""
+
     async def score(self, candidates: Sequence[Candidate]) -> Sequence[float]:
-        self.left = asyncio.ensure_future(asyncio.sleep(0, await super().score(candidates)))
+        self.left = asyncio.ensure_future(self._work(candidates))
         return await asyncio.shield(self.left)
+
+    async def _work(self, candidates: Sequence[Candidate]) -> Sequence[float]:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return await super().score(candidates)
 
 
 class HandsOn(MadeUp):

@@ -39,10 +39,10 @@ async def test_scores_come_in_order_and_are_counted() -> None:
 async def test_calls_of_the_same_time_are_one_batch() -> None:
     reward, one, other = MadeUp(), Spent(), Spent()
     counted = Counted("length", reward)
-    scores = await asyncio.gather(
+    first, second = await asyncio.gather(
         counted.score([answer("a"), answer("ab")], one), counted.score([answer("abc")], other)
     )
-    assert scores == [(1, 2), (3,)]
+    assert (first, second) == ((1, 2), (3,))
     assert reward.batches == [["a", "ab", "abc"]]
     assert (one, other) == (Spent(2, 3), Spent(1, 3))
 
@@ -62,10 +62,10 @@ async def test_calls_that_come_while_a_batch_runs_are_the_next_one() -> None:
 async def test_batches_have_a_largest_size() -> None:
     reward = MadeUp(max_batch=2)
     counted = Counted("length", reward)
-    scores = await asyncio.gather(
+    first, second = await asyncio.gather(
         counted.score([answer("a" * n) for n in range(3)]), counted.score([answer("abc")])
     )
-    assert scores == [(0, 1, 2), (3,)]
+    assert (first, second) == ((0, 1, 2), (3,))
     assert reward.batches == [["", "a"], ["aa", "abc"]]
 
 
@@ -146,14 +146,14 @@ async def test_the_fault_of_one_call_is_not_anothers() -> None:
 
     reward = MadeUp(by)
     counted, spent = Counted("picky", reward), Spent()
-    results = await asyncio.gather(
+    first, faulty, last = await asyncio.gather(
         counted.score([answer("good")], spent),
         counted.score([answer("good"), answer("bad")]),
         counted.score([answer("good")]),
         return_exceptions=True,
     )
-    assert results[0] == results[2] == (1,)
-    assert isinstance(results[1], RewardError)
+    assert isinstance(faulty, RewardError)
+    assert (first, last) == ((1,), (1,))
     assert reward.batches[0] == ["good", "good", "bad", "good"]
     assert spent == Spent(1, 4)  # a second try is nobody's to pay
 
@@ -216,7 +216,7 @@ async def test_a_call_that_left_before_its_batch_is_not_scored() -> None:
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)
     reward.go_on.set()
-    assert await asyncio.gather(first, staying) == [(1,), (2,)]
+    assert (await first, await staying) == ((1,), (2,))
     assert reward.batches == [["a"], ["ab"]]
     assert spent == Spent()
 

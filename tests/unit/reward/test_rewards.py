@@ -149,8 +149,8 @@ async def test_requests_with_data_of_their_own_share_a_batch() -> None:
     given = Given()
     server = Rewards({"given": given})
     one, other = (asked(server, {"name": "given", "data": {"score": s}}) for s in (1, 2))
-    scores = await asyncio.gather(one.score([answer("a")]), other.score([answer("b")]))
-    assert scores == [(1,), (2,)]
+    first, second = await asyncio.gather(one.score([answer("a")]), other.score([answer("b")]))
+    assert (first, second) == ((1,), (2,))
     assert given.batches == [["a", "b"]]
 
 
