@@ -52,7 +52,7 @@ class Threads:
             except (StopIteration, SystemExit, KeyboardInterrupt) as error:
                 fault = RuntimeError(
                     repr(error)
-                )  # the future, or the event loop, cannot bear these
+                )  # no future takes these
             except Exception as error:
                 fault = error
             with contextlib.suppress(RuntimeError):  # the event loop has ended
