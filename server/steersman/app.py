@@ -34,6 +34,7 @@ from steersman.opening import open_desk
 from steersman.options import Options
 from steersman.plan import Planner
 from steersman.profiles import Profile
+from steersman.reward.rewards import Rewards
 from steersman.steering.plan import NoVectors
 
 DEAD_ENGINE_SECONDS = 5.0
@@ -56,12 +57,14 @@ async def serve(args: Namespace, options: Options) -> bool:
 
     Raises:
         steersman.profiles.ProfileError: A profile that this server could not serve.
+        steersman.reward.file.RewardFileError: A reward that cannot be made.
         steersman.arguments.ArgumentError: The port is taken, or the keys are the same.
         steersman.frontend.ranks.SteeringError: Steering does not work on this engine.
         steersman.artifacts.artifact.ArtifactError: A vector or an edit that it cannot use.
 
     """
     presets = {name: one for path in options.profiles for name, one in profiles.load(path).items()}
+    rewards = Rewards.load(options.rewards)
     if options.steering and options.steering.admin_key in _api_keys(args):
         raise ArgumentError("--admin-api-key must differ from --api-key: that one is for everybody")
     try:
@@ -70,7 +73,7 @@ async def serve(args: Namespace, options: Options) -> bool:
         raise ArgumentError(f"cannot listen on port {args.port}: {error.strerror}") from error
     try:
         async with build_async_engine_client(args) as engine:
-            app = await assemble(engine, args, presets, options)
+            app = await assemble(engine, args, presets, rewards, options)
             watch = asyncio.create_task(_watch(app, engine, address))
             try:
                 shutdown = await serve_http(app, sock=sock, **_uvicorn_options(args))
@@ -80,11 +83,16 @@ async def serve(args: Namespace, options: Options) -> bool:
         await shutdown
     finally:
         sock.close()
+        await rewards.close()
     return alive
 
 
 async def assemble(
-    engine: EngineClient, args: Namespace, presets: dict[str, Profile], options: Options
+    engine: EngineClient,
+    args: Namespace,
+    presets: dict[str, Profile],
+    rewards: Rewards,
+    options: Options,
 ) -> FastAPI:
     """vLLM's application around a controlled engine.
 
@@ -92,6 +100,7 @@ async def assemble(
         engine: vLLM's running engine client.
         args: vLLM's serve arguments.
         presets: The server's profiles.
+        rewards: The server's rewards.
         options: Steersman's own.
 
     """
@@ -99,6 +108,7 @@ async def assemble(
     tokenizer = engine.renderer.get_tokenizer()
     reasoning = Reasoning(engine.vllm_config, tokenizer, load_chat_template(args.chat_template))
     capabilities = describe(engine, reasoning.markers, names, options.limits)
+    capabilities = capabilities.model_copy(update={"rewards": rewards.names})
     registry = get_prometheus_registry()
     desk, reports = None, Reports()
     if options.steering is not None:

@@ -84,6 +84,8 @@ class Capabilities(_Value):
     steering: Steering | None = None
     """Null if the server was started without steering."""
     methods: Methods = Methods()
+    rewards: tuple[str, ...] = ()
+    """Rewards that this server keeps, by their names."""
     limits: Limits = Limits()
 
     def markers(self, what: str, param: str) -> Markers:

@@ -47,6 +47,7 @@ def steersman(
 def serve(
     context: typer.Context,
     profiles: options.Profiles = None,
+    rewards: options.Rewards = None,
     max_branches: options.MaxBranches = options.LIMITS.max_branches,
     max_forks: options.MaxForks = options.LIMITS.max_forks,
     max_control_tokens: options.MaxControlTokens = options.LIMITS.max_control_tokens,
@@ -81,6 +82,7 @@ def serve(
     from steersman.frontend.ranks import SteeringError
     from steersman.observe.logs import configure
     from steersman.profiles import PROFILES, ProfileError
+    from steersman.reward.file import RewardFileError
 
     cli_env_setup()
     configure()
@@ -122,8 +124,15 @@ def serve(
             steer(args, Settings(rows=steering_rows, edit_rows=steered.engine_edit_rows))
         if profiles:
             presets.append(profiles)
-        alive = uvloop.run(run(args, options.Options(tuple(presets), limits, steered)))
-    except (ArgumentError, ArtifactError, ProfileError, SteeringError, models.ModelError) as error:
+        alive = uvloop.run(run(args, options.Options(tuple(presets), limits, steered, rewards)))
+    except (
+        ArgumentError,
+        ArtifactError,
+        ProfileError,
+        RewardFileError,
+        SteeringError,
+        models.ModelError,
+    ) as error:
         fail(str(error))
     if not alive:
         raise typer.Exit(1)

@@ -1,6 +1,6 @@
 """The error that a control can end in, in the shape that OpenAI clients understand."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -39,3 +39,25 @@ class ControlError(Exception):
                 "code": self.status,
             }
         }
+
+
+def path_of(root: str, where: Iterable[int | str]) -> str:
+    """The path of a field under another one: `control.steer[0].vector`."""
+    return root + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where)
+
+
+def reason_of(fault: Mapping[str, Any]) -> str:
+    """The reason why a field is wrong, in the words of messages.
+
+    Args:
+        fault: One of the errors of a `ValidationError`.
+
+    """
+    match fault["type"]:
+        case "extra_forbidden":
+            return "unknown field"
+        case "missing":
+            return "is required"
+        case _:
+            reason = str(fault["msg"]).removeprefix("Value error, ")
+            return reason[0].lower() + reason[1:]

@@ -56,6 +56,8 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     steering: SteeringOptions | None = field(default_factory=SteeringOptions)
     """None serves without steering."""
+    rewards: Path | None = None
+    """File of the operator's rewards."""
 
 
 LIMITS = Limits()
@@ -73,6 +75,10 @@ def _limit(name: str, least: float) -> Any:
 Profiles = Annotated[
     Path | None,
     typer.Option(help="YAML file of named control presets.", exists=True, dir_okay=False),
+]
+Rewards = Annotated[
+    Path | None,
+    typer.Option(help="YAML file of named rewards.", exists=True, dir_okay=False),
 ]
 MaxBranches = Annotated[int, _limit("max_branches", 1)]
 MaxForks = Annotated[int, _limit("max_forks", 1)]

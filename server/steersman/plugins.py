@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 
 class Method(Protocol):
-    """Something that a request chooses by the literal `method` of its fields."""
+    """Something that is chosen by a literal among its fields: a request chooses by `method`."""
 
     spec: ClassVar[type[BaseModel]]
 
@@ -17,15 +17,38 @@ class Method(Protocol):
 MethodT = TypeVar("MethodT", bound=Method)
 
 
-def method_of(method: Method) -> str:
-    """The name of a method: the one literal of its spec's field `method`."""
-    annotation: Any = method.spec.model_fields["method"].annotation
+def method_of(method: Method | type[Method], field: str = "method") -> str:
+    """The name of a method: the one literal of a field of its spec."""
+    annotation: Any = method.spec.model_fields[field].annotation
     (name,) = annotation.__args__
     return str(name)
 
 
+def kinds(
+    group: str, built_in: Sequence[type[MethodT]], field: str = "method"
+) -> MappingProxyType[str, type[MethodT]]:
+    """Classes of methods by their names.
+
+    Args:
+        group: Entry points of this group name classes of installed packages.
+        built_in: The classes of this package.
+        field: The field whose literal is the name.
+
+    Raises:
+        ValueError: Two methods have one name.
+
+    """
+    found: dict[str, type[MethodT]] = {}
+    for kind in (*built_in, *(entry.load() for entry in entry_points(group=group))):
+        name = method_of(kind, field)
+        if name in found:
+            raise ValueError(f"two methods of {group} are named {name!r}")
+        found[name] = kind
+    return MappingProxyType(found)
+
+
 def registered(group: str, built_in: Sequence[type[MethodT]]) -> MappingProxyType[str, MethodT]:
-    """Methods by their names.
+    """Methods by their names, each class made once.
 
     Args:
         group: Entry points of this group name classes of installed packages.
@@ -35,11 +58,4 @@ def registered(group: str, built_in: Sequence[type[MethodT]]) -> MappingProxyTyp
         ValueError: Two methods have one name.
 
     """
-    found: dict[str, MethodT] = {}
-    for kind in (*built_in, *(entry.load() for entry in entry_points(group=group))):
-        method = kind()
-        name = method_of(method)
-        if name in found:
-            raise ValueError(f"two methods of {group} are named {name!r}")
-        found[name] = method
-    return MappingProxyType(found)
+    return MappingProxyType({name: kind() for name, kind in kinds(group, built_in).items()})

@@ -1,19 +1,16 @@
 """Profiles: named control presets that the server keeps, read from a YAML file."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from steersman import schema
+from steersman import named, schema
 from steersman.errors import ControlError
 
 PROFILES = "profiles.yaml"
 """Name of the file of a model directory's own profiles."""
-NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
 
 
 class Profile(BaseModel):
@@ -37,33 +34,15 @@ def load(path: Path) -> dict[str, Profile]:
             a model suffix.
 
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProfileError(f"{path}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise ProfileError(f"{path}: not valid YAML: {problem}") from error
-    if not isinstance(data, dict):
-        raise ProfileError(f"{path}: expected a mapping from profile names to profiles")
-    return {_name(path, name): _profile(path, name, value) for name, value in data.items()}
+    profiles = named.read(path, "profile", ProfileError)
+    return {name: _profile(path, name, value) for name, value in profiles.items()}
 
 
-def _name(path: Path, name: object) -> str:
-    if not isinstance(name, str) or not NAME.match(name):
-        raise ProfileError(
-            f"{path}: profile name {name!r}: use lower-case letters, digits, '-', '_' and '.'"
-        )
-    return name
-
-
-def _profile(path: Path, name: str, value: object) -> Profile:
+def _profile(path: Path, name: str, value: Any) -> Profile:
     try:
         profile = Profile.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in (name, *first["loc"]))
-        raise ProfileError(f"{path}: {where}: {first['msg']}") from error
+        raise ProfileError(f"{path}: {named.first_fault(name, error)}") from error
     if "profile" in profile.control:
         raise ProfileError(f"{path}: {name}.control.profile: a profile cannot name another one")
     try:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
-from steersman.errors import ControlError
+from steersman.errors import ControlError, path_of, reason_of
 from steersman.plugins import Method
 from steersman.sampling.registry import samplers
 from steersman.search.registry import policies
@@ -66,13 +66,9 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     where = list(first["loc"])
     if len(where) > 1 and where[1] in _tags(str(where[0])):
         del where[1]  # Pydantic puts the tag of a tagged union between the field and its content
-    path = "control" + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in where)
+    path = path_of("control", where)
     context = first.get("ctx", {})
     match first["type"]:
-        case "extra_forbidden":
-            message = "unknown field"
-        case "missing":
-            message = "is required"
         case "union_tag_not_found":
             path, message = f"{path}.method", "is required"
         case "union_tag_invalid":
@@ -81,8 +77,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         case "literal_error" if where[1:] == ["method"]:
             message = f"unknown method {first['input']!r}; known: {context['expected']}"
         case _:
-            reason = first["msg"].removeprefix("Value error, ")
-            message = reason[0].lower() + reason[1:]
+            message = reason_of(first)
     return path, message
 
 

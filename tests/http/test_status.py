@@ -22,6 +22,7 @@ def test_capabilities(client: Steersman) -> None:
     assert capabilities["thinking_tokens"] is None
     assert capabilities["methods"]["search"] == ["first_finish", "majority"]
     assert capabilities["limits"]["max_branches"] == 16
+    assert capabilities["rewards"] == ["likelihood", "verify"]
 
 
 def test_profiles_are_listed_and_selectable(client: Steersman, sdk: openai.OpenAI) -> None:

@@ -45,10 +45,10 @@ def test_only_the_engine_the_front_end_and_its_callers_import_vllm() -> None:
     assert all(any(importers("vllm", room)) for room in inside)
 
 
-@pytest.mark.parametrize("room", ["search", "sampling", "trajectory", "controls"])
+@pytest.mark.parametrize("room", ["search", "sampling", "reward", "trajectory", "controls"])
 @pytest.mark.parametrize("package", ["vllm", "torch", "steersman.engine", "steersman.frontend",
                                      "steersman.api"])  # fmt: skip
-def test_searches_and_samplers_know_no_engine(room: str, package: str) -> None:
+def test_methods_know_no_engine(room: str, package: str) -> None:
     assert list(importers(package, SERVER / room)) == []
 
 

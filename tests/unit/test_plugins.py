@@ -1,4 +1,4 @@
-"""Methods of other packages: a search and a sampler that no file of this one names."""
+"""Methods of other packages: a search, a sampler and a reward that no file of this one names."""
 
 import asyncio
 import contextlib
@@ -16,11 +16,21 @@ from steersman import plugins, schema
 from steersman.controls.sampler import SamplerPart
 from steersman.controls.search import SearchPart
 from steersman.errors import ControlError
-from steersman.laws import ToySource, assert_policy_laws, assert_sampler_laws
+from steersman.laws import (
+    ToySource,
+    assert_policy_laws,
+    assert_reward_laws,
+    assert_sampler_laws,
+)
 from steersman.ledger import Ledger
 from steersman.needs import Need
 from steersman.plan import Planner
 from steersman.request import Endpoint, Request
+from steersman.reward import registry as rewards
+from steersman.reward.candidate import Candidate
+from steersman.reward.file import RewardFileError
+from steersman.reward.reward import Reward, RewardSpec
+from steersman.reward.rewards import Asked, Rewards
 from steersman.sampling import registry as samplers
 from steersman.sampling.sampler import Sampler
 from steersman.search import registry as searches
@@ -29,6 +39,7 @@ from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.together import ends
 from steersman.trajectory.trajectory import Piece, Prefix, Source, Start, Trajectory
+from steersman_client import Rewards as RewardsField
 from tests.unit.servers import planner
 
 pytestmark = pytest.mark.anyio
@@ -134,14 +145,52 @@ class HesitantSource:
                 yield asyncio.create_task(trial.run())
 
 
+class ShoutSpec(RewardSpec):
+    type: Literal["shout"]
+    loudness: float = 1.0
+
+
+class ShoutData(Part):
+    word: str = Field(min_length=1)
+
+
+class Shout(Reward[ShoutSpec]):
+    """How often a word of the request's is shouted."""
+
+    spec = ShoutSpec
+    data = ShoutData
+
+    async def score(self, candidates: Sequence[Candidate]) -> Sequence[float]:
+        loudness = self.options.loudness
+        return [loudness * one.text.count(one.data.word.upper()) for one in candidates]
+
+
+class Judged(Part):
+    """A search with a field that names rewards."""
+
+    method: Literal["judged"]
+    reward: RewardsField
+
+
+class JudgedPolicy(LongestPolicy):
+    spec = Judged  # type: ignore[assignment]
+
+    def branches(self, spec: Any) -> int:
+        return 2
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Planner]:
     """A server beside which both packages are installed."""
-    installed = {searches.GROUP: LongestPolicy, samplers.GROUP: HesitantSampler}
-    caches: Any = (searches.policies, samplers.samplers, schema.control_spec)
+    installed: dict[str, tuple[type, ...]] = {
+        searches.GROUP: (LongestPolicy, JudgedPolicy),
+        samplers.GROUP: (HesitantSampler,),
+        rewards.GROUP: (Shout,),
+    }
+    caches: Any = (searches.policies, samplers.samplers, rewards.kinds, schema.control_spec)
 
     def entry_points(group: str) -> list[Any]:
-        return [SimpleNamespace(load=lambda: installed[group])]
+        return [SimpleNamespace(load=lambda kind=kind: kind) for kind in installed[group]]
 
     monkeypatch.setattr(plugins, "entry_points", entry_points)
     for cache in caches:
@@ -201,14 +250,65 @@ async def test_they_run_together_and_are_in_the_receipt(server: Planner) -> None
     assert compute.sequential_tokens >= longest
 
 
+def asked_by(server: Planner, reward: object, kept: Rewards) -> Asked:
+    """The rewards of a request, as a search would take them out of its plan."""
+    plan = server.plan({"search": {"method": "judged", "reward": reward}}, CHAT)
+    part = plan.part(SearchPart)
+    assert part is not None
+    assert isinstance(part.spec, Judged)
+    return kept.asked(part.spec.reward, "control.search.reward")
+
+
+async def test_a_reward_is_made_named_and_scored(server: Planner, tmp_path: Path) -> None:
+    path = tmp_path / "rewards.yaml"
+    path.write_text("loud: {type: shout, loudness: 2}")
+    kept = Rewards.load(path)
+    assert kept.names == ("likelihood", "loud", "verify")
+    asked = asked_by(server, {"name": "loud", "data": {"word": "yes"}}, kept)
+    assert await asked.score([Candidate("YES, YES!", "YES, YES!"), Candidate("no", "no")]) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("reward", "param"),
+    [
+        ({"name": "loud"}, "control.search.reward[0].data.word"),
+        ({"name": "loud", "data": {"word": ""}}, "control.search.reward[0].data.word"),
+        (["loud"], "control.search.reward[0].data.word"),
+        ({"name": "loud", "function": "os:remove"}, "control.search.reward[0].function"),
+        (["verify", {"weight": 1}], "control.search.reward[1].name"),
+        ([], "control.search.reward"),
+    ],
+)
+def test_a_reward_that_is_named_wrongly_is_refused(
+    server: Planner, tmp_path: Path, reward: Any, param: str
+) -> None:
+    path = tmp_path / "rewards.yaml"
+    path.write_text("loud: {type: shout}")
+    kept = Rewards.load(path)
+    with pytest.raises(ControlError) as caught:
+        asked_by(server, reward, kept)
+    assert caught.value.param == param
+
+
+def test_options_of_a_reward_are_its_own(server: Planner, tmp_path: Path) -> None:
+    path = tmp_path / "rewards.yaml"
+    path.write_text("loud: {type: shout, loudness: very}")
+    with pytest.raises(RewardFileError, match=r"loud\.loudness: "):
+        Rewards.load(path)
+
+
 def test_they_keep_the_laws() -> None:
     assert_policy_laws(LongestPolicy(), lambda n: Longest(method="longest", n=n))
     assert_sampler_laws(HesitantSampler(), Hesitant(method="hesitant"))
+    given = [Candidate(text, text, data=ShoutData(word="so")) for text in ("SO", "so", "SO SO")]
+    assert_reward_laws(Shout(ShoutSpec(type="shout")), given)
 
 
 def test_two_methods_of_one_name_stop_the_server(server: Planner) -> None:
     with pytest.raises(ValueError, match="'longest'"):
         plugins.registered(searches.GROUP, [LongestPolicy])
+    with pytest.raises(ValueError, match="'shout'"):
+        plugins.kinds(rewards.GROUP, [Shout], "type")
 
 
 def test_without_the_package_there_is_no_such_method() -> None:
@@ -218,14 +318,18 @@ def test_without_the_package_there_is_no_such_method() -> None:
 
 
 def test_the_code_of_the_page_on_plugins_works(
-    server: Planner, monkeypatch: pytest.MonkeyPatch
+    server: Planner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     page: dict[str, Any] = {"__name__": "page"}
     for block in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL):
         exec(block, page)
     page["test_laws"]()
 
-    kinds = {searches.GROUP: page["LongestPolicy"], samplers.GROUP: page["LadderSampler"]}
+    kinds = {
+        searches.GROUP: page["LongestPolicy"],
+        samplers.GROUP: page["LadderSampler"],
+        rewards.GROUP: page["BrevityReward"],
+    }
     monkeypatch.setattr(
         plugins, "entry_points", lambda group: [SimpleNamespace(load=lambda: kinds[group])]
     )
@@ -237,3 +341,8 @@ def test_the_code_of_the_page_on_plugins_works(
     source = sampler.wrap(ToySource(), Reading())
     started = source.start_all([Start(0), Start(2)])
     assert [one.start.temperature for one in started] == [0.5, 0.7]
+    (file,) = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    path = tmp_path / "rewards.yaml"
+    path.write_text(file)
+    (name,) = {*Rewards.load(path).names} - {*rewards.READY}
+    assert name == "brief"

@@ -5,9 +5,9 @@ server plans from them. Unknown keys and wrong types are errors, never ignored. 
 several fields, on the rest of the request or on the model is the server's to check.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 PositiveInt = Annotated[int, Field(ge=1)]
 
@@ -240,6 +240,37 @@ class Cautious(_Part):
         description="How the number of trials follows the entropy: as in the authors' code, or as "
         "in their paper.",
     )
+
+
+class RewardTerm(_Part):
+    """A reward of the server, as a term of a weighted sum."""
+
+    name: Annotated[str, Field(min_length=1, description="Name of a reward of the server.")]
+    weight: float = Field(default=1.0, ge=-1e6, le=1e6, description="Multiplier of its score.")
+    data: dict[str, Any] = Field(
+        default={}, description="Facts about this request that the reward judges by."
+    )
+
+
+def _terms(rewards: object) -> object:
+    """Rewards in their one form: a name, one term, or a list of either."""
+    if isinstance(rewards, (str, dict, RewardTerm)):
+        rewards = [rewards]
+    if isinstance(rewards, (list, tuple)):
+        return [{"name": one} if isinstance(one, str) else one for one in rewards]
+    return rewards
+
+
+_FEW = Field(min_length=1, max_length=8, strict=False)
+
+Rewards = Annotated[
+    tuple[RewardTerm, ...],
+    _FEW,
+    BeforeValidator(
+        _terms, json_schema_input_type=str | RewardTerm | Annotated[list[str | RewardTerm], _FEW]
+    ),
+]
+"""Rewards that a request names: a weighted sum of one or several."""
 
 
 class Limits(_Part):

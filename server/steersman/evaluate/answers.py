@@ -1,14 +1,10 @@
 """Comparison of an answer's text with the right answer."""
 
 import logging
-import multiprocessing
 import re
-import signal
-import threading
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Self
 
+from steersman.bounded import Bounded, BoundedError
 from steersman.trajectory.answers import canonical, last_boxed
 
 # Computer algebra on what a model wrote can take for ever: `\boxed{9^{9^{9^9}}} - 1`.
@@ -36,9 +32,7 @@ class Comparer:
     """
 
     def __init__(self, seconds: float = _SECONDS) -> None:
-        self._seconds = seconds
-        self._lock = threading.Lock()
-        self._worker: tuple[BaseProcess, Connection] | None = None
+        self._compare = Bounded(_compare, seconds, _prepare)
 
     def __enter__(self) -> Self:
         return self
@@ -48,21 +42,13 @@ class Comparer:
 
     def close(self) -> None:
         """End the process, if one runs."""
-        if self._worker is None:
-            return
-        process, pipe = self._worker
-        self._worker = None
-        pipe.close()
-        process.kill()
-        process.join()
-        process.close()
+        self._compare.close()
 
     def understands(self, expected: str) -> bool:
         """True if texts can be compared with `expected`: words, or what `math-verify` can parse."""
         if _WORDS.fullmatch(expected.strip()):
             return True
-        with self._lock:
-            return self._ask(_boxed(expected), None)
+        return self._ask(_boxed(expected), None)
 
     def equivalent(self, expected: str, text: str) -> bool:
         """True if `text` gives the answer `expected`."""
@@ -73,18 +59,12 @@ class Comparer:
         if _WORDS.fullmatch(expected.strip()):
             return False
         boxed = last_boxed(text)
-        with self._lock:
-            return self._ask(_boxed(expected), text if boxed is None else _boxed(boxed))
+        return self._ask(_boxed(expected), text if boxed is None else _boxed(boxed))
 
     def _ask(self, expected: str, given: str | None) -> bool:
-        self._worker = self._worker or _start(self._seconds)
-        pipe = self._worker[1]
         try:
-            pipe.send((expected, given))
-            return bool(pipe.recv())
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            # It took too long, or took the process down in another way.
-            self.close()
+            return self._compare(expected, given)
+        except BoundedError:
             return False
 
 
@@ -92,35 +72,18 @@ def _boxed(expression: str) -> str:
     return f"\\boxed{{{expression}}}"
 
 
-def _start(seconds: float) -> tuple[BaseProcess, Connection]:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, seconds), daemon=True)
-    process.start()
-    theirs.close()
-    ours.recv()
-    return process, ours
+def _prepare() -> None:
+    import math_verify  # noqa: F401
+
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 
-def _serve(pipe: Connection, seconds: float) -> None:
-    """Compare what comes through the pipe; the system ends the process where one takes longer."""
+def _compare(expected: str, given: str | None) -> bool:
+    """Compare two texts; without a second one, tell whether the first is understood."""
     from math_verify import parse, verify
 
-    # An interrupt from the keyboard is for the process that asks.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.getLogger("math_verify").setLevel(logging.ERROR)
-    pipe.send(None)
-    while True:
-        try:
-            expected, given = pipe.recv()
-        except EOFError:
-            return
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-        if given is None:
-            found = bool(parse(expected, fallback_mode="no_fallback", parsing_timeout=None))
-        else:
-            right = parse(expected, parsing_timeout=None)
-            answer = parse(given, parsing_timeout=None)
-            found = bool(verify(right, answer, timeout_seconds=None))
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        pipe.send(found)
+    if given is None:
+        return bool(parse(expected, fallback_mode="no_fallback", parsing_timeout=None))
+    right = parse(expected, parsing_timeout=None)
+    answer = parse(given, parsing_timeout=None)
+    return bool(verify(right, answer, timeout_seconds=None))

@@ -5,7 +5,7 @@ from types import ModuleType
 
 from steersman.evaluate.error import EvaluationError
 
-ALWAYS = ("math_verify", "matplotlib")
+ALWAYS = ("matplotlib",)
 
 
 def load(module: str) -> ModuleType:

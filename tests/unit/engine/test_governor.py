@@ -14,8 +14,7 @@ from steersman.engine.batch import Arrival, Batch
 from steersman.engine.governor import Governor
 from steersman.frontend.unplanned import unplanned
 from steersman.thinking.governing import Governing, Probing
-<<<<<<< HEAD
-from steersman.thinking.law import Law
+from steersman.wire import Law
 from steersman_kernels.layout import (
     REASONS,
     T_CLOSED_BY,
@@ -27,10 +26,6 @@ from steersman_kernels.layout import (
     T_PROCESSED_LOGPROB,
     T_TOP,
 )
-=======
-from steersman.wire import Law
-from steersman_kernels.layout import REASONS, T_CLOSED_BY, T_ENTROPY, T_FORCED, T_LOGPROB, T_TOP
->>>>>>> house
 from steersman_kernels.vocabulary import Vocabulary
 
 SIZE = 13

@@ -1,0 +1,1 @@
+"""Rewards: numbers that say how good a response is, for searches to choose by."""
