@@ -73,7 +73,7 @@ def joined_track(track: Track | None, prefix: Prefix[Any] | None, suffix: Sequen
         track.values.extend(parent.values[: prefix.tokens])
     track.token_ids.extend(suffix)
     nothing = [math.nan] * at.T_CLOSED_BY
-    put = Value(*nothing, closed_by=0, forced=1).packed()
+    put = Value._make((*nothing, 0, 1)).packed()  # open, and forced
     track.values.extend(put for _ in suffix)
 
 
