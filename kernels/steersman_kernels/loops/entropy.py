@@ -175,7 +175,7 @@ def _confident(row: NDArray[np.float32 | np.int16], kept: NDArray[np.float32]) -
         logit = value(row[j])
         if logit > kept[least]:
             kept[least] = logit
-            least = kept.argmin()
+            least = int(kept.argmin())
     total, there = _F(0), 0
     for logit in kept:
         if logit > -np.inf:

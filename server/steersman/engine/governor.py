@@ -255,6 +255,7 @@ class Governor:
         if running.greedy is not None:
             measure_greedy(track, running.greedy.alone)
         if running.confident is not None:
+            assert observed.confidence is not None
             track[running.confident.alone, at.T_CONFIDENCE] = observed.confidence
 
     def taken(self) -> tuple[Mapping[str, int], NDArray[np.float32] | None]:

@@ -20,7 +20,7 @@ from tests.unit.fuzz.surfaces import SURFACE
 def cases() -> list[Case]:
     # One that can do everything, so that no method is rarer than another.
     generator = Generator(replace(SURFACE, methods={}))
-    return [case for seed in range(5) for case in generator.batch(seed, 100)]
+    return [case for seed in range(8) for case in generator.batch(seed, 100)]
 
 
 def controls(cases: list[Case]) -> Iterator[dict[str, Any]]:
