@@ -50,9 +50,7 @@ class Threads:
             try:
                 result.append(function(*args))
             except (StopIteration, SystemExit, KeyboardInterrupt) as error:
-                fault = RuntimeError(
-                    repr(error)
-                )  # no future takes these
+                fault = RuntimeError(repr(error))  # no future takes these
             except Exception as error:
                 fault = error
             with contextlib.suppress(RuntimeError):  # the event loop has ended
