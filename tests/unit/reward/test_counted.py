@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -57,6 +58,19 @@ async def test_calls_that_come_while_a_batch_runs_are_the_next_one() -> None:
     reward.go_on.set()
     assert await asyncio.gather(*calls) == [(1,), (2,), (3,)]
     assert reward.batches == [["a"], ["ab", "abc"]]
+
+
+async def test_a_batch_belongs_to_no_request() -> None:
+    request = ContextVar("request", default="none")
+    seen: list[str] = []
+
+    def by(_: Candidate) -> int:
+        seen.append(request.get())
+        return 1
+
+    request.set("the first to call")
+    await Counted("length", MadeUp(by)).score([answer("a")])
+    assert seen == ["none"]
 
 
 async def test_batches_have_a_largest_size() -> None:
