@@ -172,13 +172,33 @@ async def test_the_fault_of_one_call_is_not_anothers() -> None:
     assert spent == Spent(1, 4)  # a second try is nobody's to pay
 
 
-async def test_the_delay_of_one_call_is_not_anothers() -> None:
-    class Slow(MadeUp):
-        async def score(self, candidates: Sequence[Candidate]) -> Sequence[float]:
+class Slow(MadeUp):
+    """Never scores a batch with the response `slow`."""
+
+    async def score(self, candidates: Sequence[Candidate]) -> Sequence[float]:
+        self.running += 1
+        try:
             if any(one.text == "slow" for one in candidates):
                 await asyncio.Event().wait()
             return await super().score(candidates)
+        finally:
+            self.running -= 1
 
+
+async def test_a_batch_that_nobody_waits_for_makes_way_for_the_next() -> None:
+    reward = Slow(timeout=1e6)
+    counted = Counted("slow", reward)
+    leaving = asyncio.create_task(counted.score([answer("slow")]))
+    await until(lambda: reward.running)
+    staying = asyncio.create_task(counted.score([answer("ab")]))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert await staying == (2,)
+    assert reward.running == 0
+
+
+async def test_the_delay_of_one_call_is_not_anothers() -> None:
     counted = Counted("slow", Slow(timeout=0.01))
     results = await asyncio.gather(
         counted.score([answer("slow")]), counted.score([answer("ab")]), return_exceptions=True
