@@ -139,6 +139,7 @@ class _Loop:
             [TemperatureLogitsWarper(settings.temperature), TopPLogitsWarper(settings.top_p)]
         )
         self._ends: dict[int, bool] = {}
+        self._copying = 0.0
 
     def respond(self, prompt: Sequence[int], seed: int) -> Response:
         self._torch.manual_seed(seed)
@@ -168,6 +169,12 @@ class _Loop:
             probabilities = self._forward(best.token_ids[-1:], cache)
         seconds = time.perf_counter() - started
         return Response(token_ids, seconds, sampled, self._copying, winners, trials)
+
+    def warm_up(self) -> None:
+        """Make the first forward passes, which are slower."""
+        cache = self._new_cache()
+        for _ in range(8):
+            self._forward([0], self._copied(cache))
 
     def _trials(self, probabilities: Any) -> int:
         entropy = -(probabilities * (probabilities + _EPSILON).log()).sum().item()
@@ -209,7 +216,7 @@ def _serve(connection: Connection, settings: Settings) -> None:
 
     loop = _Loop(settings)
     with torch.no_grad():
-        loop.respond([0], 0)
+        loop.warm_up()
         connection.send(None)
         while True:
             try:
