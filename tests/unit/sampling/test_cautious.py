@@ -367,19 +367,20 @@ async def test_where_all_that_could_win_fail_the_error_is_raised() -> None:
         await asyncio.wait_for(whole.run(), 20)
 
 
-@pytest.mark.parametrize("branching", [False, True])
-async def test_an_engine_that_dies_ends_what_is_stopped(branching: bool) -> None:
-    source = Model(1, fails_at=9, endless=True, sharpness=0.1 if branching else 1e6)
-    wrapped = CautiousSource(source, spec(stop_marks=()), READING)
+@pytest.mark.parametrize("trials", [1, 6])
+async def test_an_engine_that_dies_ends_what_is_stopped(trials: int) -> None:
+    source = Model(1, fails_at=9, endless=True, sharpness=0.1)
+    wrapped = CautiousSource(source, spec(stop_marks=(), max_trials=trials), READING)
     (whole,) = wrapped.start_all([Start(0)])
     source._stopping = Deaf()
     task = asyncio.create_task(whole.run())
     while not source.started[0].tokens:
+        assert not task.done()
         await asyncio.sleep(0)
     await wrapped.stop([whole])
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(task, 20)
-    assert bool(whole.sampling.branch_points) == branching
+    assert bool(whole.sampling.branch_points) == (trials > 1)
     assert source.running == 0
 
 
