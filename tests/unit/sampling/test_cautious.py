@@ -374,13 +374,12 @@ async def test_an_engine_that_dies_ends_what_is_stopped(trials: int) -> None:
     (whole,) = wrapped.start_all([Start(0)])
     source._stopping = Deaf()
     task = asyncio.create_task(whole.run())
-    while not source.started[0].tokens:
+    while not (source.started[0].tokens if trials == 1 else whole.sampling.branch_points):
         assert not task.done()
         await asyncio.sleep(0)
     await wrapped.stop([whole])
     with pytest.raises(ConnectionError):
         await asyncio.wait_for(task, 20)
-    assert bool(whole.sampling.branch_points) == (trials > 1)
     assert source.running == 0
 
 
