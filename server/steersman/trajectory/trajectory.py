@@ -199,7 +199,9 @@ class Trajectory(Generic[OutputT]):
             if begins >= end:
                 break
             piece = self.pieces[index]
-            found.append((piece, max(0, begin - begins), min(end - begins, len(piece.token_ids))))
+            first_of_it, last = max(0, begin - begins), min(end - begins, len(piece.token_ids))
+            if first_of_it < last:
+                found.append((piece, first_of_it, last))
         return found
 
     def in_steps(self, tokens: int) -> int:
