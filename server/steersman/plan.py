@@ -140,7 +140,7 @@ class Planner:
         )
         if plan.reads_tokens and request.embeddings:
             raise ControlError(
-                "steering, edits, thinking, monitor and samplers with forks need prompts of tokens, "
+                "steering, edits, thinking, monitor and samplers that fork need prompts of tokens, "
                 "not of embeddings",
                 param="prompt_embeds",
             )

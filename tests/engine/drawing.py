@@ -89,7 +89,11 @@ class _Client:
 
 
 async def draw(
-    llm: Any, reports: Reports, spec: Cautious, calls: Sequence[tuple[Sequence[int], Any]], room: int
+    llm: Any,
+    reports: Reports,
+    spec: Cautious,
+    calls: Sequence[tuple[Sequence[int], Any]],
+    room: int,
 ) -> list[Drawn]:
     """Sample responses side by side.
 

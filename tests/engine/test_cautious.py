@@ -90,9 +90,7 @@ def test_one_trial_draws_the_tokens_of_a_plain_request(started: Started) -> None
 
 
 @pytest.mark.parametrize("room", [1, 2])
-def test_forks_that_wait_change_nothing(
-    started: Started, expected: list[Drawn], room: int
-) -> None:
+def test_forks_that_wait_change_nothing(started: Started, expected: list[Drawn], room: int) -> None:
     engine = started()
     assert_same(engine.draw(SPEC, *jobs(engine), room=room), expected)
 

@@ -80,7 +80,6 @@ class ReceiptStream:
             return released
         return released + event + b"\n\n"
 
-
     def _last_news(self, last: bytes) -> bytes:
         """The events of our own that are due before the stream's last one."""
         if self._news is None or not last:
