@@ -260,6 +260,28 @@ def test_each_choice_is_the_answer_of_its_seed(thinker: Steersman) -> None:
     add_up(together.control)
 
 
+def test_several_prompts_are_sampled_as_each_alone(thinker: Steersman) -> None:
+    prompts = [PROMPT, PROMPT.replace("17", "9")]
+    fields: dict[str, Any] = {"model": "reasoner", "temperature": 1.0, "seed": 3, "max_tokens": 60}
+    both = thinker.completions.create(**fields, prompt=prompts, n=2, control=cautious())
+    each = [
+        thinker.completions.create(**fields, prompt=prompt, n=2, control=cautious())
+        for prompt in prompts
+    ]
+    assert [one.text for one in both.choices] == [c.text for one in each for c in one.choices]
+    assert both.control is not None
+    add_up(both.control)
+    assert both.usage is not None
+    assert both.control.compute.returned_tokens == both.usage.completion_tokens
+
+
+def test_streams_carry_the_values_of_their_tokens(thinker: Steersman) -> None:
+    control = cautious(monitor={"tokens": True, "of": "processed"})
+    chunks = [*ask(thinker, control, stream=True)]
+    told = [token for chunk in chunks if chunk.live for token in chunk.live.tokens or ()]
+    assert tuple(told) == chunks[-1].control.entropy.tokens
+
+
 @pytest.mark.parametrize("method", ["first_finish", "majority"])
 def test_searches_run_over_it(thinker: Steersman, method: str) -> None:
     samples = ask(thinker, cautious(), n=3)
