@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from steersman.sampling.trials import number_of_trials
 from steersman_client import Cautious
@@ -59,17 +60,19 @@ def assert_follows(drawn: Drawn, spec: Cautious) -> None:
     assert not at
 
 
+def means(drawn: Drawn) -> NDArray[np.float64]:
+    """The mean log-probabilities of all trials."""
+    found = [result.logprob for trials in drawn.trials for result in trials.trials]
+    return np.array(found, np.float64)
+
+
 def assert_same(drawn: list[Drawn], expected: list[Drawn]) -> None:
     for one, other in zip(drawn, expected, strict=True):
         assert one.token_ids == other.token_ids
         assert len(one.values) == len(one.token_ids) == TOKENS
         decided = [[(each.at, each.winner) for each in which.trials] for which in (one, other)]
         assert decided[0] == decided[1]
-        means = [
-            [result.logprob for each in which.trials for result in each.trials]
-            for which in (one, other)
-        ]
-        np.testing.assert_allclose(*means, atol=CLOSE)
+        np.testing.assert_allclose(means(one), means(other), atol=CLOSE)
 
 
 def test_decisions_follow_from_the_measurements(expected: list[Drawn]) -> None:
