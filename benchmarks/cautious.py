@@ -51,7 +51,7 @@ Prompt = list[int]
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What a load took.
+    """Cost of a load.
 
     Attributes:
         seconds: From the first request to the last answer.
@@ -136,7 +136,7 @@ def order(loads: Mapping[str, Sequence[Load]]) -> Iterator[tuple[str, Load]]:
 def measure_uncertain(
     server: LocalServer, settings: published.Settings, prompts: Sequence[Prompt], few: int
 ) -> dict[str, list[Spent]]:
-    """What each load of cautious, plain and published sampling took, by kind."""
+    """Cost of each load of cautious, plain and published sampling, by kind."""
     url = server.url
     with turns.stopped(server):
         loop = published.Process(settings)
