@@ -151,11 +151,8 @@ class Seam:
         suffix: Sequence[int],
     ) -> None:
         self._prompt = list(prompt_token_ids)
+        self._text = JoinedText(tokenizer, prompt_token_ids, params)
         self._prefix, self._suffix = prefix, suffix
-        last = None if suffix else _clean_end(prefix, params)
-        context = self._prompt if last is None else last
-        self._read = last is not None
-        self._text = JoinedText(tokenizer, context, params)
 
     def begin(self, first: RequestOutput) -> Piece[RequestOutput]:
         """The piece that holds the tokens which the response begins with. It has the finish
@@ -165,18 +162,11 @@ class Seam:
             first: The fork's first output, for the fields that the two have in common.
 
         """
+        parts = [] if self._prefix is None else _cut(self._prefix)
+        token_ids = [token for part in parts for token in part.token_ids] + [*self._suffix]
+        stop = self._text.add(token_ids)
         output, completion = copy(first), copy(first.outputs[0])
-        parts: list[Any] = []
-        stop: str | None = None
-        if self._read and self._prefix is not None:
-            parent, end = self._prefix.trajectory, self._prefix.tokens
-            token_ids, text = parent.token_ids[:end], parent.text_of(end, 0)
-        else:
-            parts = [] if self._prefix is None else _cut(self._prefix)
-            token_ids = [token for part in parts for token in part.token_ids] + [*self._suffix]
-            stop = self._text.add(token_ids)
-            text = self._text.text(ended=stop is not None)
-        completion.token_ids, completion.text = token_ids, text
+        completion.token_ids, completion.text = token_ids, self._text.text(ended=stop is not None)
         completion.finish_reason, completion.stop_reason = stop and "stop", stop
         completion.logprobs = None
         completion.sampling_mask = None
@@ -205,27 +195,6 @@ class Seam:
             _keep(completion, self._text.tokens - before)
         completion.text = self._text.text(ended=completion.finish_reason is not None)
         return piece(output)
-
-
-def _clean_end(prefix: Prefix[RequestOutput] | None, params: SamplingParams) -> list[int] | None:
-    """The last token of a prefix, if the detokenizer's state after it is all in this token, and
-    nothing but tokens and text has to be joined; otherwise None.
-
-    The state is in the tokens of the last text that came. The text of each of the last two tokens
-    has come with it, so these are one token.
-    """
-    if prefix is None or params.stop:
-        return None
-    if not (params.skip_special_tokens or params.spaces_between_special_tokens):
-        return None
-    within = prefix.trajectory.within(max(0, prefix.tokens - 2), prefix.tokens)
-    steps = [step for step, _, _ in within if len(step.token_ids) == 1 and step.text]
-    if len(steps) < 2 or steps[-1].text.endswith("\N{REPLACEMENT CHARACTER}"):
-        return None
-    completion = steps[-1].output.outputs[0]
-    if completion.logprobs is not None or completion.sampling_mask is not None:
-        return None
-    return list(steps[-1].token_ids)
 
 
 def _cut(prefix: Prefix[RequestOutput]) -> list[Any]:

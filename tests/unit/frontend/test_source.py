@@ -16,8 +16,6 @@ from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
 
 from steersman.controls.monitor import MonitorPart
-from steersman.engine.compat.detokenizer import JoinedText
-from steersman.frontend import splice
 from steersman.frontend.carrier import Carrier
 from steersman.frontend.outputs import replay
 from steersman.frontend.reports import Reports
@@ -47,15 +45,13 @@ class Engine:
     Attributes:
         tokens: The response.
         step: Tokens of an output.
-        read: Whether outputs have their text, and no log-probabilities.
         requests: Prompts and parameters, as they came.
 
     """
 
-    def __init__(self, tokens: list[int], step: int = 1, *, read: bool = False) -> None:
+    def __init__(self, tokens: list[int], step: int = 1) -> None:
         self.tokens = tokens
         self.step = step
-        self.read = read
         self.requests: list[tuple[list[int], SamplingParams]] = []
         self.aborted: list[list[str]] = []
         self.full = False
@@ -83,7 +79,6 @@ class Engine:
             begun = len(token_ids) - len(PROMPT)
             most = len(self.tokens) if params.max_tokens is None else begun + params.max_tokens
             rest = self.tokens[begun:most]
-            text = JoinedText(TOKENIZER, token_ids, params)
             for at in range(0, len(rest), self.step):
                 await asyncio.sleep(0)
                 new = rest[at : at + self.step]
@@ -91,9 +86,6 @@ class Engine:
                 aborted = any(request_id in ids for ids in self.aborted)
                 completion = CompletionOutput(0, "unused", new, None, logprobs)
                 ended = at + self.step >= len(rest)
-                if self.read:
-                    text.add(new)
-                    completion.text, completion.logprobs = text.text(ended=ended), None
                 completion.finish_reason = "abort" if aborted else "length" if ended else None
                 yield RequestOutput(request_id, None, token_ids, None, [completion], ended)
                 if aborted:
@@ -143,44 +135,6 @@ def test_a_fork_reads_as_the_whole_response(text: str, cut: int, step: int) -> N
     (answer,) = replay([fork], RequestOutputKind.FINAL_ONLY, "theirs")
     assert (answer.prompt_token_ids, answer.outputs[0].text) == (PROMPT, text)
     assert [[*entry] for entry in answer.outputs[0].logprobs or ()] == [[t] for t in tokens]
-
-
-@given(TEXTS, st.integers(1, 40), st.integers(1, 3), st.integers(1, 40))
-def test_a_fork_of_a_fork_reads_as_the_whole_response(
-    text: str, cut: int, step: int, more: int
-) -> None:
-    tokens = TOKENIZER.encode(text)
-    cut = min(cut, len(tokens) - 1)
-
-    async def forked_twice() -> Trajectory[RequestOutput]:
-        own = source(Engine(tokens, step, read=True))
-        parent = await run(own, Start(0))
-        fork = await run(own, Start(0, prefix=Prefix(parent, cut)))
-        return await run(own, Start(0, prefix=Prefix(fork, min(cut + more, len(tokens) - 1))))
-
-    fork = asyncio.run(forked_twice())
-
-    assert fork.token_ids == tokens
-    assert fork.text == text
-
-
-@pytest.mark.parametrize(
-    ("fields", "context"), [({}, "d"), ({"stop": ["z"]}, "???"), ({"logprobs": 1}, "???")]
-)
-async def test_text_that_is_there_is_not_made_again(
-    fields: dict[str, Any], context: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    contexts: list[str] = []
-
-    def recorded(tokenizer: Any, token_ids: list[int], params: SamplingParams) -> JoinedText:
-        contexts.append(TOKENIZER.decode(token_ids))
-        return JoinedText(tokenizer, token_ids, params)
-
-    monkeypatch.setattr(splice, "JoinedText", recorded)
-    engine = Engine(TOKENIZER.encode("abcdefgh"), read="logprobs" not in fields)
-    fork = await forked(engine, 4, SamplingParams(max_tokens=None, **fields))
-    assert contexts == [context]
-    assert fork.text == "abcdefgh"
 
 
 @given(TEXTS, st.integers(1, 40), st.text(st.sampled_from("ab. é"), min_size=1, max_size=3))
