@@ -13,9 +13,9 @@ from openai.types.responses import (
     ResponseStreamEvent,
 )
 
-from steersman_client.receipt import Branch, Leader, Live, Progress, Receipt
+from steersman_client.receipt import Branch, Leader, Live, Progress, Receipt, Trials
 
-_EVENTS = frozenset({"leader", "live", "progress", "branches"})
+_EVENTS = frozenset({"leader", "live", "progress", "branches", "trials"})
 """Keys of `control` in a chunk that are no part of a receipt."""
 
 
@@ -51,6 +51,11 @@ def _progress_of(result: pydantic.BaseModel) -> Progress | None:
 def _branches_of(result: pydantic.BaseModel) -> tuple[Branch, ...]:
     control = _control_of(result)
     return tuple(Branch.model_validate(news) for news in (control or {}).get("branches", ()))
+
+
+def _trials_of(result: pydantic.BaseModel) -> tuple[Trials, ...]:
+    control = _control_of(result)
+    return tuple(Trials.model_validate(news) for news in (control or {}).get("trials", ()))
 
 
 def _control_of(result: pydantic.BaseModel) -> Mapping[str, Any] | None:
@@ -90,6 +95,11 @@ class ControlledChatCompletionChunk(ChatCompletionChunk):
         return _branches_of(self)
 
     @property
+    def trials(self) -> tuple[Trials, ...]:
+        """Decisions of a sampler: only in a stream that asked for the event `trials`."""
+        return _trials_of(self)
+
+    @property
     def live(self) -> Live | None:
         """Monitor values so far: only in a stream that asked for `monitor`."""
         return _live_of(self)
@@ -117,6 +127,11 @@ class ControlledCompletion(Completion):
     def branches(self) -> tuple[Branch, ...]:
         """News of the branches: only in a stream that asked for the event `branches`."""
         return _branches_of(self)
+
+    @property
+    def trials(self) -> tuple[Trials, ...]:
+        """Decisions of a sampler: only in a stream that asked for the event `trials`."""
+        return _trials_of(self)
 
     @property
     def live(self) -> Live | None:
