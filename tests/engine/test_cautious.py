@@ -15,7 +15,7 @@ from tests.engine.host import EngineProcess, Job
 
 SPEC = Cautious(method="cautious", max_trials=5, max_trial_tokens=8)
 TOKENS = 40
-BLOCKS = 24
+BLOCKS = 18
 """Too few for the trials of all requests."""
 EXACT = 1e-5
 CLOSE = 1e-3
