@@ -494,7 +494,8 @@ def test_the_official_sdk(reasoner: Server) -> None:
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "add"}}])
-def test_a_tool_that_must_be_called_is_a_grammar(thinker: Steersman, choice: Any) -> None:
+def test_a_tool_that_must_be_called_is_a_grammar(client: Steersman, choice: Any) -> None:
+    asked = {"model": "smollm2", "tools": [TOOL], "tool_choice": choice}
     with pytest.raises(openai.BadRequestError) as caught:
-        ask(thinker, cautious(), tools=[TOOL], tool_choice=choice)
+        ask(client, cautious(), **asked)
     assert caught.value.param == "structured_outputs"

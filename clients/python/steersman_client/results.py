@@ -14,9 +14,9 @@ from openai.types.responses import (
     ResponseStreamEvent,
 )
 
-from steersman_client.receipt import Branch, Leader, Live, Progress, Receipt
+from steersman_client.receipt import Branch, Leader, Live, Progress, Receipt, Trials
 
-_EVENTS = frozenset({"leader", "live", "progress", "branches"})
+_EVENTS = frozenset({"leader", "live", "progress", "branches", "trials"})
 """Keys of `control` in a chunk that are no part of a receipt."""
 
 
@@ -69,6 +69,12 @@ class _Chunk(_Result):
         """News of the branches: only in a stream that asked for the event `branches`."""
         told = (_control_of(self) or {}).get("branches", ())
         return tuple(Branch.model_validate(news) for news in told)
+
+    @property
+    def trials(self) -> tuple[Trials, ...]:
+        """Decisions of a sampler: only in a stream that asked for the event `trials`."""
+        told = (_control_of(self) or {}).get("trials", ())
+        return tuple(Trials.model_validate(news) for news in told)
 
     @property
     def live(self) -> Live | None:

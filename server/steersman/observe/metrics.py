@@ -109,16 +109,17 @@ class Metrics:
         self._child(self._requests, method, outcome).inc()
         self._child(self._seconds, method).observe(ledger.seconds)
         self._child(self._faults, method).inc(any(one.failed for one in branches))
-        # A request that broke off has branches that were not aborted; they are cancelled as well.
-        cancelled = [one.tokens for one in branches if not one.finished]
+        unfinished = [one for one in branches if not one.finished]
         self._add(self._branches, method, "launched", len(branches))
-        self._add(self._branches, method, "finished", len(branches) - len(cancelled))
-        self._add(self._branches, method, "cancelled", len(cancelled))
-        returned = compute.returned_tokens if outcome == "ok" else 0
+        self._add(self._branches, method, "finished", len(branches) - len(unfinished))
+        self._add(self._branches, method, "cancelled", len(unfinished))
+        returned, cancelled = compute.returned_tokens, compute.cancelled_tokens
+        if outcome != "ok":  # one that broke off has branches that were not aborted: cancelled too
+            returned, cancelled = 0, sum(one.sampled_tokens for one in unfinished)
         self._add(self._tokens, method, "sampled", compute.sampled_tokens)
         self._add(self._tokens, method, "returned", returned)
-        self._add(self._tokens, method, "cancelled", sum(cancelled))
-        self._add(self._tokens, method, "lost", compute.sampled_tokens - returned - sum(cancelled))
+        self._add(self._tokens, method, "cancelled", cancelled)
+        self._add(self._tokens, method, "lost", compute.sampled_tokens - returned - cancelled)
         for kind, counting in self._countings:
             if (part := plan.part(kind)) is not None:
                 counting.count(part, ledger)

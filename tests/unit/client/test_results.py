@@ -7,6 +7,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from steersman_client import (
+    AppliedSampler,
     Branch,
     ControlledChatCompletion,
     ControlledChatCompletionChunk,
@@ -14,6 +15,7 @@ from steersman_client import (
     Live,
     Progress,
     Receipt,
+    TrialResult,
     receipt_of,
 )
 from steersman_client.results import controlled_type
@@ -65,7 +67,36 @@ def test_events_of_a_stream_are_no_receipt(chat_chunk: dict[str, Any]) -> None:
     assert last.control is not None
     assert last.control.compute.sampled_tokens == 4
     silent = chunk_with({"leader": {"branch": 0, "tokens": 1, "text": ""}})
-    assert (silent.progress, silent.branches) == (None, ())
+    assert (silent.progress, silent.branches, silent.trials) == (None, (), ())
+
+
+def test_decisions_of_a_sampler_are_no_receipt(chat_chunk: dict[str, Any]) -> None:
+    results = [{"trial": 0, "tokens": 3, "logprob": -0.5}, {"trial": 1, "tokens": 2}]
+    told = [{"index": 0, "at": 7, "trials": results, "winner": 0}]
+    chunk = ControlledChatCompletionChunk.model_validate(
+        {**chat_chunk, "control": {"trials": told}}
+    )
+    assert chunk.control is None
+    (trials,) = chunk.trials
+    assert (trials.at, trials.winner) == (7, 0)
+    assert trials.trials == (
+        TrialResult(trial=0, tokens=3, logprob=-0.5),
+        TrialResult(trial=1, tokens=2),
+    )
+
+
+def test_the_outcome_of_a_sampler_has_types(
+    chat_completion: dict[str, Any], receipt: dict[str, Any]
+) -> None:
+    sampler = {"method": "cautious", "branch_points": 0, "trials": 0, "winner_mean_tokens": None}
+    applied = {**receipt["applied"], "sampler": sampler}
+    completion = ControlledChatCompletion.model_validate(
+        {**chat_completion, "control": {**receipt, "applied": applied}}
+    )
+    assert completion.control is not None
+    assert completion.control.applied.sampler == AppliedSampler(
+        method="cautious", branch_points=0, trials=0
+    )
 
 
 def test_receipt_of_a_plain_sdk_result(
