@@ -155,7 +155,7 @@ class ShoutData(Part):
 
 
 class Shout(Reward[ShoutSpec]):
-    """How often a word of the request's is shouted."""
+    """Counts the shouts of a word that the request gives."""
 
     spec = ShoutSpec
     data = ShoutData

@@ -97,7 +97,7 @@ class Rewards:
 
     @classmethod
     def load(cls, path: Path | None) -> Self:
-        """Those that are built in, and those of an operator's file.
+        """The rewards that need no file, and an operator's over them.
 
         Raises:
             RewardFileError: The file cannot be used.

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -57,6 +58,19 @@ async def test_calls_that_come_while_a_batch_runs_are_the_next_one() -> None:
     reward.go_on.set()
     assert await asyncio.gather(*calls) == [(1,), (2,), (3,)]
     assert reward.batches == [["a"], ["ab", "abc"]]
+
+
+async def test_a_batch_belongs_to_no_request() -> None:
+    request = ContextVar("request", default="none")
+    seen: list[str] = []
+
+    def by(_: Candidate) -> int:
+        seen.append(request.get())
+        return 1
+
+    request.set("the first to call")
+    await Counted("length", MadeUp(by)).score([answer("a")])
+    assert seen == ["none"]
 
 
 async def test_batches_have_a_largest_size() -> None:
@@ -158,13 +172,33 @@ async def test_the_fault_of_one_call_is_not_anothers() -> None:
     assert spent == Spent(1, 4)  # a second try is nobody's to pay
 
 
-async def test_the_delay_of_one_call_is_not_anothers() -> None:
-    class Slow(MadeUp):
-        async def score(self, candidates: Sequence[Candidate]) -> Sequence[float]:
+class Slow(MadeUp):
+    """Never scores a batch with the response `slow`."""
+
+    async def score(self, candidates: Sequence[Candidate]) -> Sequence[float]:
+        self.running += 1
+        try:
             if any(one.text == "slow" for one in candidates):
                 await asyncio.Event().wait()
             return await super().score(candidates)
+        finally:
+            self.running -= 1
 
+
+async def test_a_batch_that_nobody_waits_for_makes_way_for_the_next() -> None:
+    reward = Slow(timeout=1e6)
+    counted = Counted("slow", reward)
+    leaving = asyncio.create_task(counted.score([answer("slow")]))
+    await until(lambda: reward.running)
+    staying = asyncio.create_task(counted.score([answer("ab")]))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert await staying == (2,)
+    assert reward.running == 0
+
+
+async def test_the_delay_of_one_call_is_not_anothers() -> None:
     counted = Counted("slow", Slow(timeout=0.01))
     results = await asyncio.gather(
         counted.score([answer("slow")]), counted.score([answer("ab")]), return_exceptions=True
