@@ -98,6 +98,11 @@ class Part:
         """
         return None
 
+    @property
+    def branches_field(self) -> str:
+        """The field of the request that `branches` follows from."""
+        return "n"
+
     def forks(self) -> bool:
         """True if more is sampled for a branch than its own tokens."""
         return False

@@ -46,6 +46,10 @@ class SearchPart(Part):
     def branches(self, choices: int) -> int:
         return self.policy.branches(self.spec)
 
+    @property
+    def branches_field(self) -> str:
+        return f"control.search.{self.policy.width}"
+
     def forks(self) -> bool:
         return Need.FORKS in self.policy.needs
 

@@ -26,6 +26,7 @@ class AlignPolicy(Policy[Align]):
     """Walk chains towards a target, and select one of their states."""
 
     spec = Align
+    width = "chains"
     needs = frozenset({Need.SAMPLING, Need.FORKS, Need.RAW, Need.PROCESSED, Need.EXACT})
 
     def branches(self, spec: Align) -> int:

@@ -150,7 +150,9 @@ class Chain(Generic[OutputT]):
         """
         running: Running[OutputT] = Running()
         try:
-            start = Start[OutputT](self.number, temperature=self.target.temperature, whole=True)
+            start: Start[OutputT] = Start(
+                self.number, temperature=self.target.temperature, whole=True
+            )
             (self.first,) = self.search.start([start])
             running.add(self.first)
             await running.ended(self.first)
