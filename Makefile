@@ -115,6 +115,7 @@ bench: setup ## Measure what Steersman costs and gains
 	$(BIN)/python benchmarks/steering_steps.py
 	$(BIN)/python benchmarks/monitor.py
 	$(BIN)/python benchmarks/monitor_steps.py
+	$(BIN)/python benchmarks/cautious.py
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python -m benchmarks.registers
 

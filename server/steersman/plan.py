@@ -140,7 +140,8 @@ class Planner:
         )
         if plan.reads_tokens and request.embeddings:
             raise ControlError(
-                "steering, edits, thinking and monitor need prompts of tokens, not of embeddings",
+                "steering, edits, thinking, monitor and samplers that fork need prompts of tokens, "
+                "not of embeddings",
                 param="prompt_embeds",
             )
         return plan

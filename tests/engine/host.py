@@ -1,12 +1,13 @@
 """A real vLLM engine with the plugin, in a process of its own."""
 
+import asyncio
 import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from safetensors.numpy import save
@@ -19,8 +20,12 @@ from steersman.frontend.reports import Report, Reports, read_counts
 from steersman.steering.configuration import Configuration, EditTerm, Term
 from steersman.thinking.governing import Governing
 from steersman.wire import KEY
+from steersman_client import Cautious
 from steersman_kernels.layout import CLASSES, Value
 from tests.forked import Template, fork_workers
+
+if TYPE_CHECKING:
+    from tests.engine.drawing import Drawn
 
 REASONER = Path(__file__).parents[2] / "server/steersman/models/reasoner"
 LAYERS, HIDDEN = 4, 192
@@ -133,6 +138,11 @@ class EngineProcess:
         """Run requests as one batch."""
         results: list[Result] = self._call("run", jobs)
         return results
+
+    def draw(self, spec: Cautious, *jobs: Job, room: int = 64) -> "list[Drawn]":
+        """Sample responses cautiously, side by side."""
+        drawn: list[Drawn] = self._call("draw", (spec, jobs, room))
+        return drawn
 
     def rpc(self, name: str, *args: Any) -> list[Any]:
         """Call every rank."""
@@ -274,6 +284,15 @@ class _Engine:
 
     def metrics(self, _: None) -> dict[str, float]:
         return {m.name: m.value for m in self.llm.get_metrics() if hasattr(m, "value")}
+
+    def draw(self, asked: tuple[Cautious, Sequence[Job], int]) -> "list[Drawn]":
+        from vllm import SamplingParams
+
+        from tests.engine.drawing import draw
+
+        spec, jobs, room = asked
+        calls = [(job.prompt, SamplingParams(**job.options)) for job in jobs]
+        return asyncio.run(draw(self.llm, self.reports, spec, calls, room))
 
     def run(self, jobs: Sequence[Job]) -> list[Result]:
         from vllm import SamplingParams

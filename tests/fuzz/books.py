@@ -24,6 +24,7 @@ def contradictions(
     yield from _ignored(receipt, body)
     yield from _compute(receipt)
     yield from _search(receipt)
+    yield from _sampler(receipt)
     for thinking in _choices(receipt.applied.thinking, receipt.applied.thinking_by_choice):
         yield from _thinking(thinking, body)
     for entropy in _choices(receipt.entropy, receipt.entropy_by_choice):
@@ -43,6 +44,7 @@ def _ignored(receipt: Receipt, body: Mapping[str, Any]) -> Iterator[str]:
         "steer": applied.steer,
         "thinkedit": applied.thinkedit,
         "thinking": applied.thinking,
+        "sampler": applied.sampler,
         "search": applied.search,
         "monitor": receipt.entropy,
     }
@@ -71,6 +73,21 @@ def _search(receipt: Receipt) -> Iterator[str]:
         yield "the winner is not the first of the winners"
     if any(branch >= search.launched for branch in search.winners):
         yield "a winner that was not launched"
+
+
+def _sampler(receipt: Receipt) -> Iterator[str]:
+    sampler, compute = receipt.applied.sampler, receipt.compute
+    if sampler is None or sampler.method != "cautious":
+        return
+    points, lost = sampler.branch_points or 0, sampler.lost_tokens or 0
+    if (sampler.trials or 0) < points or (sampler.degraded or 0) > points:
+        yield "branch points without trials"
+    if min(points, lost, sampler.degraded or 0, sampler.mean_entropy or 0) < 0:
+        yield "a negative number of the sampler"
+    if lost > compute.lost_tokens:
+        yield f"{lost} tokens lost in trials, of {compute.lost_tokens} lost ones"
+    if receipt.applied.search is None and lost != compute.lost_tokens:
+        yield f"{compute.lost_tokens} tokens lost without a search, and {lost} in trials"
 
 
 def _thinking(thinking: AppliedThinking, body: Mapping[str, Any]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """A controlled response on its way out: the receipt is written into it, progress beside it."""
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Send
@@ -21,14 +22,21 @@ class Answer:
         receive: Of ASGI.
         send: Of ASGI.
         live: Adds the monitor's values to the chunks of a stream; None to add nothing.
+        news: Events that are due at the end of a stream; None without events.
 
     """
 
     def __init__(
-        self, scope: ControlScope, receive: Receive, send: Send, live: LiveValues | None = None
+        self,
+        scope: ControlScope,
+        receive: Receive,
+        send: Send,
+        live: LiveValues | None = None,
+        news: Callable[[int], bytes] | None = None,
     ) -> None:
         self._scope = scope
         self._live = live
+        self._news = news
         self._receive = receive
         self._send = send
         self._lock = asyncio.Lock()
@@ -67,16 +75,18 @@ class Answer:
             self.complete = not message.get("more_body", False)
             await self._send(message)
 
-    async def interject(self, data: bytes, created: int | None = None) -> None:
+    async def interject(self, event: Callable[[], bytes], created: int | None = None) -> None:
         """Send a whole event of our own between two of the stream's.
 
         Args:
-            data: The event.
+            event: Makes the event, once it can be sent; empty for none.
             created: When the stream began, if the event says so: all later ones will say the same.
 
         """
         async with self._lock:
-            if self._stream is not None and not (self.complete or self._stream.over):
+            if self._stream is None or self.complete or self._stream.over:
+                return
+            if data := event():
                 if created is not None:
                     self._stream.created = created
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
@@ -86,7 +96,7 @@ class Answer:
         content_type = MutableHeaders(raw=message["headers"]).get("content-type", "")
         if content_type.startswith("text/event-stream"):
             live = self._live.put if self._live is not None else None
-            self._stream = ReceiptStream(self._scope.receipt, live)
+            self._stream = ReceiptStream(self._scope.receipt, live, self._news)
         elif self.status == 200 and content_type.startswith("application/json"):
             self._start = message
             return

@@ -13,12 +13,12 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from steersman.api import body, facts, progress
+from steersman.api import body, facts
 from steersman.api.answer import Answer
 from steersman.api.body import Controlled
 from steersman.api.live import LiveValues
 from steersman.api.planned import PATH as PLAN
-from steersman.api.progress import ChunkHead
+from steersman.api.progress import ChunkHead, Reporter
 from steersman.api.refusal import Refusal
 from steersman.controls.events import EventsPart
 from steersman.controls.monitor import MonitorPart
@@ -102,13 +102,13 @@ class ControlMiddleware:
         events = told.kinds if (told := plan.part(EventsPart)) else frozenset()
         monitor = plan.part(MonitorPart) if request.stream else None
         live = LiveValues(control, monitor) if monitor is not None else None
-        answer = Answer(control, receive, send, live)
+        reporter = Reporter(control.ledger, events, head)
+        answer = Answer(control, receive, send, live, reporter.news if events else None)
         token = CONTROL.set(control)
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if request.stream and (events or plan.part(SearchPart)):
-                    reporter = progress.report(control, answer, events, head)
-                    await stack.enter_async_context(_beside(reporter))
+                    await stack.enter_async_context(_beside(reporter.report(answer)))
                 await self._app(scope, answer.receive, answer.send)
         finally:
             CONTROL.reset(token)

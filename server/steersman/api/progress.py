@@ -10,7 +10,6 @@ from typing import Any
 from steersman.api.answer import Answer
 from steersman.ledger import Ledger
 from steersman.request import Endpoint
-from steersman.scope import ControlScope
 from steersman.trajectory.trajectory import Trajectory
 from steersman_client import Branch, Event, Progress
 
@@ -119,31 +118,49 @@ def progress(ledger: Ledger) -> Progress:
     return Progress(finished=ledger.finished, running=ledger.running, tokens=ledger.sampled_tokens)
 
 
-async def report(
-    scope: ControlScope, answer: Answer, kinds: frozenset[Event], head: ChunkHead | None
-) -> None:
-    """Report until cancelled: events where they were asked for, or comments on an idle stream.
+class Reporter:
+    """Reports on one request in its stream: events, or comments while the stream is idle.
 
     Args:
-        scope: The request.
-        answer: Its stream.
+        ledger: The books of the request.
         kinds: The kinds of events that it asked for; none for comments.
         head: The common fields of its chunks; None where events travel as comments.
 
     """
-    created, events = int(time.time()), Events(scope.ledger, kinds)
-    while True:
-        sent = answer.sent
-        await asyncio.sleep(EVENT_SECONDS if kinds else COMMENT_SECONDS)
-        if not kinds:
-            if answer.sent == sent and scope.ledger.running:
-                await answer.interject(_comment(progress(scope.ledger).model_dump(mode="json")))
-        elif made := events.take():
-            if head is None:
-                await answer.interject(_comment(made))
-            else:
-                chunk = json.dumps(head.chunk(created, made))
-                await answer.interject(f"data: {chunk}\n\n".encode(), created)
+
+    def __init__(self, ledger: Ledger, kinds: frozenset[Event], head: ChunkHead | None) -> None:
+        self._ledger = ledger
+        self._kinds = kinds
+        self._head = head
+        self._created = int(time.time())
+        self._events = Events(ledger, kinds)
+
+    async def report(self, answer: Answer) -> None:
+        """Report in a stream until cancelled."""
+        created = None if self._head is None else self._created
+        while True:
+            sent = answer.sent
+            await asyncio.sleep(EVENT_SECONDS if self._kinds else COMMENT_SECONDS)
+            if self._kinds:
+                await answer.interject(lambda: self.news(self._created), created)
+            elif answer.sent == sent and self._ledger.running:
+                await answer.interject(self._progress)
+
+    def news(self, created: int) -> bytes:
+        """The events since the last ones, as a whole event of the stream; nothing without any.
+
+        Args:
+            created: When the stream began, in seconds.
+
+        """
+        if not (made := self._events.take()):
+            return b""
+        if self._head is None:
+            return _comment(made)
+        return f"data: {json.dumps(self._head.chunk(created, made))}\n\n".encode()
+
+    def _progress(self) -> bytes:
+        return _comment(progress(self._ledger).model_dump(mode="json"))
 
 
 def _comment(content: Mapping[str, Any]) -> bytes:

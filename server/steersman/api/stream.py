@@ -28,6 +28,8 @@ class ReceiptStream:
         receipt: Called once, when the stream is about to end.
         live: Adds the monitor's values to a chunk; returns whether there were any. None to leave
             the chunks as they are.
+        news: Makes an event of our own that goes before the last one, from the time when the stream
+            began, in seconds; None for none.
 
     """
 
@@ -35,9 +37,11 @@ class ReceiptStream:
         self,
         receipt: Callable[[], Receipt],
         live: Callable[[dict[str, Any]], bool] | None = None,
+        news: Callable[[int], bytes] | None = None,
     ) -> None:
         self._receipt = receipt
         self._live = live
+        self._news = news
         self._rest = b""
         self._held = b""
         self.created: int | None = None
@@ -63,9 +67,11 @@ class ReceiptStream:
             event = _with_created(event, self.created)
         if event.startswith(_DONE):
             self.over, self.answered = True, bool(released)
-            return _with_receipt(released, self._receipt, ()) + event + b"\n\n"
+            last = _with_receipt(released, self._receipt, ()) + event + b"\n\n"
+            return self._last_news(released) + last
         if event.startswith(_RESPONSE_END):
             self.over, self.answered = True, not event.startswith(_RESPONSE_FAILED)
+            released += self._last_news(event)
             event = _with_receipt(event, self._receipt, ("response",))
         elif self._live is not None and _DATA in event:
             event = _with_live(event, self._live)
@@ -73,6 +79,13 @@ class ReceiptStream:
             self._held = event + b"\n\n"
             return released
         return released + event + b"\n\n"
+
+    def _last_news(self, last: bytes) -> bytes:
+        """The events of our own that are due before the stream's last one."""
+        if self._news is None or not last:
+            return b""
+        _, chunk = _parsed(last)
+        return self._news(chunk.get("created", 0) if self.created is None else self.created)
 
 
 def may_be_last(event: bytes) -> bool:

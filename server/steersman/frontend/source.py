@@ -288,6 +288,8 @@ class EngineSource:
             params.top_p, params.top_k, params.min_p = 1.0, 0, 0.0
         if start.max_tokens is not None:
             params.max_tokens = start.max_tokens
+        if start.prefix is not None:  # the trajectory that it goes back to has them
+            params.prompt_logprobs = None
         if start.branch or start.forked:
             own = dict(params.extra_args or {})
             own.pop(_TRANSFER, None)

@@ -83,11 +83,13 @@ def excerpt(
     """The piece that has some tokens of a trajectory: see `Source.excerpt`.
 
     The trajectory's own outputs are left as they are. Text of a step that is cut in the middle
-    comes with the step's last token.
+    comes with the step's last token. The prompt's fields, and the way to its blocks for another
+    engine, are those of the trajectory that began at the prompt.
     """
     within = trajectory.within(begin, end)
     written = trajectory.text_of(end, text)
-    if len(within) == 1:
+    root = _root(trajectory)
+    if len(within) == 1 and root is trajectory:
         step = within[0][0]
         whole = (len(step.token_ids), step.text, step.finish_reason)
         if whole == (end - begin, written, finish_reason):
@@ -111,10 +113,21 @@ def excerpt(
         completion.stop_reason = trajectory.pieces[-1].output.outputs[0].stop_reason
     completion.finish_reason = finish_reason
     output.outputs, output.finished = [completion], finish_reason is not None
-    opening = trajectory.pieces[0].output
+    opening = root.pieces[0].output
     output.prompt, output.prompt_token_ids = opening.prompt, opening.prompt_token_ids
     output.prompt_logprobs = opening.prompt_logprobs
+    output.num_cached_tokens = opening.num_cached_tokens
+    if finish_reason is not None:
+        transfer = root.pieces[-1].output.kv_transfer_params
+        output.kv_transfer_params = output.kv_transfer_params or transfer
     return piece(output)
+
+
+def _root(trajectory: Trajectory[RequestOutput]) -> Trajectory[RequestOutput]:
+    """The trajectory that a fork, or a fork of forks, goes back to."""
+    while trajectory.start.prefix is not None:
+        trajectory = trajectory.start.prefix.trajectory
+    return trajectory
 
 
 class Seam:

@@ -26,6 +26,7 @@ class ToySource:
         fails_at: Position at which drawing raises an error; None for never.
         endless: Whether no response ends but by its length.
         room: Trajectories that are drawn at a time; the others wait before they begin.
+        together: Tokens of a piece.
 
     Attributes:
         started: All trajectories that were admitted.
@@ -42,6 +43,7 @@ class ToySource:
         *,
         endless: bool = False,
         room: int = 1 << 30,
+        together: int = 1,
     ) -> None:
         self.started: list[Trajectory[str]] = []
         self.running = 0
@@ -51,6 +53,7 @@ class ToySource:
         self._fails_at = fails_at
         self._endless = endless
         self._room = asyncio.Semaphore(room)
+        self._together = together
         self._stopping: set[Trajectory[str]] = set()
 
     def start_all(self, starts: Sequence[Start[str]]) -> Sequence[Trajectory[str]]:
@@ -123,19 +126,24 @@ class ToySource:
             if before and not start.bare:
                 yield self._add(trajectory, before, None)
             limit = self._longest - start.begun if start.max_tokens is None else start.max_tokens
+            new: list[int] = []
             for count in range(1, limit + 1):
                 await asyncio.sleep(0)
                 if trajectory in self._stopping:
-                    yield self._add(trajectory, [], ABORTED)
+                    yield self._add(trajectory, new, ABORTED)
                     return
                 if start.begun + count - 1 == self._fails_at:
                     raise ConnectionError("the engine is dead")
-                so_far = [*(before if start.bare else ()), *trajectory.token_ids]
+                so_far = [*(before if start.bare else ()), *trajectory.token_ids, *new]
                 token, last = self.draws(self._seed_of(start), so_far)
                 track.values.append(self.measured(so_far, token).packed())
                 reason = "stop" if last else "length" if count == limit else None
-                yield self._add(trajectory, [token], reason)
-                if trajectory.finish_reason is not None:
+                new.append(token)
+                if reason is None and len(new) < self._together:
+                    continue
+                yield self._add(trajectory, new, reason)
+                new = []
+                if reason is not None:
                     return
         finally:
             self.running -= 1

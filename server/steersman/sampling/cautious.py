@@ -17,7 +17,7 @@ from steersman.errors import ControlError
 from steersman.needs import Need
 from steersman.request import Request
 from steersman.sampling.sampler import Record, Sampler
-from steersman.sampling.trials import Trial, known, likeliest, number_of_trials, value
+from steersman.sampling.trials import Trial, complete, known, likeliest, number_of_trials, value
 from steersman.trajectory.phases import closes_at, thinking_span
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.seeds import derived
@@ -265,34 +265,46 @@ class _Line(Generic[OutputT]):
             if not await self._judged():
                 break
         current = self.current
-        over = self._branching is None and not current.running
+        over = self._branching is None and complete(current)
         over = over and self._end >= len(current.token_ids)
-        if self._end == self._whole.tokens and not over:
+        # Tokens and their text go out together: of a step that is cut they are not yet known apart.
+        end = current.in_steps(self._end)
+        if end <= self._whole.tokens and not over:
             return None
-        return self._piece(current.finish_reason if over else None)
+        return self._piece(end, current.finish_reason if over else None)
 
     def _last(self) -> Piece[OutputT] | None:
         """The last piece of a trajectory that was stopped; None while it is awaited."""
-        if self._branching is not None:
-            self.current = likeliest(self._branching.ended or self._branching.trials[:1]).trajectory
+        if (branching := self._branching) is not None:
+            ended = [trial for trial in branching.trials if trial.end is not None]
+            self.current = likeliest(ended or branching.trials[:1]).trajectory
             self._branching = None
-        if self.current.running:
+        self._raise_errors()
+        if not complete(self.current):
             return None
         self._end = len(self.current.token_ids)
-        return self._piece(ABORTED)
+        return self._piece(self._end, ABORTED)
 
-    def _piece(self, finish_reason: str | None) -> Piece[OutputT]:
+    def _piece(self, end: int, finish_reason: str | None) -> Piece[OutputT]:
         begin = self._whole.tokens
-        return self._source.excerpt(self.current, begin, self._end, self._text, finish_reason)
+        return self._source.excerpt(self.current, begin, end, self._text, finish_reason)
 
     def _raise_errors(self) -> None:
-        """Raise the error of the trajectory that it goes on with; a fork that failed is out."""
-        self._running.raise_error(self.current)
-        if (branching := self._branching) is not None:
-            failed = [one for one in branching.trials if self._running.failed(one.trajectory)]
-            if failed:
-                branching.trials = [one for one in branching.trials if one not in failed]
-                branching.refused = True
+        """Raise the error of the trajectory that it goes on with; a fork that failed is out.
+
+        A first trial that has lost is neither.
+        """
+        if (branching := self._branching) is None:
+            self._running.raise_error(self.current)
+            return
+        failed = [one for one in branching.trials if self._running.failed(one.trajectory)]
+        if failed:
+            left = [one for one in branching.trials if one not in failed]
+            if not left or failed[0].trajectory is self.current:
+                self._running.raise_error(failed[0].trajectory)
+            branching.trials = left
+            branching.ended = [one for one in branching.ended if one not in failed]
+            branching.refused = True
 
     def _scan(self) -> int:
         """Take the tokens up to the next one that needs trials; return the number of these, 1 where
@@ -308,7 +320,7 @@ class _Line(Generic[OutputT]):
             if trials > 1:
                 return trials
             self._end += 1
-        if not current.running:  # without measurements nothing is decided any more
+        if complete(current):  # without measurements nothing is decided any more
             self._end = len(current.token_ids)
         return 1
 

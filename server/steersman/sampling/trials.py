@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any, Generic
 
 from steersman.trajectory.trajectory import OutputT, Trajectory
 from steersman_client import Cautious
@@ -35,6 +35,11 @@ def known(trajectory: Trajectory[OutputT]) -> int:
     """Tokens of a trajectory that are there with their measurements."""
     track = trajectory.track
     return 0 if track is None else min(len(trajectory.token_ids), len(track.values))
+
+
+def complete(trajectory: Trajectory[Any]) -> bool:
+    """Tell whether a trajectory has all its tokens: it has ended, and not because of a fault."""
+    return not trajectory.running and not trajectory.failed
 
 
 def value(trajectory: Trajectory[OutputT], index: int) -> Value:
@@ -92,7 +97,7 @@ class Trial(Generic[OutputT]):
             self._read += 1
             if self._read == most or ends(trajectory, index):
                 self.end = index + 1
-        if self.end is None and not trajectory.running:
+        if self.end is None and complete(trajectory):
             self.end = self.begin + self._read
 
 

@@ -201,8 +201,15 @@ class Trajectory(Generic[OutputT]):
             if begins >= end:
                 break
             piece = self.pieces[index]
-            found.append((piece, max(0, begin - begins), min(end - begins, len(piece.token_ids))))
+            first_of_it, last = max(0, begin - begins), min(end - begins, len(piece.token_ids))
+            if first_of_it < last:
+                found.append((piece, first_of_it, last))
         return found
+
+    def in_steps(self, tokens: int) -> int:
+        """Number of the first tokens that come in whole pieces, up to a number of tokens."""
+        pieces = bisect_right(self._token_ends, tokens)
+        return self._token_ends[pieces - 1] if pieces else 0
 
     def text_of(self, tokens: int, begin: int) -> str:
         """The text of the pieces that lie within the first tokens, from a character on.

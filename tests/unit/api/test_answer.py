@@ -30,11 +30,12 @@ async def test_no_event_follows_the_end_of_a_stream(endpoint: Endpoint) -> None:
     receive: Any = None
     scope = ControlScope.of(Plan(Request(endpoint, stream=True), 100), max_forks=1)
     answer = Answer(scope, receive, send)
+    await answer.interject(lambda: pytest.fail("there is no stream yet"))
     headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
     await answer.send({"type": "http.response.start", "status": 200, "headers": headers})
-    await answer.interject(EVENT)
+    await answer.interject(lambda: EVENT)
     await answer.send({"type": "http.response.body", "body": ENDS[endpoint], "more_body": True})
-    await answer.interject(EVENT)  # while vLLM has yet to close the body
+    await answer.interject(lambda: EVENT)  # while vLLM has yet to close the body
     await answer.send({"type": "http.response.body", "body": b"", "more_body": False})
     assert b"".join(sent).count(EVENT) == 1
     assert answer.answered

@@ -61,6 +61,25 @@ def test_the_cuts_of_the_bytes_do_not_matter(cuts: list[int]) -> None:
     assert through(stream, cuts) == through(stream)
 
 
+@pytest.mark.parametrize("last", [choice("stop"), choice("stop") + USAGE])
+def test_what_is_due_at_the_end_comes_before_the_last_chunk(last: bytes) -> None:
+    asked: list[int] = []
+
+    def news(created: int) -> bytes:
+        asked.append(created)
+        return chunk(told=True)
+
+    receipts = ReceiptStream(lambda: RECEIPT, news=news)
+    told = events(receipts.feed(choice(None) + last + DONE))
+    assert ["told" in one for one in told[-2:]] == [True, False]
+    assert "control" in told[-1]
+    assert asked == [json.loads(choice(None).removeprefix(b"data: ")).get("created", 0)]
+    ended = b'event: response.completed\ndata: {"response":{}}\n\n'
+    assert ReceiptStream(lambda: RECEIPT, news=news).feed(ended).startswith(chunk(told=True))
+    failed = ReceiptStream(lambda: RECEIPT, news=news)
+    assert failed.feed(DONE) == DONE
+
+
 def test_tokens_are_not_held_back() -> None:
     receipts = ReceiptStream(lambda: RECEIPT)
     assert receipts.feed(choice(None)) == choice(None)

@@ -20,7 +20,7 @@ SURFACE = Surface(
         **{name: {"type": "object", "properties": _FIELDS} for name in SCHEMAS.values()},
     },
     names={"vector": ["closing"], "profile": ["concise"], "edit": ["steady"]},
-    methods={"steer": ["add"], "sampler": [], "search": ["first_finish"]},
+    methods={"steer": ["add"], "sampler": ["cautious"], "search": ["first_finish"]},
     limits={"max_branches": 16, "max_control_tokens": 1000},
     model="reasoner",
     special_tokens=(339, 340),

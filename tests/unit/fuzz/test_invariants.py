@@ -52,6 +52,16 @@ def broken(asked: Case, answer: Answer) -> list[str]:
 
 LIVE = {"choices": [{"delta": {"content": "a"}}], "control": {"live": {"entropy": 0.5}}}
 LAST = {"choices": [], "control": {"applied": {}, "compute": COMPUTE}}
+CAUTIOUS = {"method": "cautious"}
+
+
+def sampled(lost: int, **fields: Any) -> Answer:
+    """An answer that lost 3 tokens."""
+    compute = {**COMPUTE, "sampled_tokens": 8, "lost_tokens": 3}
+    sampler = {**CAUTIOUS, "branch_points": 1, "trials": 2, "lost_tokens": lost, **fields}
+    return whole(control={"applied": {"sampler": sampler}, "compute": compute})
+
+
 WATCHED = {"applied": {}, "compute": COMPUTE, "entropy": {"pear": 0.0}}
 
 
@@ -61,6 +71,7 @@ WATCHED = {"applied": {}, "compute": COMPUTE, "entropy": {"pear": 0.0}}
         (case(), whole()),
         (case(), refusal()),
         (case(), stream(LIVE, LAST)),
+        (case(sampler=CAUTIOUS), sampled(3)),
         (case(monitor={}), stream(LIVE, {**LAST, "control": WATCHED})),
     ],
 )
@@ -84,6 +95,12 @@ def test_a_sound_answer_passes(asked: Case, answer: Answer) -> None:
         (case(), whole({**COMPUTE, "sampled_tokens": 4}), "books"),
         (case(), whole(usage={"completion_tokens": 6}), "books"),
         (case(thinking={}), whole(), "books"),
+        (case(sampler=CAUTIOUS), whole(), "books"),
+        (case(sampler=CAUTIOUS), sampled(4), "books"),
+        (case(sampler=CAUTIOUS), sampled(2), "books"),
+        (case(sampler=CAUTIOUS), sampled(3, trials=0), "books"),
+        (case(sampler=CAUTIOUS), sampled(3, degraded=2), "books"),
+        (case(sampler=CAUTIOUS), sampled(3, mean_entropy=-1.0), "books"),
         (case(), whole(choices=[{}] * 17), "limit"),
         (case(), whole({**COMPUTE, "sampled_tokens": 1001}), "limit"),
         (case(), stream(LIVE, LAST, done=False), "no end"),

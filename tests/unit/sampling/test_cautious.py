@@ -142,7 +142,8 @@ async def drawn(
     await whole.run()
     assert source.running == 0
     assert [token for piece in whole.pieces for token in piece.token_ids] == whole.token_ids
-    assert whole.text == "".join(WORDS[token] for token in whole.token_ids)
+    for piece in whole.pieces:
+        assert piece.text == "".join(WORDS[token] for token in piece.token_ids)
     assert whole.track is not None
     assert whole.track.token_ids == whole.token_ids
     assert len(whole.track.values) == len(whole.token_ids)
@@ -163,7 +164,8 @@ async def test_it_decides_as_the_algorithm_does(schedule: str) -> None:
         )
         room = random.choice((1, 2, 1000))
         sharpness = random.choice((0.5, 2, 8))
-        model = Model(seed, sharpness=sharpness, longest=16, room=room)
+        together = random.choice((1, 1, 2, 5))
+        model = Model(seed, sharpness=sharpness, longest=16, room=room, together=together)
         whole = await drawn(model, rules)
         assert whole.token_ids == transcribed(model, seed, rules, longest=16), f"seed {seed}"
         points += whole.sampling.branch_points
@@ -326,6 +328,73 @@ async def test_an_engine_that_dies_ends_it() -> None:
     (whole,) = CautiousSource(source, spec(), READING).start_all([Start(0)])
     with pytest.raises(ConnectionError):
         await whole.run()
+    assert source.running == 0
+
+
+class Faulty(Scripted):
+    """Its trials fail at some of their tokens, each told by its number."""
+
+    def __init__(self, *trials: Sequence[tuple[int, float | None]], faults: dict[int, int]) -> None:
+        super().__init__(*trials)
+        self.faults = faults
+
+    def draws(self, seed: int, before: Sequence[int]) -> tuple[int, bool]:
+        if self.faults.get(self._number(seed)) == len(before):
+            raise ConnectionError("a fault")
+        return super().draws(seed, before)
+
+
+SHORT = [(STOP, -1.0)] + [(0, -1.0)] * 9
+
+
+async def test_a_first_trial_that_has_lost_may_fail() -> None:
+    source = Faulty([(STOP, -3.0)] * 9, SHORT, [(0, -5.0)] * 9, faults={0: 6})
+    source._stopping = Deaf()
+    assert (await drawn(source, THREE)).token_ids == [token for token, _ in SHORT]
+
+
+class Deaf(set[Trajectory[str]]):
+    """No trajectory that is stopped hears of it."""
+
+    def update(self, *_: Any) -> None:
+        pass
+
+
+async def test_where_all_that_could_win_fail_the_error_is_raised() -> None:
+    source = Faulty([(STOP, -3.0)] * 9, SHORT, [(0, -5.0)] * 9, faults={1: 3, 2: 5})
+    (whole,) = CautiousSource(source, THREE, READING).start_all([Start(0)])
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(whole.run(), 20)
+
+
+@pytest.mark.parametrize("trials", [1, 6])
+async def test_an_engine_that_dies_ends_what_is_stopped(trials: int) -> None:
+    source = Model(1, fails_at=9, endless=True, sharpness=0.1)
+    wrapped = CautiousSource(source, spec(stop_marks=(), max_trials=trials), READING)
+    (whole,) = wrapped.start_all([Start(0)])
+    source._stopping = Deaf()
+    task = asyncio.create_task(whole.run())
+    while not (source.started[0].tokens if trials == 1 else whole.sampling.branch_points):
+        assert not task.done()
+        await asyncio.sleep(0)
+    await wrapped.stop([whole])
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(task, 20)
+    assert source.running == 0
+
+
+async def test_what_never_began_can_be_stopped() -> None:
+    source = Model(2, endless=True, longest=10_000, sharpness=0.1, room=1)
+    wrapped = CautiousSource(source, spec(max_trial_tokens=8), READING)
+    lines = wrapped.start_all([Start(0), Start(1)])
+    tasks = [asyncio.create_task(one.run()) for one in lines]
+    while not lines[0].sampling.branch_points:
+        await asyncio.sleep(0)
+    await wrapped.stop(lines)
+    await asyncio.wait_for(asyncio.gather(*tasks), 20)
+    assert all(one.aborted for one in lines)
+    assert lines[0].tokens
+    assert not lines[1].tokens
     assert source.running == 0
 
 
