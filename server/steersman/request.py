@@ -31,6 +31,8 @@ class Request:
         include_reasoning: Whether the thinking is returned; without it a grammar binds the response
             from its first token on.
         stop_token_ids: Tokens that the request names as ends of its response.
+        truncated: The field that cuts distributions off: top_p, top_k or min_p; None if the request
+            names none that does.
         allowed_token_ids: The only tokens that its response may consist of; None if all may be.
 
     """
@@ -49,4 +51,5 @@ class Request:
     grammar: str | None = None
     include_reasoning: bool = True
     stop_token_ids: int = 0
+    truncated: str | None = None
     allowed_token_ids: frozenset[int] | None = None

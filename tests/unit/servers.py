@@ -1,6 +1,6 @@
 """Small values that many unit tests build on."""
 
-from steersman.capabilities import Capabilities, Limits, Methods, Model
+from steersman.capabilities import Capabilities, Limits, Methods, Model, Steering
 from steersman.plan import Planner
 from steersman.profiles import Profile
 from steersman.steering.plan import NoVectors
@@ -28,12 +28,15 @@ def planner(
     limits: Limits | None = None,
     profiles: dict[str, Profile] | None = None,
     methods: Methods | None = None,
+    measuring: bool = False,
 ) -> Planner:
-    """A planner for a made-up server."""
+    """A planner for a made-up server, whose engine may measure what it draws."""
+    steering = Steering(rows=8, bytes=0, runner="V1", model_digest="") if measuring else None
     capabilities = Capabilities(
         model=MODEL,
         thinking_tokens=MARKERS if thinking else None,
         greedy_by_default=greedy,
+        steering=steering,
         methods=methods or Methods(search=("first_finish",)),
         limits=limits or Limits(max_branches=8, max_control_tokens=1000),
     )

@@ -33,6 +33,7 @@ from steersman_client.results import (
     receipt_of,
 )
 from steersman_client.spec import (
+    Align,
     Balance,
     Cautious,
     Certainty,
@@ -46,12 +47,14 @@ from steersman_client.spec import (
     Rewards,
     RewardTerm,
     Steer,
+    Target,
     ThinkEdit,
     Thinking,
 )
 from steersman_client.vectors import ControlVector, ControlVectorMetadata, DeletedControlVector
 
 __all__ = [
+    "Align",
     "Applied",
     "AppliedBalance",
     "AppliedEdit",
@@ -95,6 +98,7 @@ __all__ = [
     "Rewards",
     "Steer",
     "Steersman",
+    "Target",
     "ThinkEdit",
     "Thinking",
     "TrialResult",

@@ -208,6 +208,48 @@ class Majority(_Part):
     ] = 0
 
 
+class Target(_Part):
+    """Distribution of the responses that a chain walks towards."""
+
+    power: Annotated[
+        float,
+        Field(
+            ge=0.5,
+            le=100,
+            description="p(response)^power: power sampling (arXiv 2510.14901), which needs no "
+            "reward.",
+        ),
+    ]
+
+
+class Align(_Part):
+    """Alignment by MCMC (QAlign, arXiv 2504.03790): chains of responses, each a step from the one
+    before, whose distribution is the target."""
+
+    method: Literal["align"]
+    target: Target
+    steps: Annotated[int, Field(ge=1, le=4096, description="Steps of each chain.")] = 32
+    chains: PositiveInt = Field(default=1, description="Chains for each prompt.")
+    select: Literal["majority", "mbr", "last", "best"] = Field(
+        default="majority",
+        description="The response that is returned: one with the most frequent answer, the one "
+        "most like all others, the last one, or the one that the target likes most.",
+    )
+    burn_in: Annotated[
+        int, Field(ge=0, description="States at the beginning of a chain that do not count.")
+    ] = 0
+    look_ahead: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=64,
+            description="Steps of a chain that are drawn at once; it follows the acceptance when "
+            "null.",
+        ),
+    ] = None
+    return_chain: bool = Field(default=False, description="List the states in the receipt.")
+
+
 class Cautious(_Part):
     """Cautious Next Token Prediction (arXiv 2507.03038): several trials where the model is unsure,
     and on from the likeliest."""
@@ -288,7 +330,7 @@ class Limits(_Part):
 Event = Literal["progress", "leader", "branches", "trials"]
 """A kind of event that a stream can tell of beside the answer."""
 
-Search = Annotated[FirstFinish | Majority, Field(discriminator="method")]
+Search = Annotated[FirstFinish | Majority | Align, Field(discriminator="method")]
 """The searches that are built in."""
 
 

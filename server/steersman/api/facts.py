@@ -23,7 +23,9 @@ MODELS: Mapping[Endpoint, type[BaseModel]] = {
 }
 """vLLM's model of the body of each endpoint."""
 
-_SHARED = ("stream", "temperature")
+_WHOLE: Mapping[str, Any] = {"top_p": (None, 1), "top_k": (None, 0, -1), "min_p": (None, 0)}
+"""Fields that cut distributions off, each with the values where it does not."""
+_SHARED = ("stream", "temperature", *_WHOLE)
 _SAMPLED = (*_SHARED, "n", "max_tokens", "use_beam_search", "thinking_token_budget")
 _TOKENS = (*_SAMPLED, "stop_token_ids", "allowed_token_ids")
 FIELDS: Mapping[Endpoint, tuple[str, ...]] = {
@@ -99,6 +101,7 @@ def read(endpoint: Endpoint, body: Mapping[str, Any]) -> Request | None:
         thinking_token_budget=facts.get("thinking_token_budget") is not None,
         grammar=_grammar(endpoint, body),
         include_reasoning=bool(facts.get("include_reasoning", True)),
+        truncated=next((name for name in _WHOLE if facts.get(name) not in _WHOLE[name]), None),
         stop_token_ids=len({*(facts.get("stop_token_ids") or ())}),
         allowed_token_ids=None if allowed is None else frozenset(allowed),
     )

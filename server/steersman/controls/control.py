@@ -31,6 +31,8 @@ class Arrived:
         grammar_in_thinking: Whether a grammar binds the thinking.
         unforkable: The sampling parameter that lets no response go on in another engine request,
             and the reason; None if all do.
+        altered: The sampling parameter that changes the distribution which tokens are drawn from,
+            beside the temperature and what cuts it off; None if none does.
 
     """
 
@@ -38,6 +40,7 @@ class Arrived:
     thinking_token_budget: bool
     grammar_in_thinking: bool
     unforkable: tuple[str, str] | None = None
+    altered: str | None = None
 
 
 class UnplannedError(Exception):
@@ -94,6 +97,11 @@ class Part:
 
         """
         return None
+
+    @property
+    def branches_field(self) -> str:
+        """The field of the request that `branches` follows from."""
+        return "n"
 
     def forks(self) -> bool:
         """True if more is sampled for a branch than its own tokens."""

@@ -111,7 +111,7 @@ def _check_server_limits(planning: Planning) -> None:
     branches, field = request.choices, "n"
     for part in planning.parts:
         if (own := part.branches(request.choices)) is not None:
-            branches, field = own, "control.search.n"
+            branches, field = own, part.branches_field
     branches *= request.prompts
     if branches > limits.max_branches:
         prompts = f" for {request.prompts} prompts" if request.prompts > 1 else ""

@@ -1,6 +1,6 @@
 """Needs of searches and samplers, checked against a request and the server."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 from steersman.controls.control import Arrived, Planning, UnplannedError
@@ -31,13 +31,21 @@ def check(needs: Set[Need], method: str, field: str, planning: Planning) -> None
             f"{method} needs sampling: at temperature 0 all that it compares is the same",
             param="temperature",
         )
-    if Need.PROCESSED in needs and capabilities.steering is None:
+    if needs & {Need.RAW, Need.PROCESSED} and capabilities.steering is None:
         raise ControlError(
             f"{method} needs the engine's measurements: it was started with --no-steering",
             param=f"control.{field}",
         )
+    if Need.EXACT in needs:
+        _check_exact(method, planning)
     if Need.FORKS in needs:
         _check_thinking(method, planning.part(ThinkingPart))
+
+
+def wire(needs: Set[Need]) -> Mapping[str, Any]:
+    """The fields of the message to the engine by which a method gets its measurements."""
+    asked = {"measured": Need.RAW in needs, "processed": Need.PROCESSED in needs}
+    return {name: True for name, wanted in asked.items() if wanted}
 
 
 def check_arrived(needs: Set[Need], method: str, arrived: Arrived) -> None:
@@ -51,12 +59,34 @@ def check_arrived(needs: Set[Need], method: str, arrived: Arrived) -> None:
         raise UnplannedError(
             "temperature", f"{method} needs sampling, and the temperature is 0 by default"
         )
+    if Need.EXACT in needs and arrived.altered is not None:
+        raise UnplannedError(
+            arrived.altered,
+            f"{method} needs the model's own distribution, which {arrived.altered} changes",
+        )
     if Need.FORKS in needs and arrived.unforkable is not None:
         field, reason = arrived.unforkable
         raise UnplannedError(
             field,
             f"{method} goes on from tokens in new engine requests, beside which there can be no "
             f"{field}, {reason}",
+        )
+
+
+def _check_exact(method: str, planning: Planning) -> None:
+    spec = planning.spec
+    changed = {"sampler": spec.sampler, "thinking": spec.thinking}
+    for name, value in changed.items():
+        if value is not None:
+            raise ControlError(
+                f"{method} needs the model's own distribution, which control.{name} changes: "
+                "leave out one of the two",
+                param=f"control.{name}",
+            )
+    if planning.request.truncated:
+        raise ControlError(
+            f"{method} draws from whole distributions: leave out {planning.request.truncated}",
+            param=planning.request.truncated,
         )
 
 

@@ -43,7 +43,7 @@ class SamplerPart(Part):
         return Need.FORKS in self.sampler.needs
 
     def wire(self, origin: int) -> Mapping[str, Any]:
-        return {"processed": True} if Need.PROCESSED in self.sampler.needs else {}
+        return needs.wire(self.sampler.needs)
 
     def wrap(self, source: Source[OutputT], reading: Reading) -> Source[OutputT]:
         return self.sampler.wrap(self.spec, source, reading)

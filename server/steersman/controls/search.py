@@ -46,6 +46,20 @@ class SearchPart(Part):
     def branches(self, choices: int) -> int:
         return self.policy.branches(self.spec)
 
+    @property
+    def branches_field(self) -> str:
+        return f"control.search.{self.policy.width}"
+
+    def forks(self) -> bool:
+        return Need.FORKS in self.policy.needs
+
+    @property
+    def reads_tokens(self) -> bool:  # type: ignore[override]
+        return self.forks()
+
+    def wire(self, origin: int) -> Mapping[str, Any]:
+        return needs.wire(self.policy.needs)
+
     def applied(self, ledger: Ledger) -> Mapping[str, Any]:
         outcomes = [one.outcome for one in ledger.generations if one.outcome is not None]
         winners = tuple(winner.branch for outcome in outcomes for winner in outcome.winners)

@@ -284,6 +284,8 @@ class EngineSource:
         params.seed = branch_seed(params.seed, start.branch) if start.seed is None else start.seed
         if start.temperature is not None:
             params.temperature = start.temperature
+        if start.whole:
+            params.top_p, params.top_k, params.min_p = 1.0, 0, 0.0
         if start.max_tokens is not None:
             params.max_tokens = start.max_tokens
         if start.prefix is not None:  # the trajectory that it goes back to has them

@@ -8,7 +8,6 @@ the others are forks. Each trial runs on after its end, so that the winner never
 have ended the worse is aborted.
 """
 
-import hashlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic
@@ -21,6 +20,7 @@ from steersman.sampling.sampler import Record, Sampler
 from steersman.sampling.trials import Trial, complete, known, likeliest, number_of_trials, value
 from steersman.trajectory.phases import closes_at, thinking_span
 from steersman.trajectory.reading import Reading
+from steersman.trajectory.seeds import derived
 from steersman.trajectory.together import Running
 from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import (
@@ -351,7 +351,7 @@ class _Line(Generic[OutputT]):
         return Start(
             branch=begin.branch,
             prefix=Prefix(current, at),
-            seed=_seed(self._first.seed, at, number),
+            seed=derived(self._first.seed, at, number),
             temperature=begin.temperature,
             max_tokens=None if begin.max_tokens is None else max(1, begin.max_tokens - spent),
             after=max(self._ready, begin.after + spent + 1),
@@ -418,12 +418,3 @@ class _Line(Generic[OutputT]):
         if not self._thinking or markers is None:
             return False
         return closes_at(trajectory.token_ids, markers, index)
-
-
-def _seed(seed: int | None, at: int, number: int) -> int | None:
-    """The seed of a trial: a function of the trajectory's seed, the token and the trial's number,
-    within the 63 bits that all of vLLM's samplers take; None without a seed."""
-    if seed is None:
-        return None
-    digest = hashlib.blake2b(f"{seed} {at} {number}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1

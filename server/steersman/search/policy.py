@@ -55,11 +55,13 @@ class Policy(ABC, Generic[SpecT]):
     Attributes:
         spec: Its fields in `control.search`; the literal of `method` names it.
         needs: Things that it cannot do without.
+        width: The field of its spec that the number of branches follows from.
 
     """
 
     spec: ClassVar[type[BaseModel]]
     needs: ClassVar[frozenset[Need]] = frozenset()
+    width: ClassVar[str] = "n"
 
     @abstractmethod
     def branches(self, spec: SpecT) -> int:

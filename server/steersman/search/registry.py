@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 from steersman.plugins import registered
+from steersman.search.align import AlignPolicy
 from steersman.search.first_finish import FirstFinishPolicy
 from steersman.search.majority import MajorityPolicy
 from steersman.search.policy import Policy
@@ -12,7 +13,11 @@ from steersman.search.policy import Policy
 GROUP = "steersman.search"
 """Entry points of this group name `Policy` classes of other packages."""
 
-_BUILT_IN: tuple[type[Policy[Any]], ...] = (FirstFinishPolicy, MajorityPolicy)
+_BUILT_IN: tuple[type[Policy[Any]], ...] = (
+    FirstFinishPolicy,
+    MajorityPolicy,
+    AlignPolicy,
+)
 
 
 @functools.cache

@@ -67,6 +67,15 @@ class Running(Generic[OutputT]):
         await self._news.wait()
         self._news.clear()
 
+    async def ended(self, trajectory: Trajectory[OutputT]) -> None:
+        """Wait for the end of one.
+
+        Raises:
+            Exception: It has ended in this.
+
+        """
+        await asyncio.shield(self._tasks[trajectory])
+
     def failed(self, trajectory: Trajectory[OutputT]) -> bool:
         """Tell whether one has ended in an error."""
         task = self._tasks[trajectory]

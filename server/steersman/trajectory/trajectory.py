@@ -57,6 +57,7 @@ class Start(Generic[OutputT]):
         suffix: Tokens put behind those, as a marker that closes the thinking phase.
         seed: Its seed in place of the request's and the branch's.
         temperature: Its temperature in place of the request's.
+        whole: Drawn from whole distributions: without top-p, top-k and min-p.
         max_tokens: Tokens to sample in place of what the request leaves.
         bare: Sampled with nothing of the request's but its prompt, steering and edits: no limits
             of the thinking phase, no monitor, penalties, grammar or stop strings. It holds its own
@@ -71,6 +72,7 @@ class Start(Generic[OutputT]):
     suffix: tuple[int, ...] = ()
     seed: int | None = None
     temperature: float | None = None
+    whole: bool = False
     max_tokens: int | None = None
     bare: bool = False
     after: int = 0

@@ -12,11 +12,11 @@ from steersman.errors import ControlError
 from steersman.laws import ToySource, assert_sampler_laws
 from steersman.laws.toy import WORDS
 from steersman.request import Endpoint, Request
-from steersman.sampling import cautious
 from steersman.sampling.cautious import CautiousSampler, CautiousSource
 from steersman.sampling.trials import number_of_trials
 from steersman.trajectory.phases import Markers
 from steersman.trajectory.reading import Reading
+from steersman.trajectory.seeds import derived
 from steersman.trajectory.trajectory import Prefix, Start, Trajectory
 from steersman_client import Cautious
 from steersman_kernels.layout import Value
@@ -114,7 +114,7 @@ def transcribed(model: Model, seed: int, rules: Cautious, longest: int) -> list[
         best: tuple[float, list[int], int, bool] | None = None
         at = len(line)
         for number in range(trials):
-            own = stream if number == 0 else cautious._seed(seed, at, number)
+            own = stream if number == 0 else derived(seed, at, number)
             assert own is not None
             tokens: list[int] = []
             logprobs: list[float] = []
@@ -206,7 +206,7 @@ class Scripted(ToySource):
         self.trials = trials
 
     def _number(self, seed: int) -> int:
-        seeds = {cautious._seed(0, 0, number): number for number in range(1, len(self.trials))}
+        seeds = {derived(0, 0, number): number for number in range(1, len(self.trials))}
         return seeds.get(seed, 0)
 
     def draws(self, seed: int, before: Sequence[int]) -> tuple[int, bool]:
