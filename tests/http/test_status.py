@@ -20,7 +20,7 @@ def test_capabilities(client: Steersman) -> None:
         "max_model_len": 8192,
     }
     assert capabilities["thinking_tokens"] is None
-    assert capabilities["methods"]["search"] == ["first_finish", "majority"]
+    assert capabilities["methods"]["search"] == ["first_finish", "majority", "align"]
     assert capabilities["limits"]["max_branches"] == 16
     assert capabilities["rewards"] == ["likelihood", "verify"]
 
@@ -69,7 +69,7 @@ def test_the_root_names_what_runs_to_those_with_a_key(server: Server) -> None:
         assert http.get(facts["links"]["docs"]).status_code == 200
         assert http.get(facts["links"]["capabilities"]).json()["model"]["names"] == ["smollm2"]
     assert facts["models"] == ["smollm2"]
-    assert facts["controls"]["search"] == ["first_finish", "majority"]
+    assert facts["controls"]["search"] == ["first_finish", "majority", "align"]
     assert set(facts["profiles"]) == {"race", "watched"}
     assert "smollm2:race" in page.text
     for accept in ("*/*", "text/html"):

@@ -23,7 +23,7 @@ from steersman.frontend.carrier import Carrier
 from steersman.frontend.outputs import as_delta, replay, transfer_of
 from steersman.frontend.reasoning import Reasoning, closing_tokens
 from steersman.frontend.reports import Reports
-from steersman.frontend.source import Call, EngineSource
+from steersman.frontend.source import Call, EngineSource, truncations
 from steersman.ledger import Generation
 from steersman.plan import Plan
 from steersman.scope import CONTROL, REFUSED, ControlScope
@@ -125,7 +125,13 @@ class ControlledEngine:
         source: Source[RequestOutput] = engine_source
         for part in plan.parts:
             source = part.wrap(source, generation.reading)
-        search = Search(source, call.params.n, generation.reading, generation.branches)
+        search = Search(
+            source,
+            call.params.n,
+            generation.reading,
+            generation.branches,
+            truncations(call.params),
+        )
         if (searched := plan.part(SearchPart)) is not None:
             return self._search(searched, search, control, generation, call)
         # In one output of several choices vLLM gives the cached tokens of one choice only.

@@ -19,6 +19,8 @@ from steersman.frontend.splice import Seam, excerpt, fork_params, joined_track, 
 from steersman.trajectory.trajectory import Piece, Start, Trajectory
 
 _NOTHING = Carrier()
+_WHOLE: Mapping[str, float] = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}
+"""Sampling parameters that cut distributions off, where they cut off nothing."""
 _TRANSFER = "kv_transfer_params"
 """Where a request says, in `SamplingParams.extra_args`, which blocks another engine hands over."""
 
@@ -285,7 +287,8 @@ class EngineSource:
         if start.temperature is not None:
             params.temperature = start.temperature
         if start.whole:
-            params.top_p, params.top_k, params.min_p = 1.0, 0, 0.0
+            for name, whole in _WHOLE.items():
+                setattr(params, name, whole)
         if start.max_tokens is not None:
             params.max_tokens = start.max_tokens
         if start.prefix is not None:  # the trajectory that it goes back to has them
@@ -308,6 +311,11 @@ def _generated(start: Start[RequestOutput]) -> list[int]:
     """The generated tokens that a trajectory begins after."""
     before = start.prefix.trajectory.token_ids[: start.prefix.tokens] if start.prefix else []
     return [*before, *start.suffix]
+
+
+def truncations(params: SamplingParams) -> tuple[str, ...]:
+    """The sampling parameters that cut distributions off."""
+    return tuple(name for name, whole in _WHOLE.items() if getattr(params, name) != whole)
 
 
 def branch_seed(seed: int | None, branch: int) -> int | None:

@@ -27,7 +27,8 @@ class AlignPolicy(Policy[Align]):
 
     spec = Align
     width = "chains"
-    needs = frozenset({Need.SAMPLING, Need.FORKS, Need.RAW, Need.PROCESSED, Need.EXACT})
+    # Its trajectories have temperatures of their own, so that the request's may be 0 by default.
+    needs = frozenset({Need.FORKS, Need.RAW, Need.PROCESSED, Need.EXACT})
 
     def branches(self, spec: Align) -> int:
         return spec.chains * min(spec.steps, spec.look_ahead or MOST_AHEAD)
@@ -67,7 +68,8 @@ class AlignPolicy(Policy[Align]):
         if not states:  # or before that
             return Outcome(tuple(chain.first for chain in chains if chain.first)[:1], "fallback")
         chosen, how = select(states, spec.select, search.reading, target.value)
-        return Outcome((chosen,), how, _applied(spec, target, chains, states, chosen))
+        applied = _applied(spec, target, chains, states, chosen)
+        return Outcome((chosen,), how, {**applied, "defaults_set_aside": search.truncations})
 
 
 def _applied(

@@ -26,6 +26,8 @@ class Search(Generic[OutputT]):
         choices: Responses to return.
         reading: Where the phases of a response begin and end.
         started: The policy's trajectories, which others may watch.
+        truncations: The sampling parameters that cut distributions off: top_p, top_k, min_p. A
+            `Start.whole` sets them aside.
 
     """
 
@@ -33,6 +35,7 @@ class Search(Generic[OutputT]):
     choices: int
     reading: Reading = field(default_factory=Reading)
     started: list[Trajectory[OutputT]] = field(default_factory=list)
+    truncations: tuple[str, ...] = ()
 
     def start(self, starts: Iterable[Start[OutputT]]) -> Sequence[Trajectory[OutputT]]:
         """Start trajectories: all, or none."""

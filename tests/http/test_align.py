@@ -1,0 +1,94 @@
+"""Power sampling on the real engine: chains that repeat, and whose books add up."""
+
+from typing import Any
+
+import openai
+import pytest
+
+from steersman_client import Align, ControlSpec, Limits, Receipt, Steersman, Target
+
+QUESTION: list[Any] = [{"role": "user", "content": "8*7-4+11=?"}]
+ASKED: dict[str, Any] = {"model": "reasoner", "messages": QUESTION, "seed": 7}
+
+
+def align(power: float = 4.0, **fields: Any) -> ControlSpec:
+    return ControlSpec(search=Align(method="align", target=Target(power=power), **fields))
+
+
+def chain(receipt: Receipt | None) -> Any:
+    assert receipt is not None
+    assert receipt.applied.search is not None
+    return receipt.applied.search
+
+
+def test_a_seeded_chain_repeats_however_far_it_looks_ahead(thinker: Steersman) -> None:
+    texts, chains = set(), []
+    for ahead in (1, 1, 4, None):
+        control = align(steps=8, look_ahead=ahead, return_chain=True)
+        answer = thinker.chat.completions.create(**ASKED, control=control)
+        texts.add(answer.choices[0].message.content)
+        found = chain(answer.control)
+        chains.append((found.chain, found.acceptance, found.effective_samples))
+    assert len(texts) == 1
+    assert chains == chains[:1] * 4
+
+
+def test_the_books_add_up_and_a_stream_has_the_same_answer(thinker: Steersman) -> None:
+    control = align(steps=6, chains=2, look_ahead=3)
+    whole = thinker.chat.completions.create(**ASKED, control=control)
+    chunks = [*thinker.chat.completions.create(**ASKED, stream=True, control=control)]
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == whole.choices[0].message.content
+    assert whole.control is not None
+    assert whole.usage is not None
+    compute, found = whole.control.compute, chain(whole.control)
+    assert compute.returned_tokens == whole.usage.completion_tokens
+    parts = compute.returned_tokens, compute.cancelled_tokens, compute.lost_tokens
+    assert sum(parts) == compute.sampled_tokens
+    assert min(parts) >= 0
+    assert (found.steps, len(found.acceptance_by_chain)) == (12, 2)
+    assert found.resampled_tokens < compute.sampled_tokens
+    assert chain(chunks[-1].control).model_dump() == found.model_dump()
+
+
+def test_a_sharper_target_is_likelier_than_a_plain_sample(thinker: Steersman) -> None:
+    gains = []
+    for seed in range(6):
+        asked = {**ASKED, "seed": seed}
+        found = chain(
+            thinker.chat.completions.create(**asked, control=align(steps=12, select="best")).control
+        )
+        assert found.target_chosen >= found.target_start
+        gains.append(found.target_chosen - found.target_start)
+    assert max(gains) > 0
+
+
+def test_at_a_limit_the_best_so_far_is_returned(thinker: Steersman) -> None:
+    control = ControlSpec(search=align(steps=4000).search, limits=Limits(max_sampled_tokens=400))
+    answer = thinker.chat.completions.create(**ASKED, control=control)
+    assert answer.control is not None
+    assert answer.control.applied.stopped_by == "max_sampled_tokens"
+    assert answer.choices[0].message.content
+    assert 0 < chain(answer.control).steps < 4000
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"temperature": 0.5}, "temperature"),
+        ({"top_p": 0.9}, "top_p"),
+        ({"n": 2}, "n"),
+        ({"stop": ["x"]}, "stop"),
+        ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"extra_body": {"top_k": 5}}, "top_k"),
+        ({"extra_body": {"min_p": 0.1}}, "min_p"),
+        ({"extra_body": {"min_tokens": 3}}, "min_tokens"),
+        ({"response_format": {"type": "json_object"}}, "structured_outputs"),
+    ],
+)
+def test_what_changes_the_distribution_is_refused(
+    thinker: Steersman, fields: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        thinker.chat.completions.create(**ASKED, **fields, control=align())
+    assert caught.value.param == param
