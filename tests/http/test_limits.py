@@ -49,6 +49,34 @@ def test_at_its_seconds_too(thinker: Steersman) -> None:
     assert receipt.applied.stopped_by == "max_seconds"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_that_ends_before_its_first_token_has_a_receipt(
+    thinker: Steersman, stream: bool
+) -> None:
+    control = spec(limits={"max_seconds": 1e-6})
+    if not stream:
+        chat: Any = thinker.chat.completions.create(**LONG, n=3, control=control)
+        text: Any = thinker.completions.create(
+            model="reasoner", prompt="1+1=", n=3, control=control
+        )
+        ends = [[choice.finish_reason for choice in one.choices] for one in (chat, text)]
+        receipts = [chat.control, text.control]
+    else:
+        chat = [*thinker.chat.completions.create(**LONG, n=3, stream=True, control=control)]
+        text = [
+            *thinker.completions.create(
+                model="reasoner", prompt="1+1=", n=3, stream=True, control=control
+            )
+        ]
+        ends = [
+            [c.finish_reason for chunk in one for c in chunk.choices if c.finish_reason]
+            for one in (chat, text)
+        ]
+        receipts = [chat[-1].control, text[-1].control]
+    assert ends == [["length"] * 3] * 2
+    assert all(one is not None and one.applied.stopped_by == "max_seconds" for one in receipts)
+
+
 def test_a_request_within_its_limits_is_the_same(thinker: Steersman) -> None:
     plain = thinker.chat.completions.create(**ASKED)
     control = spec(limits={"max_sampled_tokens": 4000, "max_seconds": 100})

@@ -1,11 +1,13 @@
 """A controlled response on its way out: the receipt is written into it, progress beside it."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Send
 
+from steersman.api.chunks import ChunkHead
 from steersman.api.live import LiveValues
 from steersman.api.stream import ReceiptStream
 from steersman.scope import ControlScope
@@ -23,6 +25,7 @@ class Answer:
         send: Of ASGI.
         live: Adds the monitor's values to the chunks of a stream; None to add nothing.
         news: Events that are due at the end of a stream; None without events.
+        head: The common fields of the chunks of its stream; None where they are not known.
 
     """
 
@@ -33,10 +36,12 @@ class Answer:
         send: Send,
         live: LiveValues | None = None,
         news: Callable[[int], bytes] | None = None,
+        head: ChunkHead | None = None,
     ) -> None:
         self._scope = scope
         self._live = live
         self._news = news
+        self._head = head
         self._receive = receive
         self._send = send
         self._lock = asyncio.Lock()
@@ -91,12 +96,21 @@ class Answer:
                     self._stream.created = created
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
+    def _ending(self) -> bytes:
+        """The chunk that ends all choices where a limit has ended them before their first token."""
+        stopped = self._scope.ledger.stopped_by is not None
+        if not stopped or self._head is None or self._stream is None:
+            return b""
+        created = self._stream.created or int(time.time())
+        branches = self._scope.ledger.returned
+        return self._head.ending(created, sum(1 for _ in branches))
+
     async def _begin(self, message: Message) -> None:
         self.status = message["status"]
         content_type = MutableHeaders(raw=message["headers"]).get("content-type", "")
         if content_type.startswith("text/event-stream"):
             live = self._live.put if self._live is not None else None
-            self._stream = ReceiptStream(self._scope.receipt, live, self._news)
+            self._stream = ReceiptStream(self._scope.receipt, live, self._news, self._ending)
         elif self.status == 200 and content_type.startswith("application/json"):
             self._start = message
             return

@@ -16,11 +16,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from steersman.api import body, facts
 from steersman.api.answer import Answer
 from steersman.api.body import Controlled
+from steersman.api.chunks import ChunkHead
 from steersman.api.live import LiveValues
 from steersman.api.planned import PATH as PLAN
-from steersman.api.progress import ChunkHead, Reporter
+from steersman.api.progress import Reporter
 from steersman.api.refusal import Refusal
 from steersman.controls.events import EventsPart
+from steersman.controls.limits import LimitsPart
 from steersman.controls.monitor import MonitorPart
 from steersman.controls.search import SearchPart
 from steersman.errors import ControlError
@@ -103,7 +105,7 @@ class ControlMiddleware:
         monitor = plan.part(MonitorPart) if request.stream else None
         live = LiveValues(control, monitor) if monitor is not None else None
         reporter = Reporter(control.ledger, events, head)
-        answer = Answer(control, receive, send, live, reporter.news if events else None)
+        answer = Answer(control, receive, send, live, reporter.news if events else None, head)
         token = CONTROL.set(control)
         try:
             async with contextlib.AsyncExitStack() as stack:
@@ -116,8 +118,10 @@ class ControlMiddleware:
             asyncio.get_running_loop().call_soon(self._count, control, _outcome(answer))
 
     def _chunk_head(self, plan: Plan, rest: Mapping[str, Any], scope: Scope) -> ChunkHead | None:
-        """The common fields of the chunks of a stream with events; None for any other."""
-        if plan.part(EventsPart) is None or plan.request.endpoint is Endpoint.RESPONSES:
+        """The common fields of the chunks of a stream that may need some of our own: with events,
+        or with a limit; None for any other."""
+        own = plan.part(EventsPart) or plan.part(LimitsPart)
+        if own is None or plan.request.endpoint is Endpoint.RESPONSES:
             return None
         names, model = self._planner.capabilities.model.names, rest.get("model")
         # vLLM answers under its first name, or under that of an adapter.

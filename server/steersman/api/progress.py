@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from steersman.api.answer import Answer
+from steersman.api.chunks import ChunkHead
 from steersman.ledger import Ledger
-from steersman.request import Endpoint
 from steersman.trajectory.trajectory import Trajectory
 from steersman_client import Branch, Event, Progress
 
@@ -17,35 +17,6 @@ COMMENT_SECONDS = 1.0
 """An idle stream gets a comment this often, so that no proxy takes it for dead."""
 EVENT_SECONDS = 0.2
 """How often there are events."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkHead:
-    """The fields that all chunks of a stream have in common.
-
-    Attributes:
-        endpoint: Where the request came in.
-        request_id: The request's id: vLLM puts a word before it.
-        model: The model's name in responses.
-
-    """
-
-    endpoint: Endpoint
-    request_id: str
-    model: str
-
-    def chunk(self, created: int, events: Mapping[str, Any]) -> dict[str, Any]:
-        """A chunk that adds nothing to the answer and has events in its `control`."""
-        chat = self.endpoint is Endpoint.CHAT
-        nothing: dict[str, Any] = {"delta": {}} if chat else {"text": ""}
-        return {
-            "id": f"{'chatcmpl' if chat else 'cmpl'}-{self.request_id}",
-            "object": "chat.completion.chunk" if chat else "text_completion",
-            "created": created,
-            "model": self.model,
-            "choices": [{"index": 0, **nothing, "logprobs": None, "finish_reason": None}],
-            "control": events,
-        }
 
 
 @dataclass(slots=True)

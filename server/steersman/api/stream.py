@@ -30,6 +30,8 @@ class ReceiptStream:
             the chunks as they are.
         news: Makes an event of our own that goes before the last one, from the time when the stream
             began, in seconds; None for none.
+        ending: Makes the chunk that ends all choices, for a stream in which vLLM ends none; empty
+            if that is an error. vLLM leaves out a choice that ended before its first token.
 
     """
 
@@ -38,8 +40,10 @@ class ReceiptStream:
         receipt: Callable[[], Receipt],
         live: Callable[[dict[str, Any]], bool] | None = None,
         news: Callable[[int], bytes] | None = None,
+        ending: Callable[[], bytes] = bytes,
     ) -> None:
         self._receipt = receipt
+        self._ending = ending
         self._live = live
         self._news = news
         self._rest = b""
@@ -66,6 +70,7 @@ class ReceiptStream:
         if self.created is not None and event.startswith(_DATA):
             event = _with_created(event, self.created)
         if event.startswith(_DONE):
+            released = released or self._ending()
             self.over, self.answered = True, bool(released)
             last = _with_receipt(released, self._receipt, ()) + event + b"\n\n"
             return self._last_news(released) + last

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from steersman.api.chunks import ChunkHead
 from steersman.api.stream import ReceiptStream
+from steersman.request import Endpoint
 from steersman_client import Compute, Entropy, PhaseEntropy, Receipt
 
 RECEIPT = Receipt(compute=Compute(sampled_tokens=5))
@@ -78,6 +80,22 @@ def test_what_is_due_at_the_end_comes_before_the_last_chunk(last: bytes) -> None
     assert ReceiptStream(lambda: RECEIPT, news=news).feed(ended).startswith(chunk(told=True))
     failed = ReceiptStream(lambda: RECEIPT, news=news)
     assert failed.feed(DONE) == DONE
+
+
+def test_a_stream_in_which_no_choice_ended_gets_an_end_of_its_own() -> None:
+    head = ChunkHead(Endpoint.CHAT, "r", "m")
+    receipts = ReceiptStream(lambda: RECEIPT, ending=lambda: head.ending(7, 2))
+    begun = choice(None)
+    *_, last, done = receipts.feed(begun + DONE).split(b"\n\n")[:-1]
+    ended = json.loads(last.removeprefix(b"data: "))
+    assert done == b"data: [DONE]"
+    assert [one["index"] for one in ended["choices"]] == [0, 1]
+    assert {one["finish_reason"] for one in ended["choices"]} == {"length"}
+    assert ended["control"] == RECEIPT.model_dump(mode="json", exclude_none=True)
+    assert receipts.answered
+    # One that ends by itself is left alone.
+    whole = ReceiptStream(lambda: RECEIPT, ending=lambda: head.ending(7, 2))
+    assert whole.feed(choice("stop") + DONE).count(b"finish_reason") == 1
 
 
 def test_tokens_are_not_held_back() -> None:
