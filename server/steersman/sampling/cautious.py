@@ -15,7 +15,7 @@ from steersman.capabilities import Capabilities
 from steersman.errors import ControlError
 from steersman.needs import Need
 from steersman.request import Request
-from steersman.sampling.line import CautiousRecord, Line
+from steersman.sampling.composed import CautiousRecord, Composed
 from steersman.sampling.sampler import Record, Sampler
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.trajectory import OutputT, Piece, Source, Start, Trajectory
@@ -74,7 +74,7 @@ class CautiousSource(Generic[OutputT]):
         self._source = source
         self._spec = spec
         self._reading = reading
-        self._lines: dict[Trajectory[OutputT], Line[OutputT]] = {}
+        self._composed: dict[Trajectory[OutputT], Composed[OutputT]] = {}
 
     def start_all(self, starts: Sequence[Start[OutputT]]) -> Sequence[Trajectory[OutputT]]:
         return [self._laid_over(first) for first in self._source.start_all(starts)]
@@ -91,21 +91,23 @@ class CautiousSource(Generic[OutputT]):
 
     async def stop(self, trajectories: Sequence[Trajectory[OutputT]]) -> None:
         running = [one for one in trajectories if one.running]
-        lines = [self._lines[one] for one in running if one in self._lines]
-        own = [one for one in running if one not in self._lines]
-        for line in lines:
-            own.extend(line.stop())
+        composed = [self._composed[one] for one in running if one in self._composed]
+        own = [one for one in running if one not in self._composed]
+        for one in composed:
+            own.extend(one.stop())
         await self._source.stop(own)
 
     async def close_thinking(self, trajectory: Trajectory[OutputT]) -> None:
-        line = self._lines.get(trajectory)
-        await self._source.close_thinking(trajectory if line is None else line.current)
+        one = self._composed.get(trajectory)
+        await self._source.close_thinking(trajectory if one is None else one.current)
 
     def _laid_over(self, first: Trajectory[OutputT]) -> Trajectory[OutputT]:
         if first.start.bare:
             return first
         whole: Trajectory[OutputT] = Trajectory(first.start)
-        line = self._lines[whole] = Line(whole, first, self._source, self._spec, self._reading)
-        whole.sampling = line.record
-        whole.steps = line.steps()
+        one = self._composed[whole] = Composed(
+            whole, first, self._source, self._spec, self._reading
+        )
+        whole.sampling = one.record
+        whole.steps = one.steps()
         return whole

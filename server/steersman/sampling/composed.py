@@ -76,7 +76,7 @@ class Branching(Generic[OutputT]):
         return len(self.trials) == 1 and self.trials[0].end is not None
 
 
-class Line(Generic[OutputT]):
+class Composed(Generic[OutputT]):
     """A trajectory, as it is put together.
 
     Args:
