@@ -91,23 +91,21 @@ class CautiousSource(Generic[OutputT]):
 
     async def stop(self, trajectories: Sequence[Trajectory[OutputT]]) -> None:
         running = [one for one in trajectories if one.running]
-        composed = [self._composed[one] for one in running if one in self._composed]
         own = [one for one in running if one not in self._composed]
-        for one in composed:
-            own.extend(one.stop())
+        for one in running:
+            if one in self._composed:
+                own.extend(self._composed[one].stop())
         await self._source.stop(own)
 
     async def close_thinking(self, trajectory: Trajectory[OutputT]) -> None:
-        one = self._composed.get(trajectory)
-        await self._source.close_thinking(trajectory if one is None else one.current)
+        composed = self._composed.get(trajectory)
+        await self._source.close_thinking(trajectory if composed is None else composed.current)
 
     def _laid_over(self, first: Trajectory[OutputT]) -> Trajectory[OutputT]:
         if first.start.bare:
             return first
         whole: Trajectory[OutputT] = Trajectory(first.start)
-        one = self._composed[whole] = Composed(
-            whole, first, self._source, self._spec, self._reading
-        )
-        whole.sampling = one.record
-        whole.steps = one.steps()
+        composed = Composed(whole, first, self._source, self._spec, self._reading)
+        self._composed[whole] = composed
+        whole.sampling, whole.steps = composed.record, composed.steps()
         return whole

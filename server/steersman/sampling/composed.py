@@ -252,6 +252,7 @@ class Composed(Generic[OutputT]):
             prefix=Prefix(current, at),
             seed=derived(self._first.seed, at, number),
             temperature=begin.temperature,
+            whole=begin.whole,
             max_tokens=None if begin.max_tokens is None else max(1, begin.max_tokens - spent),
             after=max(self._ready, begin.after + spent + 1),
         )
