@@ -41,7 +41,7 @@ def first_finish(**fields: Any) -> dict[str, Any]:
         ({"control": "fast"}, "control"),
         ({"control": {"steer": [{"vector": "v"}]}}, "control.steer[0].vector"),
         ({"control": {"thinking": {"budget": 5}}}, "control.thinking.budget"),
-        ({"control": {"search": {"method": "align"}}}, "control.search.method"),
+        ({"control": {"search": {"method": "beam"}}}, "control.search.method"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])

@@ -53,7 +53,7 @@ def refusal(control: object, request: Request = CHAT, **server: Any) -> ControlE
         ({"search": 1}, "control.search"),
         ({"search": {}}, "control.search.method"),
         ({"search": {"method": "last_finish"}}, "control.search.method"),
-        ({"search": {"method": "align"}}, "control.search.method"),
+        ({"search": {"method": "beam"}}, "control.search.method"),
         (first_finish(n=0), "control.search.n"),
         (first_finish(n=-1), "control.search.n"),
         (first_finish(n="4"), "control.search.n"),
@@ -92,7 +92,7 @@ def test_a_wrong_control_names_its_field(control: object, param: str) -> None:
 
 def test_an_unsupported_part_says_so() -> None:
     assert "not supported by this server" in refusal({"thinking": {"budget": 10}}).message
-    assert "unknown method 'align'" in refusal({"search": {"method": "align"}}).message
+    assert "unknown method 'beam'" in refusal({"search": {"method": "beam"}}).message
 
 
 @pytest.mark.parametrize(

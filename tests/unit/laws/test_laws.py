@@ -27,7 +27,8 @@ from steersman.trajectory.trajectory import Source
 from tests.unit.reward.made_up import MadeUp, answer, track
 
 
-@pytest.mark.parametrize("method", sorted(policies()))
+# The laws are of n samples that are chosen from; the laws of a chain are in `search/test_align.py`.
+@pytest.mark.parametrize("method", sorted({*policies()} - {"align"}))
 def test_every_search_keeps_the_laws(method: str) -> None:
     policy = policies()[method]
     assert_policy_laws(policy, lambda n: policy.spec(method=method, n=n))

@@ -9,6 +9,7 @@ import numpy as np
 from steersman.reward.candidate import Candidate
 from steersman.reward.reward import Reward, RewardSpec
 from steersman_kernels.layout import Value
+from tests.unit.tracks import packed
 
 
 class MadeUpSpec(RewardSpec):
@@ -60,5 +61,8 @@ def answer(text: str | None, **fields: Any) -> Candidate:
 
 def track(*values: tuple[float, float, float, int]) -> Any:
     """A track by rows: entropy, log-prob, top probability, and whether the token was put there."""
-    rows = [Value(entropy, logprob, top, 0, 0, forced) for entropy, logprob, top, forced in values]
+    rows = [
+        Value.of(packed(entropy, logprob, top=top, forced=int(forced)))
+        for entropy, logprob, top, forced in values
+    ]
     return np.array(rows, np.float64)

@@ -7,8 +7,9 @@ from steersman.reward.candidate import Candidate, Measure
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Piece, Start, Trajectory
-from steersman_kernels.layout import Value
+from steersman_kernels.layout import TRACK
 from tests.unit.search.scripted import CLOSE, MARKERS, OPEN, WORDS
+from tests.unit.tracks import packed
 
 READING = Reading(markers=MARKERS)
 
@@ -18,9 +19,7 @@ def trajectory(*token_ids: int, forced: int = 0) -> Trajectory[None]:
     one: Trajectory[None] = Trajectory(Start(0))
     for token in token_ids:
         one.add(Piece((token,), WORDS.get(token, f" {token}"), None, None))
-    values = [
-        Value(10.0 * k, -float(k), 0.5, 0, 0, k < forced).packed() for k in range(len(token_ids))
-    ]
+    values = [packed(10.0 * k, -float(k), forced=int(k < forced)) for k in range(len(token_ids))]
     one.track = Track([*token_ids], values)
     return one
 
@@ -80,6 +79,6 @@ def test_missing_measurements_are_told() -> None:
     del one.track.values[1]
     with pytest.raises(ValueError, match="no measurements of top"):
         Candidate.of(one, READING).measured(Measure.TOP)
-    gap = Candidate("a", "a", tokens=1, track=np.array([[np.nan] * 5 + [0]]))
+    gap = Candidate("a", "a", tokens=1, track=np.array([[np.nan] * (TRACK - 1) + [0]]))
     with pytest.raises(ValueError, match="of entropy at some"):
         gap.measured(Measure.ENTROPY)
