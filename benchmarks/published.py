@@ -27,7 +27,7 @@ _EPSILON = 1e-10
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to sample.
+    """Sampling options of the loop.
 
     Attributes:
         model: Directory of the model.

@@ -107,7 +107,11 @@ class Invariants:
             error = _error(strict(answer.content))
         except NotJsonError:
             return False
-        return error is not None and error.get("type") in _OURS
+        if error is None:
+            return False
+        # What only shows when the engine is called is refused with vLLM's type of error.
+        arrived = str(error.get("message")).startswith("the control cannot be applied")
+        return arrived or error.get("type") in _OURS
 
     def _whole(self, answer: Answer) -> Iterator[Violation]:
         if answer.status in {204, 307}:
@@ -131,7 +135,9 @@ class Invariants:
     def _beyond_limits(self, receipt: Receipt, whole: Any) -> Iterator[Violation]:
         limits, search = self._surface.limits, receipt.applied.search
         choices = len(whole.get("choices") or ()) if whole else 0
-        branches = max(choices, search.launched if search else 0)
+        # The steps of a chain are launched one after another.
+        launched = search.launched if search and search.method != "align" else 0
+        branches = max(choices, launched)
         if branches > limits["max_branches"]:
             yield Violation("limit", f"{branches} branches")
         if receipt.compute.sampled_tokens > limits["max_control_tokens"]:
