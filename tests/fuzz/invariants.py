@@ -135,9 +135,10 @@ class Invariants:
     def _beyond_limits(self, receipt: Receipt, whole: Any) -> Iterator[Violation]:
         limits, search = self._surface.limits, receipt.applied.search
         choices = len(whole.get("choices") or ()) if whole else 0
-        # The steps of a chain are launched one after another.
-        launched = search.launched if search and search.method != "align" else 0
-        branches = max(choices, launched)
+        # The steps of a chain are launched one after another: there it is the chains that count.
+        chains = (search.model_extra or {}).get("acceptance_by_chain") if search else None
+        launched = search.launched if search else 0
+        branches = max(choices, launched if chains is None else len(chains))
         if branches > limits["max_branches"]:
             yield Violation("limit", f"{branches} branches")
         if receipt.compute.sampled_tokens > limits["max_control_tokens"]:

@@ -63,8 +63,10 @@ class Part:
     A control overrides the stages that it takes part in.
     """
 
-    reads_tokens: ClassVar[bool] = False
-    """True if it needs prompts of tokens, not of embeddings."""
+    @property
+    def reads_tokens(self) -> bool:
+        """True if it needs prompts of tokens, not of embeddings."""
+        return False
 
     @contextlib.asynccontextmanager
     async def held(self, desk: Desk) -> AsyncGenerator[None]:

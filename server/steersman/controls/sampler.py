@@ -33,7 +33,7 @@ class SamplerPart(Part):
     spec: BaseModel
 
     @property
-    def reads_tokens(self) -> bool:  # type: ignore[override]
+    def reads_tokens(self) -> bool:
         return self.forks()
 
     def check_arrival(self, arrived: Arrived) -> None:

@@ -54,7 +54,7 @@ class SearchPart(Part):
         return Need.FORKS in self.policy.needs
 
     @property
-    def reads_tokens(self) -> bool:  # type: ignore[override]
+    def reads_tokens(self) -> bool:
         return self.forks()
 
     def wire(self, origin: int) -> Mapping[str, Any]:

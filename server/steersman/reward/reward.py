@@ -18,7 +18,7 @@ class RewardSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     see: See = "answer"
-    """What is judged: the answer, or the thinking too."""
+    """The part that is judged: the answer, or the thinking too."""
     timeout: float = Field(default=30.0, gt=0)
     """Seconds for one batch."""
     max_batch: int = Field(default=64, ge=1)
