@@ -120,6 +120,7 @@ async def assemble(
         desk.store if desk else NoVectors(),
         desk.choosable if desk else None,
         encode=lambda text: tokenizer.encode(text, add_special_tokens=False),
+        rewards=rewards,
     )
     planner.check_profiles()
     api_keys = accepted = _api_keys(args)

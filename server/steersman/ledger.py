@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from steersman.reward.judge import Judge
 from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.trajectory import Trajectory
-from steersman_client import Compute, Leader
+from steersman_client import ChainStep, Compute, Leader
 
 
 @dataclass(slots=True, eq=False)
@@ -22,6 +23,8 @@ class Generation:
         stops: Tokens each of which ends a response.
         outcome: The result of its search; None without a search, or before it.
         branch_max_tokens: Token limit of each branch.
+        judge: Scores its responses; None without rewards.
+        steps: The steps of its search's chains.
         after: Tokens sampled one after another before it could begin.
 
     """
@@ -32,6 +35,8 @@ class Generation:
     stops: frozenset[int] = frozenset()
     outcome: Outcome[Any] | None = None
     branch_max_tokens: int | None = None
+    judge: Judge[Any] | None = None
+    steps: list[ChainStep] = field(default_factory=list)
     after: int = 0
     _leader: Trajectory[Any] | None = None
     _shown: int = 0
@@ -144,6 +149,12 @@ class Ledger:
         return sum(one.running for one in self.branches)
 
     @property
+    def busy(self) -> bool:
+        """True while a branch runs, or a response is being scored."""
+        judges = (generation.judge for generation in self.generations)
+        return bool(self.running) or any(judge.waiting for judge in judges if judge is not None)
+
+    @property
     def finished(self) -> int:
         return sum(one.finished for one in self.branches)
 
@@ -172,6 +183,7 @@ class Ledger:
             cancelled += generation.cancelled_tokens
             prefill += sum(one.prefill_tokens for one in generation.started)
             returned += sum(one.tokens for one in generation.returned)
+        judges = [one.judge for one in self.generations if one.judge is not None]
         return Compute(
             sampled_tokens=sampled,
             returned_tokens=returned,
@@ -179,5 +191,7 @@ class Ledger:
             lost_tokens=sampled - returned - cancelled,
             sequential_tokens=self.sequential_tokens,
             prefill_tokens=prefill,
+            reward_calls=sum(judge.spent.reward_calls for judge in judges),
+            reward_tokens=sum(judge.spent.reward_tokens for judge in judges),
             wall_ms=round(self.seconds * 1e3, 3),
         )

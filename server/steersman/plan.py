@@ -15,6 +15,7 @@ from steersman.errors import ControlError
 from steersman.ledger import Ledger
 from steersman.profiles import Profile, ProfileError, merge
 from steersman.request import Endpoint, Request
+from steersman.reward.rewards import Rewards
 from steersman.steering.plan import Edits, Vectors
 from steersman_client import Applied, AppliedEdit, ControlSpec, Receipt
 
@@ -103,6 +104,7 @@ class Planner:
         vectors: The steering vectors it keeps.
         edits: The edits that requests can choose; None on a server without rows for them.
         encode: The model's tokens of a text, without special tokens around it.
+        rewards: The rewards that it keeps.
 
     """
 
@@ -111,6 +113,7 @@ class Planner:
     vectors: Vectors
     edits: Edits | None = None
     encode: Encode = field(kw_only=True)
+    rewards: Rewards = field(default_factory=lambda: Rewards({}), kw_only=True)
 
     def plan(self, control: object, request: Request, *, profile_suffix: str | None = None) -> Plan:
         """Check one request.
@@ -127,7 +130,15 @@ class Planner:
         spec = self._spec({} if control is None else schema.fields(control), profile_suffix)
         self._refuse_unsupported(spec)
         _refuse_conflicts(request)
-        planning = Planning(spec, request, self.capabilities, self.vectors, self.edits, self.encode)
+        planning = Planning(
+            spec,
+            request,
+            self.capabilities,
+            self.vectors,
+            self.edits,
+            self.encode,
+            self.rewards,
+        )
         for one in CONTROLS:
             if (part := one.plan(planning)) is not None:
                 planning.parts.append(part)

@@ -1,7 +1,9 @@
 """The facts of an OpenAI request body that a plan depends on."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Endpoint(StrEnum):
@@ -34,6 +36,7 @@ class Request:
         truncated: The field that cuts distributions off: top_p, top_k or min_p; None if the request
             names none that does.
         allowed_token_ids: The only tokens that its response may consist of; None if all may be.
+        messages: The messages of its prompt as they came; empty if it came as text.
 
     """
 
@@ -53,3 +56,4 @@ class Request:
     stop_token_ids: int = 0
     truncated: str | None = None
     allowed_token_ids: frozenset[int] | None = None
+    messages: Sequence[Mapping[str, Any]] = field(default=(), compare=False, repr=False)

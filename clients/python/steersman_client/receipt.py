@@ -19,6 +19,27 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
+class ChainStep(_Part):
+    """A step of a chain, in a stream that asked for the event `steps`."""
+
+    chain: int
+    step: int
+    accepted: bool
+    """Whether the chain went on to the response that the step drew."""
+    target: Measured = None
+    """Of the response after the step: its reward, or the logarithm of its power."""
+    tokens: int
+    """Of that response."""
+    acceptance: float
+    """Share of the chain's steps that were accepted so far."""
+
+
+class ChainState(ChainStep):
+    """A step of a chain in the receipt, with the response after it."""
+
+    text: str
+
+
 class AppliedSearch(_Part):
     """Outcome of a search, over all prompts of the HTTP request."""
 
@@ -40,6 +61,30 @@ class AppliedSearch(_Part):
     """Where branches vote: each distinct answer and its votes, most frequent first."""
     branch_max_tokens: int | None = None
     """Token limit that each branch ran under."""
+    steps: int | None = None
+    """Steps of chains."""
+    acceptance: float | None = None
+    """Share of the steps that were accepted; null without any."""
+    acceptance_by_chain: tuple[float | None, ...] | None = None
+    target_start: Measured = None
+    """Target of the first responses, a mean over the chains: the reward, or the logarithm of the
+    power."""
+    target_end: Measured = None
+    """Of the last ones."""
+    target_chosen: Measured = None
+    """Of the returned one."""
+    effective_samples: float | None = None
+    """(sum of n)^2 / sum of n^2 over the responses, each standing n times in the chains."""
+    reused_tokens: int | None = None
+    """Tokens that the steps kept of the response before."""
+    resampled_tokens: int | None = None
+    """Tokens that they drew behind those."""
+    defaults_set_aside: tuple[str, ...] | None = None
+    """Sampling parameters of the model's own defaults that the search draws without."""
+    reward_errors: tuple[str, ...] | None = None
+    """Faults of rewards that ended chains, with `on_reward_error: "best_so_far"`."""
+    chain: tuple[ChainState, ...] | None = None
+    """The steps of all chains, with `return_chain`."""
 
 
 class AppliedSampler(_Part):
@@ -183,7 +228,9 @@ class Compute(_Part):
     prefill_tokens: int = 0
     """Prompt tokens computed, without those read from the prefix cache."""
     reward_calls: int = 0
+    """Responses given to rewards, each once for every reward."""
     reward_tokens: int = 0
+    """Tokens of those responses, as far as the rewards saw them."""
     wall_ms: float = 0.0
 
 

@@ -14,9 +14,9 @@ from openai.types.responses import (
     ResponseStreamEvent,
 )
 
-from steersman_client.receipt import Branch, Leader, Live, Progress, Receipt, Trials
+from steersman_client.receipt import Branch, ChainStep, Leader, Live, Progress, Receipt, Trials
 
-_EVENTS = frozenset({"leader", "live", "progress", "branches", "trials"})
+_EVENTS = frozenset({"leader", "live", "progress", "branches", "trials", "steps"})
 """Keys of `control` in a chunk that are no part of a receipt."""
 
 
@@ -75,6 +75,12 @@ class _Chunk(_Result):
         """Decisions of a sampler: only in a stream that asked for the event `trials`."""
         told = (_control_of(self) or {}).get("trials", ())
         return tuple(Trials.model_validate(news) for news in told)
+
+    @property
+    def steps(self) -> tuple[ChainStep, ...]:
+        """Steps of chains: only in a stream that asked for the event `steps`."""
+        told = (_control_of(self) or {}).get("steps", ())
+        return tuple(ChainStep.model_validate(news) for news in told)
 
     @property
     def live(self) -> Live | None:

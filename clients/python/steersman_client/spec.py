@@ -208,18 +208,64 @@ class Majority(_Part):
     ] = 0
 
 
+class RewardTerm(_Part):
+    """A reward of the server, as a term of a weighted sum."""
+
+    name: Annotated[str, Field(min_length=1, description="Name of a reward of the server.")]
+    weight: float = Field(default=1.0, ge=-1e6, le=1e6, description="Multiplier of its score.")
+    data: dict[str, Any] = Field(
+        default={}, description="Facts about this request that the reward judges by."
+    )
+    see: Literal["answer", "all"] | None = Field(
+        default=None,
+        description="The part that is judged: the answer, or the thinking too; as the server has "
+        "it when null.",
+    )
+
+
+def _terms(rewards: object) -> object:
+    """Rewards in their one form: a name, one term, or a list of either."""
+    if isinstance(rewards, (str, dict, RewardTerm)):
+        rewards = [rewards]
+    if isinstance(rewards, (list, tuple)):
+        return [{"name": one} if isinstance(one, str) else one for one in rewards]
+    return rewards
+
+
+_FEW = Field(min_length=1, max_length=8, strict=False)
+
+Rewards = Annotated[
+    tuple[RewardTerm, ...],
+    _FEW,
+    BeforeValidator(
+        _terms, json_schema_input_type=str | RewardTerm | Annotated[list[str | RewardTerm], _FEW]
+    ),
+]
+"""Rewards that a request names: a weighted sum of one or several."""
+
+
 class Target(_Part):
-    """Distribution of the responses that a chain walks towards."""
+    """Distribution of the responses that a chain walks towards: of a power, or of a reward."""
 
     power: Annotated[
-        float,
+        float | None,
         Field(
             ge=0.5,
             le=100,
             description="p(response)^power: power sampling (arXiv 2510.14901), which needs no "
             "reward.",
         ),
-    ]
+    ] = None
+    reward: Annotated[
+        Rewards | None,
+        Field(
+            description="p(response) exp(reward / beta): QAlign (arXiv 2504.03790). The rewards "
+            "of the server whose weighted sum is meant."
+        ),
+    ] = None
+    beta: Annotated[
+        float, Field(gt=0, description="The smaller, the more the reward counts beside p.")
+    ] = 0.5
 
 
 class Align(_Part):
@@ -247,6 +293,10 @@ class Align(_Part):
             "null.",
         ),
     ] = None
+    on_reward_error: Literal["fail", "best_so_far"] = Field(
+        default="fail",
+        description="When a reward fails: fail, or select among the states so far.",
+    )
     return_chain: bool = Field(default=False, description="List the states in the receipt.")
 
 
@@ -284,37 +334,6 @@ class Cautious(_Part):
     )
 
 
-class RewardTerm(_Part):
-    """A reward of the server, as a term of a weighted sum."""
-
-    name: Annotated[str, Field(min_length=1, description="Name of a reward of the server.")]
-    weight: float = Field(default=1.0, ge=-1e6, le=1e6, description="Multiplier of its score.")
-    data: dict[str, Any] = Field(
-        default={}, description="Facts about this request that the reward judges by."
-    )
-
-
-def _terms(rewards: object) -> object:
-    """Rewards in their one form: a name, one term, or a list of either."""
-    if isinstance(rewards, (str, dict, RewardTerm)):
-        rewards = [rewards]
-    if isinstance(rewards, (list, tuple)):
-        return [{"name": one} if isinstance(one, str) else one for one in rewards]
-    return rewards
-
-
-_FEW = Field(min_length=1, max_length=8, strict=False)
-
-Rewards = Annotated[
-    tuple[RewardTerm, ...],
-    _FEW,
-    BeforeValidator(
-        _terms, json_schema_input_type=str | RewardTerm | Annotated[list[str | RewardTerm], _FEW]
-    ),
-]
-"""Rewards that a request names: a weighted sum of one or several."""
-
-
 class Limits(_Part):
     """Limits of the request as a whole; at one of them the best response so far is returned."""
 
@@ -327,7 +346,7 @@ class Limits(_Part):
     ] = None
 
 
-Event = Literal["progress", "leader", "branches", "trials"]
+Event = Literal["progress", "leader", "branches", "trials", "steps"]
 """A kind of event that a stream can tell of beside the answer."""
 
 Search = Annotated[FirstFinish | Majority | Align, Field(discriminator="method")]

@@ -4,7 +4,7 @@ These are lax: `"n": "2"` is two choices, `"stream": 1` is a stream. Read by the
 and the engine can never see two different requests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -104,6 +104,7 @@ def read(endpoint: Endpoint, body: Mapping[str, Any]) -> Request | None:
         truncated=next((name for name in _WHOLE if facts.get(name) not in _WHOLE[name]), None),
         stop_token_ids=len({*(facts.get("stop_token_ids") or ())}),
         allowed_token_ids=None if allowed is None else frozenset(allowed),
+        messages=_messages(endpoint, body),
     )
 
 
@@ -111,6 +112,16 @@ def _prompts(facts: Mapping[str, Any]) -> int:
     """Prompts of a completion: texts (or token ids) and embeddings, each one or a list of them."""
     given = (facts["prompt_embeds"], facts["prompt"])
     return max(1, sum(len(prompt_to_seq(prompts)) for prompts in given if prompts is not None))
+
+
+def _messages(endpoint: Endpoint, body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The messages of a body, as they came; of a completion none."""
+    if endpoint is Endpoint.COMPLETIONS:
+        return ()
+    given = body.get("messages" if endpoint is Endpoint.CHAT else "input")
+    if isinstance(given, str):
+        return ({"role": "user", "content": given},)
+    return given if isinstance(given, list) else ()
 
 
 def _grammar(endpoint: Endpoint, body: Mapping[str, Any]) -> str | None:

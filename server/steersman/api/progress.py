@@ -33,6 +33,7 @@ class Events:
     kinds: frozenset[Event]
     _told: dict[Trajectory[Any], tuple[int, str]] = field(default_factory=dict)  # pieces, state
     _trials_told: dict[Trajectory[Any], int] = field(default_factory=dict)
+    _steps_told: dict[int, int] = field(default_factory=dict)  # by the number of the generation
 
     def take(self) -> dict[str, Any]:
         """The events since the last call, by kind; of a kind nothing if there is nothing new."""
@@ -41,6 +42,7 @@ class Events:
             "leader": self._leader,
             "branches": self._branches,
             "trials": self._trials,
+            "steps": self._steps,
         }
         made = {kind: makers[kind]() for kind in makers if kind in self.kinds}
         return {kind: event for kind, event in made.items() if event}
@@ -62,6 +64,14 @@ class Events:
             self._trials_told[branch] = told + len(trials)
             news.extend(one.model_dump(mode="json") for one in trials)
         return news
+
+    def _steps(self) -> list[dict[str, Any]]:
+        generations = self.ledger.generations
+        steps = generations[-1].steps if generations else []
+        # A tool loop has searches in turn, each with steps of its own.
+        told = self._steps_told.get(len(generations), 0)
+        self._steps_told[len(generations)] = len(steps)
+        return [step.model_dump(mode="json") for step in steps[told:]]
 
     def _last_branches(self) -> list[Trajectory[Any]]:
         generations = self.ledger.generations
@@ -114,7 +124,7 @@ class Reporter:
             await asyncio.sleep(EVENT_SECONDS if self._kinds else COMMENT_SECONDS)
             if self._kinds:
                 await answer.interject(lambda: self.news(self._created), created)
-            elif answer.sent == sent and self._ledger.running:
+            elif answer.sent == sent and self._ledger.busy:
                 await answer.interject(self._progress)
 
     def news(self, created: int) -> bytes:

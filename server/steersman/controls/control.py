@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from steersman.capabilities import Capabilities
 from steersman.ledger import Ledger
 from steersman.request import Request
+from steersman.reward.rewards import Rewards
 from steersman.steering.desk import Desk
 from steersman.steering.plan import Edits, Vectors
 from steersman.trajectory.reading import Reading
@@ -149,6 +150,7 @@ class Planning:
         vectors: The server's vectors.
         edits: The edits that requests can choose; None on a server without rows for them.
         encode: The model's tokens of a text.
+        rewards: The server's rewards.
         parts: The controls that are planned so far.
 
     """
@@ -159,6 +161,7 @@ class Planning:
     vectors: Vectors
     edits: Edits | None
     encode: Encode
+    rewards: Rewards
     parts: list[Part] = field(default_factory=list)
 
     def part(self, kind: type[PartT]) -> PartT | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from steersman.controls.control import Control, Part, Planning
 from steersman.controls.sampler import SamplerPart
+from steersman.controls.search import SearchPart
 from steersman.errors import ControlError
 from steersman_client import Event
 
@@ -43,6 +44,9 @@ class EventsControl(Control):
             )
         if "trials" in kinds and planning.part(SamplerPart) is None:
             raise ControlError("trials are those of control.sampler", param="control.events")
+        searched = planning.part(SearchPart)
+        if "steps" in kinds and (searched is None or not searched.policy.makes_steps):
+            raise ControlError("steps are those of a search by chains", param="control.events")
         search: Any = planning.spec.search
         if request.stream and getattr(search, "stream_leader", False):
             kinds.add("leader")

@@ -58,7 +58,7 @@ class LimitsPart(Part):
 
     async def _watch(self, ledger: Ledger) -> None:
         while True:
-            if ledger.stopped_by is None and ledger.running:  # else there is nothing to be stopped
+            if ledger.stopped_by is None and ledger.busy:  # else there is nothing to be stopped
                 ledger.stopped_by = self._reached(ledger)
             if ledger.stopped_by is not None:
                 # Again and again: a search may start more.

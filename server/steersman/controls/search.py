@@ -13,6 +13,7 @@ from steersman.errors import ControlError
 from steersman.ledger import Ledger
 from steersman.needs import Need
 from steersman.plugins import method_of
+from steersman.reward.rewards import Asked
 from steersman.search.policy import Policy
 from steersman.search.registry import policies
 from steersman_client import AppliedSearch
@@ -25,11 +26,13 @@ class SearchPart(Part):
     Attributes:
         policy: Its method.
         spec: The fields of the method.
+        asked: The rewards that it judges by; None without any.
 
     """
 
     policy: Policy[Any]
     spec: BaseModel
+    asked: Asked | None = None
 
     @property
     def method(self) -> str:
@@ -37,8 +40,12 @@ class SearchPart(Part):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """Needs of the policy: one branch alone need not differ from any other."""
-        return self.policy.needs - ({Need.SAMPLING} if self.branches(1) == 1 else set())
+        """Needs of the policy and of its rewards: one branch alone need not differ from any
+        other, unless others follow it."""
+        needs = self.policy.needs_of(self.spec)
+        if self.branches(1) == 1 and Need.FORKS not in needs:
+            needs -= {Need.SAMPLING}
+        return needs | ({Need.RAW} if self.asked is not None and self.asked.needs else set())
 
     def check_arrival(self, arrived: Arrived) -> None:
         needs.check_arrived(self.needs, self.method, arrived)
@@ -51,14 +58,14 @@ class SearchPart(Part):
         return f"control.search.{self.policy.width}"
 
     def forks(self) -> bool:
-        return Need.FORKS in self.policy.needs
+        return Need.FORKS in self.needs
 
     @property
     def reads_tokens(self) -> bool:
         return self.forks()
 
     def wire(self, origin: int) -> Mapping[str, Any]:
-        return needs.wire(self.policy.needs)
+        return needs.wire(self.needs)
 
     def applied(self, ledger: Ledger) -> Mapping[str, Any]:
         outcomes = [one.outcome for one in ledger.generations if one.outcome is not None]
@@ -102,7 +109,9 @@ class SearchControl(Control):
             raise ControlError(
                 f"n asks for {request.choices} choices of {branches} branches", param="n"
             )
-        part = SearchPart(policy, spec)
+        terms, field = policy.rewards(spec), f"control.search.{policy.reward_field}"
+        asked = planning.rewards.asked(terms, field) if terms else None
+        part = SearchPart(policy, spec, asked)
         needs.check(part.needs, part.method, "search", planning)
         return part
 

@@ -20,12 +20,16 @@ from steersman.controls.limits import LimitsPart
 from steersman.controls.search import SearchPart
 from steersman.frontend.arrival import check_arrival
 from steersman.frontend.carrier import Carrier
+from steersman.frontend.failure import reward_failure
 from steersman.frontend.outputs import as_delta, replay, transfer_of
 from steersman.frontend.reasoning import Reasoning, closing_tokens
 from steersman.frontend.reports import Reports
 from steersman.frontend.source import Call, EngineSource, truncations
 from steersman.ledger import Generation
 from steersman.plan import Plan
+from steersman.reward.error import RewardError
+from steersman.reward.judge import Judge
+from steersman.reward.rewards import Asked
 from steersman.scope import CONTROL, REFUSED, ControlScope
 from steersman.search.policy import Search
 from steersman.trajectory.reading import Reading
@@ -131,8 +135,11 @@ class ControlledEngine:
             generation.reading,
             generation.branches,
             truncations(call.params),
+            steps=generation.steps,
         )
         if (searched := plan.part(SearchPart)) is not None:
+            if searched.asked is not None:
+                search.judge = generation.judge = self._judge(searched.asked, control, search, call)
             return self._search(searched, search, control, generation, call)
         # In one output of several choices vLLM gives the cached tokens of one choice only.
         streamed = call.params.output_kind is RequestOutputKind.DELTA
@@ -140,6 +147,16 @@ class ControlledEngine:
         if source is engine_source and not watched and (streamed or call.params.n == 1):
             return engine_source.pass_through(generation.branches)
         return self._plain(search, control, call)
+
+    def _judge(
+        self,
+        asked: Asked,
+        control: ControlScope,
+        search: Search[RequestOutput],
+        call: Call,
+    ) -> Judge[RequestOutput]:
+        text = self._reasoning.text_of(call.prompt_token_ids)
+        return Judge(asked, search.reading, text, control.plan.request.messages)
 
     async def _plain(
         self,
@@ -172,8 +189,11 @@ class ControlledEngine:
         generation: Generation,
         call: Call,
     ) -> AsyncGenerator[RequestOutput, None]:
-        async with _limited(control, search):
-            outcome = await searched.policy.run(searched.spec, search)
+        try:
+            async with _limited(control, search):
+                outcome = await searched.policy.run(searched.spec, search)
+        except RewardError as error:
+            raise reward_failure(error) from error
         generation.outcome = outcome
         winners, kind = outcome.winners, call.params.output_kind
         for output in replay(winners, kind, call.request_id, transfer_of(search.started)):

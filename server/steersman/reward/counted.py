@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-from steersman.reward.candidate import Candidate
+from steersman.reward.candidate import Candidate, See
 from steersman.reward.error import RewardError
 from steersman.reward.reward import LARGEST, Reward
 
@@ -83,20 +83,24 @@ class Counted:
         self._runner: asyncio.Task[None] | None = None
 
     async def score(
-        self, candidates: Sequence[Candidate], spent: Spent | None = None
+        self,
+        candidates: Sequence[Candidate],
+        spent: Spent | None = None,
+        see: See | None = None,
     ) -> tuple[float, ...]:
         """The candidates' scores, in their order.
 
         Args:
             candidates: Responses, of which all may be seen; the reward sees what it is to judge.
             spent: Where the cost is added.
+            see: That part of them; None for the reward's own choice.
 
         Raises:
             RewardError: It failed, took too long, or gave scores that are none.
 
         """
         judged = [
-            (index, candidate.seen(self.reward.options.see))
+            (index, candidate.seen(see or self.reward.options.see))
             for index, candidate in enumerate(candidates)
             if candidate.closed
         ]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from steersman.errors import ControlError, path_of, reason_of
 from steersman.reward import file
-from steersman.reward.candidate import Candidate, Measure
+from steersman.reward.candidate import Candidate, Measure, See
 from steersman.reward.counted import Counted, Spent
 from steersman.reward.reward import LARGEST, Reward
 from steersman_client import RewardTerm
@@ -24,12 +24,14 @@ class Term:
         reward: The reward.
         weight: Multiplier of its scores.
         data: The request's data for it.
+        see: The part that is judged; None to leave that to the reward.
 
     """
 
     reward: Counted
     weight: float
     data: Any
+    see: See | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Asked:
         term: Term, candidates: Sequence[Candidate], spent: Spent | None
     ) -> list[float]:
         own = [replace(candidate, data=term.data) for candidate in candidates]
-        return [term.weight * score for score in await term.reward.score(own, spent)]
+        return [term.weight * score for score in await term.reward.score(own, spent, term.see)]
 
 
 class Rewards:
@@ -137,7 +139,7 @@ class Rewards:
             fault = error.errors(include_url=False)[0]
             path = path_of(f"{param}.data", fault["loc"])
             raise ControlError(f"{path}: {reason_of(fault)}", param=path) from None
-        return Term(reward, term.weight, data)
+        return Term(reward, term.weight, data, term.see)
 
     async def close(self) -> None:
         """Give up what is being scored, and free what the rewards hold."""

@@ -17,26 +17,37 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Generic, Protocol
 
+from steersman.reward.error import RewardError
 from steersman.search.policy import Search
 from steersman.trajectory.seeds import derived
 from steersman.trajectory.together import Running
 from steersman.trajectory.trajectory import OutputT, Prefix, Start, Trajectory
+from steersman_client import ChainStep
 from steersman_kernels.layout import T_LOGPROB, T_PROCESSED_LOGPROB
 
 MOST_AHEAD = 4
 """Steps that are drawn at once at most, unless a request says otherwise."""
 
 
-class Target(Protocol):
+class Target(Protocol[OutputT]):
     """The distribution that a chain walks towards."""
 
     @property
-    def temperature(self) -> float:
-        """Temperature at which the responses are drawn."""
+    def temperature(self) -> float | None:
+        """Temperature at which the responses are drawn; None for the request's."""
+        ...
+
+    async def weigh(self, state: Trajectory[OutputT]) -> bool:
+        """Find out the value of a response that has ended; False if the search was stopped first.
+
+        Raises:
+            RewardError: It has none.
+
+        """
         ...
 
     def value(self, state: Trajectory[OutputT]) -> float:
-        """Logarithm of the target of a response, up to a constant; of a reward, the reward."""
+        """Value of a response that was weighed: the logarithm of its power, or its reward."""
         ...
 
     def log_ratio(
@@ -54,7 +65,7 @@ class Target(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Power:
+class Power(Generic[OutputT]):
     """The target p(y)^alpha, with p the model at temperature 1 and the proposals drawn at
     temperature 1 / alpha ([power sampling](https://arxiv.org/abs/2510.14901), section 4).
 
@@ -68,6 +79,9 @@ class Power:
     @property
     def temperature(self) -> float:
         return 1 / self.alpha
+
+    async def weigh(self, state: Trajectory[OutputT]) -> bool:
+        return True
 
     def value(self, state: Trajectory[OutputT]) -> float:
         return self.alpha * self._logprobs(state, 0)[0]
@@ -86,8 +100,43 @@ class Power:
         return float(table[:, T_LOGPROB].sum()), float(table[:, T_PROCESSED_LOGPROB].sum())
 
 
+@dataclass(slots=True)
+class Rewarded(Generic[OutputT]):
+    """The target p(y) exp(r(y) / beta), with p the distribution that the responses are drawn from
+    and r their reward ([QAlign](https://arxiv.org/abs/2504.03790), section 3). As the proposals are
+    of p too, its probabilities cancel out.
+
+    Attributes:
+        search: Scores the responses.
+        beta: The smaller, the more the reward counts.
+
+    """
+
+    search: Search[OutputT]
+    beta: float
+    _rewards: dict[Trajectory[OutputT], float] = field(default_factory=dict)
+
+    @property
+    def temperature(self) -> None:
+        return None
+
+    async def weigh(self, state: Trajectory[OutputT]) -> bool:
+        scores = await self.search.scores([state])
+        if scores is not None:
+            (self._rewards[state],) = scores
+        return scores is not None
+
+    def value(self, state: Trajectory[OutputT]) -> float:
+        return self._rewards[state]
+
+    def log_ratio(
+        self, state: Trajectory[OutputT], proposal: Trajectory[OutputT], cut: int
+    ) -> float:
+        return (self.value(proposal) - self.value(state)) / self.beta
+
+
 def delta(
-    target: Target, state: Trajectory[OutputT], proposal: Trajectory[OutputT], cut: int
+    target: Target[OutputT], state: Trajectory[OutputT], proposal: Trajectory[OutputT], cut: int
 ) -> float:
     """Logarithm of the acceptance ratio of a step."""
     lengths = math.log(state.tokens) - math.log(proposal.tokens)
@@ -95,8 +144,8 @@ def delta(
 
 
 @dataclass(slots=True)
-class Step(Generic[OutputT]):
-    """One step of a chain.
+class Made(Generic[OutputT]):
+    """A step that a chain has made.
 
     Attributes:
         state: The state after it.
@@ -133,18 +182,21 @@ class Chain(Generic[OutputT]):
     """
 
     search: Search[OutputT]
-    target: Target
+    target: Target[OutputT]
     number: int
     steps: int
     ahead: int | None = None
     first: Trajectory[OutputT] | None = None
-    made: list[Step[OutputT]] = field(default_factory=list)
+    made: list[Made[OutputT]] = field(default_factory=list)
     _random: str = ""
+    _begun: bool = False
+    _after: int = 0  # tokens sampled one after another so far
 
     async def run(self) -> None:
         """Run it to its last step, or until its responses are stopped.
 
         Raises:
+            RewardError: A response has no score. What was reached before stands.
             Exception: An error of the engine.
 
         """
@@ -156,37 +208,26 @@ class Chain(Generic[OutputT]):
             (self.first,) = self.search.start([start])
             running.add(self.first)
             await running.ended(self.first)
-            state, after = self.first, self.first.sequential_tokens
+            self._begun = self.first.finished and await self.target.weigh(self.first)
             seed = self.first.seed
             self._random = f"{Random().getrandbits(64) if seed is None else seed} {self.number}"
-            while self.first.finished and len(self.made) < self.steps:
-                count = min(self._ahead(), self.steps - len(self.made))
-                cuts = [self._draw(len(self.made) + j)[0] for j in range(count)]
-                starts = [
-                    self._start(state, int(cut * state.tokens), len(self.made) + j, after)
-                    for j, cut in enumerate(cuts)
-                ]
-                proposals = self.search.start(starts)
-                for proposal in proposals:
-                    running.add(proposal)
-                accepted = None
-                for proposal in proposals:
-                    await running.ended(proposal)
-                    if not proposal.finished:
-                        return
-                    after = max(after, proposal.sequential_tokens)
-                    accepted = self._judge(state, proposal)
-                    if accepted:
-                        state = proposal
-                        break
-                await self.search.source.stop([one for one in proposals if one.running])
+            self._after, going_on = self.first.sequential_tokens, self._begun
+            while going_on and len(self.made) < self.steps:
+                proposals = self._propose(running)
+                going_on = await self._judge_all(proposals, running)
+                await self._drop(running)
+            await running.all_ended()
+        except RewardError:
+            await self._drop(running)
+            await running.all_ended()
+            raise
         finally:
             await running.close()
 
     @property
     def states(self) -> list[Trajectory[OutputT]]:
         """The first state and that after each step, repeated where a step was rejected."""
-        if self.first is None or not self.first.finished:
+        if self.first is None or not self._begun:
             return []
         return [self.first, *(step.state for step in self.made)]
 
@@ -197,28 +238,80 @@ class Chain(Generic[OutputT]):
             return None
         return sum(step.accepted for step in self.made) / len(self.made)
 
-    def _judge(self, state: Trajectory[OutputT], proposal: Trajectory[OutputT]) -> bool:
-        cut = proposal.start.begun
-        uniform = self._draw(len(self.made))[1]
+    @property
+    def state(self) -> Trajectory[OutputT]:
+        """The last state, of a chain that has begun."""
+        if self.made:
+            return self.made[-1].state
+        assert self.first is not None
+        return self.first
+
+    def _propose(self, running: Running[OutputT]) -> Sequence[Trajectory[OutputT]]:
+        """Start the proposals of the next steps, all of them from the state as it is."""
+        state, first = self.state, len(self.made)
+        steps = range(first, first + min(self._ahead(), self.steps - first))
+        cuts = [int(self._draw(step)[0] * state.tokens) for step in steps]
+        proposals = self.search.start(
+            self._start(state, cut, step) for cut, step in zip(cuts, steps, strict=True)
+        )
+        for proposal in proposals:
+            running.add(proposal)
+        return proposals
+
+    async def _judge_all(
+        self, proposals: Sequence[Trajectory[OutputT]], running: Running[OutputT]
+    ) -> bool:
+        """Make the steps of proposals, up to the first that is accepted; False if the search was
+        stopped first."""
+        for proposal in proposals:
+            await running.ended(proposal)
+            if not proposal.finished or not await self.target.weigh(proposal):
+                return False
+            self._after = max(self._after, proposal.sequential_tokens)
+            if self._judge(proposal):
+                return True
+        return True
+
+    async def _drop(self, running: Running[OutputT]) -> None:
+        """Abort the proposals that still run."""
+        await self.search.source.stop([one for one in running.trajectories if one.running])
+
+    def _judge(self, proposal: Trajectory[OutputT]) -> bool:
+        """Make the step of a proposal, and tell of it; True if it is accepted."""
+        state, step, cut = self.state, len(self.made), proposal.start.begun
+        uniform = self._draw(step)[1]
         ratio = delta(self.target, state, proposal, cut)
         accepted = math.log(uniform) < ratio if uniform else True
         after = proposal if accepted else state
-        self.made.append(Step(after, accepted, cut, proposal.sampled_tokens))
+        self.made.append(Made(after, accepted, cut, proposal.sampled_tokens))
+        self.search.steps.append(self._told(step))
         return accepted
+
+    def _told(self, step: int) -> ChainStep:
+        """The last step, as events tell of it."""
+        made = self.made[-1]
+        return ChainStep(
+            chain=self.number,
+            step=step,
+            accepted=made.accepted,
+            target=self.target.value(made.state),
+            tokens=made.state.tokens,
+            acceptance=self.acceptance or 0.0,
+        )
 
     def _draw(self, step: int) -> tuple[float, float]:
         """Two uniform numbers of a step: where it is cut, and for the acceptance."""
         random = Random(f"{self._random} {step}")
         return random.random(), random.random()
 
-    def _start(self, state: Trajectory[OutputT], cut: int, step: int, after: int) -> Start[OutputT]:
+    def _start(self, state: Trajectory[OutputT], cut: int, step: int) -> Start[OutputT]:
         return Start(
             self.number,
             prefix=Prefix(state, cut),
             seed=derived(self.first.seed if self.first else None, self.number, step),
             temperature=self.target.temperature,
             whole=True,
-            after=after,
+            after=self._after,
         )
 
     def _ahead(self) -> int:

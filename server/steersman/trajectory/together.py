@@ -58,6 +58,11 @@ class Running(Generic[OutputT]):
         """Run one more."""
         self._tasks[trajectory] = asyncio.create_task(self._run(trajectory))
 
+    @property
+    def trajectories(self) -> Sequence[Trajectory[OutputT]]:
+        """All that have joined, those that have ended included."""
+        return tuple(self._tasks)
+
     def wake(self) -> None:
         """Let whoever waits for news go on."""
         self._news.set()
@@ -90,6 +95,10 @@ class Running(Generic[OutputT]):
         """
         if self.failed(trajectory):
             self._tasks[trajectory].result()
+
+    async def all_ended(self) -> None:
+        """Wait for the ends of all, whatever they end in."""
+        await asyncio.gather(*map(asyncio.shield, self._tasks.values()), return_exceptions=True)
 
     async def close(self) -> None:
         """End all that run."""

@@ -1,0 +1,50 @@
+"""The rewards of one search, as it asks for the scores of its trajectories."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+from steersman.reward.candidate import Candidate
+from steersman.reward.counted import Spent
+from steersman.reward.rewards import Asked
+from steersman.trajectory.reading import Reading
+from steersman.trajectory.trajectory import OutputT, Trajectory
+
+
+@dataclass(slots=True, eq=False)
+class Judge(Generic[OutputT]):
+    """Scores the responses to one prompt.
+
+    Attributes:
+        asked: The rewards of the request.
+        reading: Where the phases of a response begin and end.
+        prompt: The text of the prompt.
+        messages: The messages of the prompt; empty if it came as text.
+        spent: The cost so far.
+        waiting: Responses that are being scored.
+
+    """
+
+    asked: Asked
+    reading: Reading = field(default_factory=Reading)
+    prompt: str = ""
+    messages: Sequence[Mapping[str, Any]] = ()
+    spent: Spent = field(default_factory=Spent)
+    waiting: int = 0
+
+    async def scores(self, trajectories: Sequence[Trajectory[OutputT]]) -> tuple[float, ...]:
+        """Scores of trajectories that have ended, within ±40, in their order.
+
+        Raises:
+            RewardError: A reward gave no usable scores.
+
+        """
+        candidates = [
+            Candidate.of(one, self.reading, prompt=self.prompt, messages=self.messages)
+            for one in trajectories
+        ]
+        self.waiting += len(candidates)
+        try:
+            return await self.asked.score(candidates, self.spent)
+        finally:
+            self.waiting -= len(candidates)
