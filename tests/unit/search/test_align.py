@@ -286,7 +286,7 @@ def test_effective_samples() -> None:
         ({"target": {"power": 1.0}}, CHAT, "control.search.target.power"),
         ({"target": {"power": 0.4}}, CHAT, "control.search.target.power"),
         ({"target": {"power": 101.0}}, CHAT, "control.search.target.power"),
-        ({"target": {}}, CHAT, "control.search.target.power"),
+        ({"target": {}}, CHAT, "control.search.target"),
         ({"steps": 0}, CHAT, "control.search.steps"),
         ({"steps": 4, "burn_in": 4}, CHAT, "control.search.burn_in"),
         ({"chains": 3}, CHAT, "control.search.chains"),
