@@ -11,6 +11,7 @@ from steersman_client import ControlSpec, FirstFinish, Steersman
 from tests.http.server import ADMIN_KEY, API_KEY, ForkedServer, Server
 
 PROFILES = str(Path(__file__).parent / "profiles.yaml")
+REWARDS = str(Path(__file__).parent / "rewards.yaml")
 SMOLLM2 = (
     "smollm2",
     "--max-num-seqs=32",
@@ -27,6 +28,7 @@ REASONER = (
     f"--steering-rows={STEERING_ROWS}",
     "--steering-wait=0.2",
     f"--edit-rows={EDIT_ROWS}",
+    f"--rewards={REWARDS}",
     "--max-steering-norm=1e300",  # for what goes wrong where nothing is bounded but by the dtype
 )
 TWO_ENGINES = (*REASONER, "--data-parallel-size=2")

@@ -57,6 +57,18 @@ class Metrics:
             ["method", "kind"],
             registry=registry,
         )
+        self._reward_calls = Counter(
+            "steersman_reward_calls",
+            "Responses given to rewards, each once for every reward.",
+            ["method"],
+            registry=registry,
+        )
+        self._reward_tokens = Counter(
+            "steersman_reward_tokens",
+            "Tokens of these responses, as far as the rewards saw them.",
+            ["method"],
+            registry=registry,
+        )
         self._seconds = Histogram(
             "steersman_request_seconds",
             "Duration of controlled requests.",
@@ -120,6 +132,9 @@ class Metrics:
         self._add(self._tokens, method, "returned", returned)
         self._add(self._tokens, method, "cancelled", cancelled)
         self._add(self._tokens, method, "lost", compute.sampled_tokens - returned - cancelled)
+        if compute.reward_calls:
+            self._child(self._reward_calls, method).inc(compute.reward_calls)
+            self._child(self._reward_tokens, method).inc(compute.reward_tokens)
         for kind, counting in self._countings:
             if (part := plan.part(kind)) is not None:
                 counting.count(part, ledger)

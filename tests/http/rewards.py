@@ -1,0 +1,40 @@
+"""Rewards of the tests' server: one that works, and one for each way to fail."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+
+from steersman.reward.candidate import Candidate
+
+_scored: dict[str, int] = {}
+
+
+def brief(candidates: Sequence[Candidate]) -> list[float]:
+    """The fewer tokens, the better."""
+    return [-one.tokens / 10 for one in candidates]
+
+
+async def hangs(candidates: Sequence[Candidate]) -> list[float]:
+    await asyncio.sleep(3600)
+    return [0.0 for _ in candidates]
+
+
+def breaks(candidates: Sequence[Candidate]) -> list[float]:
+    raise RuntimeError("the disk is full")
+
+
+def is_no_number(candidates: Sequence[Candidate]) -> list[float]:
+    return [math.nan for _ in candidates]
+
+
+def gives_too_few(candidates: Sequence[Candidate]) -> list[float]:
+    return [0.0 for _ in candidates[1:]]
+
+
+def fails_later(candidates: Sequence[Candidate]) -> list[float]:
+    """Fails from the fourth response of a request on, which gives a name for itself."""
+    for one in candidates:
+        count = _scored[one.data.name] = _scored.get(one.data.name, 0) + 1
+        if count > 3:
+            raise RuntimeError("the disk is full")
+    return [0.0 for _ in candidates]
