@@ -7,9 +7,11 @@ from collections.abc import Callable
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Send
 
+from steersman.api.broken import error_event
 from steersman.api.chunks import ChunkHead
 from steersman.api.live import LiveValues
 from steersman.api.stream import ReceiptStream
+from steersman.request import Endpoint
 from steersman.scope import ControlScope
 
 
@@ -95,6 +97,17 @@ class Answer:
                 if created is not None:
                     self._stream.created = created
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def break_off(self, error: Exception) -> bool:
+        """End a Responses stream that an error broke off; False if there is none to end."""
+        stream, request = self._stream, self._scope.plan.request
+        if stream is None or self.complete or request.endpoint is not Endpoint.RESPONSES:
+            return False
+        async with self._lock:
+            self.complete = True
+            body = stream.close() + (b"" if stream.over else error_event(error, stream.events))
+            await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        return True
 
     def _ending(self) -> bytes:
         """The chunk that ends all choices where a limit has ended them before their first token."""

@@ -6,6 +6,7 @@ Requests without a control pass through untouched.
 
 import asyncio
 import contextlib
+import logging
 import uuid
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import Any
@@ -31,6 +32,8 @@ from steersman.plan import Plan, Planner
 from steersman.request import Endpoint, Request
 from steersman.scope import CONTROL, REFUSED, ControlScope
 from steersman.steering.desk import Desk
+
+logger = logging.getLogger(__name__)
 
 
 class ControlMiddleware:
@@ -112,6 +115,10 @@ class ControlMiddleware:
                 if request.stream and (events or plan.part(SearchPart)):
                     await stack.enter_async_context(_beside(reporter.report(answer)))
                 await self._app(scope, answer.receive, answer.send)
+        except Exception as error:
+            if not await answer.break_off(error):
+                raise
+            logger.exception("The stream of a request broke off")
         finally:
             CONTROL.reset(token)
             # A step can end many requests: their answers go out before the first is counted.

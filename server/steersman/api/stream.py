@@ -53,6 +53,8 @@ class ReceiptStream:
         stands."""
         self.over = False
         """True once the event that ends the stream has come: nothing may follow it."""
+        self.events = 0
+        """Events that have come, comments left out."""
         self.answered = False
         """Whether the stream ended in an answer, and not in an error event or a cut."""
 
@@ -67,6 +69,7 @@ class ReceiptStream:
 
     def _pass(self, event: bytes) -> bytes:
         released, self._held = self._held, b""
+        self.events += _DATA in event
         if self.created is not None and event.startswith(_DATA):
             event = _with_created(event, self.created)
         if event.startswith(_DONE):

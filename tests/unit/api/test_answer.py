@@ -1,9 +1,11 @@
 """A response on its way out, with events of ours between those of vLLM."""
 
+import json
 from typing import Any
 
 import pytest
 from starlette.types import Message
+from vllm.exceptions import GenerationError
 
 from steersman.api.answer import Answer
 from steersman.plan import Plan
@@ -39,3 +41,54 @@ async def test_no_event_follows_the_end_of_a_stream(endpoint: Endpoint) -> None:
     await answer.send({"type": "http.response.body", "body": b"", "more_body": False})
     assert b"".join(sent).count(EVENT) == 1
     assert answer.answered
+
+
+CREATED = b'event: response.created\ndata: {"type":"response.created"}\n\n'
+
+
+async def begun(endpoint: Endpoint, sent: list[bytes]) -> Answer:
+    """A stream with one event so far."""
+
+    async def send(message: Message) -> None:
+        sent.append(message.get("body", b""))
+
+    receive: Any = None
+    scope = ControlScope.of(Plan(Request(endpoint, stream=True), 100), max_forks=1)
+    answer = Answer(scope, receive, send)
+    headers = [(b"content-type", b"text/event-stream")]
+    await answer.send({"type": "http.response.start", "status": 200, "headers": headers})
+    await answer.send({"type": "http.response.body", "body": CREATED, "more_body": True})
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (GenerationError("a fault"), "500", "a fault"),
+        (ValueError("some secret"), "500", "Internal server error"),
+    ],
+)
+async def test_a_responses_stream_that_breaks_off_ends_in_an_error(
+    error: Exception, code: str, message: str
+) -> None:
+    sent: list[bytes] = []
+    answer = await begun(Endpoint.RESPONSES, sent)
+    wrapped = RuntimeError("raised while handling")  # as vLLM and Starlette do
+    wrapped.__context__ = error
+    assert await answer.break_off(wrapped)
+    assert (answer.complete, answer.answered) == (True, False)
+    head, _, data = sent[-1].partition(b"data: ")
+    assert head == b"event: error\n"
+    assert json.loads(data) == {
+        "type": "error",
+        "sequence_number": 1,
+        "code": code,
+        "message": message,
+        "param": None,
+    }
+    assert not await answer.break_off(wrapped)
+
+
+async def test_the_streams_of_other_endpoints_are_ended_by_vllm() -> None:
+    answer = await begun(Endpoint.CHAT, [])
+    assert not await answer.break_off(GenerationError("a fault"))

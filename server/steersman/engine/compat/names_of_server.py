@@ -66,8 +66,8 @@ _CLIENT = (
     ),
     one("vllm.v1.engine.parallel_sampling:ParentRequest.get_child_info", Use.CALLED, "index"),
     *of("vllm.v1.engine:EngineCoreOutput.", "kv_transfer_params new_token_ids request_id"),
-    one("vllm.exceptions:GenerationError", Use.CALLED),
     one("vllm.exceptions:VLLMClientError"),
+    one("vllm.exceptions:GenerationError", Use.CALLED, "message"),
     one("vllm.exceptions:VLLMValidationError", Use.CALLED, "message", keywords=("parameter",)),
     one("vllm.inputs:tokens_input", Use.CALLED, "prompt_token_ids"),
 )
