@@ -14,6 +14,17 @@ def brief(candidates: Sequence[Candidate]) -> list[float]:
     return [-one.tokens / 10 for one in candidates]
 
 
+def was_asked(candidates: Sequence[Candidate]) -> list[float]:
+    """1 for a response whose prompt and messages end in what the request says that they do."""
+    return [
+        float(
+            one.data.text in one.prompt
+            and [message["content"] for message in one.messages] == one.data.messages
+        )
+        for one in candidates
+    ]
+
+
 async def hangs(candidates: Sequence[Candidate]) -> list[float]:
     await asyncio.sleep(3600)
     return [0.0 for _ in candidates]

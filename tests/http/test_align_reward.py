@@ -67,6 +67,24 @@ def test_a_reward_is_raised(thinker: Steersman) -> None:
     assert sum(gains) > 0
 
 
+def test_a_reward_knows_what_was_asked(thinker: Steersman) -> None:
+    question = QUESTION[0]["content"]
+    told = {"name": "asked", "data": {"text": question, "messages": [question]}}
+    chat = thinker.chat.completions.create(**ASKED, control=align(told, steps=1))
+    told = {"name": "asked", "data": {"text": question, "messages": []}}
+    text = thinker.completions.create(
+        model="reasoner", prompt=question, temperature=1, control=align(told, steps=1)
+    )
+    other = {"name": "asked", "data": {"text": "8*8", "messages": []}}
+    wrong = thinker.completions.create(
+        model="reasoner", prompt=question, temperature=1, control=align(other, steps=1)
+    )
+    found = [search_of(one.control).target_chosen for one in (chat, text, wrong)]
+    for score, wanted in zip(found, (1, 1, 0), strict=True):
+        assert score in {wanted, -40}  # open thinking is not looked at
+    assert max(found) == 1
+
+
 def test_the_model_s_own_opinion_is_a_reward(thinker: Steersman) -> None:
     control = align([{"name": "likelihood", "weight": 4.0, "see": "all"}], steps=3)
     search = search_of(thinker.chat.completions.create(**ASKED, control=control).control)

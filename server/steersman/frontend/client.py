@@ -155,7 +155,7 @@ class ControlledEngine:
         search: Search[RequestOutput],
         call: Call,
     ) -> Judge[RequestOutput]:
-        text = self._reasoning.text_of(call.prompt_token_ids)
+        text = self._engine.get_tokenizer().decode(list(call.prompt_token_ids))
         return Judge(asked, search.reading, text, control.plan.request.messages)
 
     async def _plain(

@@ -42,8 +42,8 @@ class Candidate:
         tokens: Number of tokens that may be seen.
         answer_tokens: Those of them that are the answer's, the end of the sequence included.
         track: The measurements at these tokens, [tokens, TRACK]; None if there are none.
-        prompt: The text of the prompt; empty if it came as messages.
-        messages: The messages of the prompt; empty if it came as text.
+        prompt: The text of the prompt as the model has it.
+        messages: The messages that the prompt was made from; empty if it came as text.
         data: Facts about the request that it is judged by, as the reward's `data` has them.
 
     """
@@ -73,7 +73,7 @@ class Candidate:
             trajectory: The trajectory.
             reading: Where its phases begin and end.
             prompt: The text of its prompt.
-            messages: The messages of its prompt.
+            messages: The messages that the prompt was made from.
 
         """
         text, tokens = trajectory.text, len(trajectory.token_ids)

@@ -18,8 +18,8 @@ class Judge(Generic[OutputT]):
     Attributes:
         asked: The rewards of the request.
         reading: Where the phases of a response begin and end.
-        prompt: The text of the prompt.
-        messages: The messages of the prompt; empty if it came as text.
+        prompt: The text of the prompt as the model has it.
+        messages: The messages that the prompt was made from; empty if it came as text.
         spent: The cost so far.
         waiting: Responses that are being scored.
 
