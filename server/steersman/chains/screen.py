@@ -18,7 +18,7 @@ from steersman.chains.shares import largest
 _LEVELS = "▁▂▃▄▅▆▇█"
 _WIDEST = 40
 """Characters of a curve at most."""
-_BESIDE = 44
+_BESIDE = 48
 """Characters of a row beside its two curves."""
 _ANSWERS = 8
 _BAR = 24
@@ -81,7 +81,7 @@ def chains(record: Record, steps: int, width: int) -> RenderableType:
     found = record.chains
     if not found:
         return Text("the first responses are drawn …", style="dim")
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, padding=(0, 1, 0, 0))
     for heading in ("chain", "step", "target", "", "tokens", "", "accepted"):
         table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
     room = max(4, min(_WIDEST, (width - _BESIDE) // 2))
