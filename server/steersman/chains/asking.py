@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import openai
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from steersman.chains.record import Record, Step
+from steersman.chains.record import Record
 from steersman.chains.shares import Texts, shares
-from steersman_client import Receipt, Steersman
+from steersman_client import AppliedSearch, Receipt, Steersman
 
 
 class _Model(BaseModel):
@@ -26,16 +26,6 @@ class _Capabilities(BaseModel):
 
     model: _Model
     thinking_tokens: _Markers | None = None
-
-
-class _State(BaseModel):
-    """A state in the receipt."""
-
-    text: str
-
-
-_STEPS = TypeAdapter(tuple[Step, ...])
-_STATES = TypeAdapter(tuple[_State, ...])
 
 
 class AskingError(Exception):
@@ -81,10 +71,9 @@ class Answer:
     answers: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def search(self) -> Mapping[str, Any]:
-        """`applied.search` of the receipt."""
-        found = self.receipt.applied.search if self.receipt is not None else None
-        return {} if found is None else found.model_dump()
+    def search(self) -> AppliedSearch | None:
+        """What the receipt says of the search."""
+        return self.receipt.applied.search if self.receipt is not None else None
 
 
 def ask(client: Steersman, question: Question, told: Callable[[Record], None]) -> Answer:
@@ -105,7 +94,6 @@ def ask(client: Steersman, question: Question, told: Callable[[Record], None]) -
         answer = _streamed(client, model, question, told)
         if answer.receipt is None:
             raise AskingError(f"the response of {client.base_url} has no receipt")
-        states = _STATES.validate_python(answer.search.get("chain") or ())
     except openai.APIError as error:
         raise AskingError(_reason(client, error)) from error
     except ValidationError as error:
@@ -113,6 +101,7 @@ def ask(client: Steersman, question: Question, told: Callable[[Record], None]) -
         raise AskingError(f"{client.base_url} answers otherwise than expected: {line}") from error
     markers = server.thinking_tokens
     reading = Texts() if markers is None else Texts.between(markers.start_text, markers.end_text)
+    states = (answer.search and answer.search.chain) or ()
     answer.answers = shares(reading.answers([state.text for state in states]))
     return answer
 
@@ -139,12 +128,10 @@ def _streamed(
             for choice in chunk.choices:
                 answer.text += choice.delta.content or ""
                 answer.finish_reason = choice.finish_reason or answer.finish_reason
-            control = dict((chunk.model_extra or {}).get("control") or {})
-            if steps := _STEPS.validate_python(control.pop("steps", ())):
-                answer.record.add(steps)
+            if chunk.steps:
+                answer.record.add(chunk.steps)
                 told(answer.record)
-            if "compute" in control:
-                answer.receipt = Receipt.model_validate(control)
+            answer.receipt = chunk.control or answer.receipt
     return answer
 
 

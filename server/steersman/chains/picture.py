@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from steersman.chains.asking import Answer
-from steersman.chains.record import Record, Step
+from steersman.chains.record import Record
 from steersman.chains.shares import largest
 from steersman.evaluate.plots import COLOURS, DPI
+from steersman_client import ChainStep
 
 _SIZE = (9.0, 6.5)
 _ANSWERS = 10
-_LABEL = 24
+_LABEL = 20
 _TITLE = 90
 
 
@@ -51,7 +52,7 @@ def chains(answer: Answer, question: str, target: str) -> Figure:
     (targets, accepted), (lengths, answers) = figure.subplots(2, 2)
     _over_steps(targets, answer.record, lambda step: step.target, target)
     _over_steps(accepted, answer.record, lambda step: step.acceptance, "accepted so far")
-    accepted.set_ylim(0, 1.03)
+    accepted.set_ylim(-0.03, 1.03)
     accepted.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _over_steps(lengths, answer.record, lambda step: step.tokens, "tokens of the response")
     lengths.set_ylim(bottom=0)
@@ -63,7 +64,7 @@ def chains(answer: Answer, question: str, target: str) -> Figure:
 
 
 def _over_steps(
-    axes: Axes, record: Record, value: Callable[[Step], float | None], label: str
+    axes: Axes, record: Record, value: Callable[[ChainStep], float | None], label: str
 ) -> None:
     """A line for each chain."""
     for chain, walked in record.chains.items():

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from steersman.chains.asking import Answer
-from steersman.chains.record import Record, Step
+from steersman.chains.record import Record
 from steersman.chains.shares import largest
+from steersman_client import AppliedSearch, ChainStep
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 _WIDEST = 40
@@ -127,7 +128,7 @@ def _bar(values: Sequence[float], low: float, high: float) -> str:
     return _LEVELS[min(len(_LEVELS) - 1, int(share * len(_LEVELS)))]
 
 
-def line(step: Step, number: int, steps: int) -> str:
+def line(step: ChainStep, number: int, steps: int) -> str:
     """A step in words.
 
     Args:
@@ -155,15 +156,14 @@ def bars(answers: Mapping[str, float]) -> RenderableType:
 
 
 def numbers(answer: Answer) -> RenderableType:
-    """Numbers of the receipt, those that it has."""
-    found, receipt = answer.search, answer.receipt
+    """Numbers of the receipt."""
     table = Table.grid(padding=(0, 2))
-    for name, value in _numbers(found):
+    found, receipt = answer.search, answer.receipt
+    for name, value in _numbers(found) if found is not None else ():
         table.add_row(name, Text(value))
     if receipt is not None:
-        compute = receipt.compute
-        table.add_row("tokens sampled", f"{compute.sampled_tokens:,}")
-        table.add_row("seconds", f"{compute.wall_ms / 1000:.1f}")
+        table.add_row("tokens sampled", f"{receipt.compute.sampled_tokens:,}")
+        table.add_row("seconds", f"{receipt.compute.wall_ms / 1000:.1f}")
         if receipt.applied.stopped_by:
             table.add_row("stopped by", receipt.applied.stopped_by)
     if answer.finish_reason not in (None, "stop"):
@@ -171,20 +171,20 @@ def numbers(answer: Answer) -> RenderableType:
     return table
 
 
-def _numbers(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    by_chain = found.get("acceptance_by_chain") or ()
+def _numbers(found: AppliedSearch) -> list[tuple[str, str]]:
+    by_chain = found.acceptance_by_chain or ()
     several = f" ({', '.join(map(_share, by_chain))})" if len(by_chain) > 1 else ""
-    targets = [found.get(f"target_{name}") for name in ("start", "end", "chosen")]
-    names = [
-        ("decided by", found.get("decided_by")),
-        ("steps", found.get("steps")),
-        ("accepted", f"{_share(found.get('acceptance'))}{several}"),
-        ("target", "first {}, last {}, chosen {}".format(*map(_number, targets))),
-        ("effective samples", _number(found.get("effective_samples"))),
-        ("tokens reused", f"{found.get('reused_tokens', 0):,}"),
-        ("tokens drawn anew", f"{found.get('resampled_tokens', 0):,}"),
+    targets = map(_number, (found.target_start, found.target_end, found.target_chosen))
+    return [
+        ("decided by", found.decided_by or "–"),
+        ("steps", f"{found.steps or 0:,}"),
+        ("accepted", f"{_share(found.acceptance)}{several}"),
+        ("target", "first {}, last {}, chosen {}".format(*targets)),
+        ("effective samples", _number(found.effective_samples)),
+        ("tokens reused", f"{found.reused_tokens or 0:,}"),
+        ("tokens drawn anew", f"{found.resampled_tokens or 0:,}"),
+        *(("reward failed", error) for error in found.reward_errors or ()),
     ]
-    return [(name, str(value)) for name, value in names if value is not None]
 
 
 def _number(value: float | None) -> str:

@@ -10,10 +10,10 @@ from typing import Any
 MARKERS = {"start": [1], "end": [2], "start_text": "<think>", "end_text": "</think>"}
 CAPABILITIES = {"model": {"names": ["tiny", "tiny:concise"]}, "thinking_tokens": MARKERS}
 STEPS: list[dict[str, Any]] = [
-    {"chain": 0, "step": 1, "accepted": True, "target": -6.0, "tokens": 30, "acceptance": 1.0},
-    {"chain": 1, "step": 1, "accepted": False, "target": None, "tokens": 12, "acceptance": 0.0},
-    {"chain": 0, "step": 2, "accepted": False, "target": -6.0, "tokens": 30, "acceptance": 0.5},
-    {"chain": 1, "step": 2, "accepted": True, "target": -2.5, "tokens": 20, "acceptance": 0.5},
+    {"chain": 0, "step": 0, "accepted": True, "target": -6.0, "tokens": 30, "acceptance": 1.0},
+    {"chain": 1, "step": 0, "accepted": False, "target": None, "tokens": 12, "acceptance": 0.0},
+    {"chain": 0, "step": 1, "accepted": False, "target": -6.0, "tokens": 30, "acceptance": 0.5},
+    {"chain": 1, "step": 1, "accepted": True, "target": -2.5, "tokens": 20, "acceptance": 0.5},
 ]
 TEXTS = [
     r"<think>4+4, or \boxed{9}</think>So \boxed{8}.",
@@ -36,10 +36,7 @@ SEARCH = {
     "effective_samples": 3.6,
     "reused_tokens": 48,
     "resampled_tokens": 1017,
-    "chain": [
-        {"chain": step["chain"], "accepted": step["accepted"], "text": text}
-        for step, text in zip(STEPS, TEXTS, strict=True)
-    ],
+    "chain": [{**step, "text": text} for step, text in zip(STEPS, TEXTS, strict=True)],
 }
 RECEIPT = {
     "applied": {"max_tokens": 99, "search": SEARCH},

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from steersman.cli import app
-from tests.unit.chains.server import RECEIPT, STEPS, MadeUpServer, chunk, serving
+from tests.unit.chains.server import RECEIPT, SEARCH, STEPS, MadeUpServer, chunk, serving
 
 ASKED = {"method": "align", "return_chain": True}
 
@@ -105,12 +105,14 @@ def test_a_log_has_a_line_for_each_step_then_answers_and_numbers(server: MadeUpS
 
 
 def test_a_limit_and_an_answer_that_is_cut_off_are_told_of(server: MadeUpServer) -> None:
-    receipt = {**RECEIPT, "applied": {**RECEIPT["applied"], "stopped_by": "max_seconds"}}
+    search = {**SEARCH, "reward_errors": ["verify: NaN"]}
+    applied = {**RECEIPT["applied"], "search": search, "stopped_by": "max_seconds"}
+    receipt = {**RECEIPT, "applied": applied}
     server.stream = [chunk(reason="length", control={"steps": STEPS, **receipt})]
     result = run(server, "4+4=?")
     assert result.stdout == ""
     assert "no text behind its thinking" in result.stderr
-    for words in ("max_seconds", "length", "chain 1, step 2 of 32"):
+    for words in ("max_seconds", "length", "verify: NaN", "chain 1, step 2 of 32"):
         assert words in result.stderr
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from steersman.chains.asking import Answer
 from steersman.chains.picture import chains, draw, formats
-from steersman.chains.record import Record, Step
-from steersman_client import Receipt
+from steersman.chains.record import Record
+from steersman_client import ChainStep, Receipt
 from tests.unit.chains.server import RECEIPT, STEPS
 
 SHARES = {"8": 0.5, "": 0.3, "$x_1$ 中": 0.2}
@@ -18,7 +18,7 @@ SHARES = {"8": 0.5, "": 0.3, "$x_1$ 中": 0.2}
 @pytest.fixture
 def answer() -> Answer:
     record = Record()
-    record.add(map(Step.model_validate, STEPS))
+    record.add(map(ChainStep.model_validate, STEPS))
     return Answer(record, "8", "stop", Receipt.model_validate(RECEIPT), SHARES)
 
 

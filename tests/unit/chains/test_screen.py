@@ -4,14 +4,15 @@ import io
 
 from rich.console import Console
 
-from steersman.chains.record import Record, Step
+from steersman.chains.record import Record
 from steersman.chains.screen import Screen, chains, curve
+from steersman_client import ChainStep
 from tests.unit.chains.server import STEPS
 
 
 def record() -> Record:
     made = Record()
-    made.add(map(Step.model_validate, STEPS))
+    made.add(map(ChainStep.model_validate, STEPS))
     return made
 
 
@@ -45,9 +46,15 @@ def test_a_row_has_the_last_state_and_the_way_there() -> None:
 
 def test_rows_of_long_chains_fit_a_narrow_terminal() -> None:
     long = Record()
-    step = {"accepted": True, "acceptance": 0.5}
     long.add(
-        Step(chain=k % 3, target=-1234.5 - k, tokens=k, **step)  # type: ignore[arg-type]
+        ChainStep(
+            chain=k % 3,
+            step=k // 3,
+            accepted=True,
+            target=-1234.5 - k,
+            tokens=k,
+            acceptance=0.5,
+        )
         for k in range(12_000)
     )
     for width in (60, 80, 300):
