@@ -72,7 +72,7 @@ class Answer:
 
     @property
     def search(self) -> AppliedSearch | None:
-        """What the receipt says of the search."""
+        """Part of the receipt that tells of the search."""
         return self.receipt.applied.search if self.receipt is not None else None
 
 
