@@ -13,20 +13,12 @@ from tests.unit.chains.server import RECEIPT, SEARCH, STEPS, MadeUpServer, chunk
 ASKED = {"method": "align", "return_chain": True}
 
 
-@pytest.fixture(scope="module")
-def one_server() -> Iterator[MadeUpServer]:
-    with serving() as made_up:
-        yield made_up
-
-
 @pytest.fixture
-def server(one_server: MadeUpServer, monkeypatch: pytest.MonkeyPatch) -> MadeUpServer:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[MadeUpServer]:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("STEERSMAN_API_KEY", raising=False)
-    url = one_server.url
-    one_server.__init__()  # type: ignore[misc]
-    one_server.url = url
-    return one_server
+    with serving() as made_up:
+        yield made_up
 
 
 def run(server: MadeUpServer, *args: object, stdin: str | None = None) -> Result:
