@@ -1,4 +1,5 @@
-"""The command line: `steersman serve`, `models`, `vectors`, `eval`, `doctor` and `health`."""
+"""The command line: `steersman serve`, `models`, `vectors`, `directions`, `eval`, `align`, `doctor`
+and `health`."""
 
 import os
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +14,7 @@ from rich.table import Table
 from steersman import __version__, models, options
 from steersman.ahead import Ahead
 from steersman.capabilities import Limits
+from steersman.chains import cli as chains_cli
 from steersman.console import errors, fail, output
 from steersman.directions import cli as directions_cli
 from steersman.engine.compat import version as version_of_vllm
@@ -186,6 +188,9 @@ def evaluate(
     except EvaluationError as error:
         fail(str(error))
     output.print(f"report: {page}", highlight=False, soft_wrap=True)
+
+
+app.command()(chains_cli.align)
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""`steersman align`: asks a running server by chains of responses, and draws them."""
