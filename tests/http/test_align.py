@@ -48,7 +48,8 @@ def test_the_books_add_up_and_a_stream_has_the_same_answer(thinker: Steersman) -
     assert min(parts) >= 0
     assert (found.steps, len(found.acceptance_by_chain)) == (12, 2)
     assert found.resampled_tokens < compute.sampled_tokens
-    assert chain(chunks[-1].control).model_dump() == found.model_dump()
+    timed = {"finished", "cancelled"}  # how far those had come that are thrown away
+    assert chain(chunks[-1].control).model_dump(exclude=timed) == found.model_dump(exclude=timed)
 
 
 def test_a_sharper_target_is_likelier_than_a_plain_sample(thinker: Steersman) -> None:
