@@ -12,6 +12,20 @@ from steersman.trajectory.trajectory import Trajectory
 from steersman_client import ChainStep, Compute, Leader
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A fault that ended a request, as its client is told of it.
+
+    Attributes:
+        status: HTTP status.
+        message: The fault.
+
+    """
+
+    status: int
+    message: str
+
+
 @dataclass(slots=True, eq=False)
 class Generation:
     """One call of the engine within the request: one prompt, or one turn of a tool loop.
@@ -112,6 +126,8 @@ class Ledger:
         self._began = clock()
         self.stopped_by: str | None = None
         """The limit that ended the request before it had ended by itself."""
+        self.failure: Failure | None = None
+        """The fault that ended it; None without one, or for one of the engine's."""
 
     def open(self, reading: Reading | None = None) -> Generation:
         """Start the books of an engine call."""

@@ -58,7 +58,7 @@ def test_a_seeded_chain_repeats_and_every_score_is_paid_for(thinker: Steersman) 
 
 
 def test_a_reward_is_raised(thinker: Steersman) -> None:
-    control = align("brief", steps=16, select="last")
+    control = align({"name": "brief", "see": "all"}, steps=16, select="last")
     receipts = [
         thinker.chat.completions.create(**{**ASKED, "seed": seed}, control=control).control
         for seed in (7, 8, 9)

@@ -98,14 +98,15 @@ class Answer:
                     self._stream.created = created
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def break_off(self, error: Exception) -> bool:
-        """End a Responses stream that an error broke off; False if there is none to end."""
+    async def break_off(self) -> bool:
+        """End a Responses stream that an exception broke off; False if there is none to end."""
         stream, request = self._stream, self._scope.plan.request
         if stream is None or self.complete or request.endpoint is not Endpoint.RESPONSES:
             return False
         async with self._lock:
             self.complete = True
-            body = stream.close() + (b"" if stream.over else error_event(error, stream.events))
+            failure = self._scope.ledger.failure
+            body = stream.close() + (b"" if stream.over else error_event(failure, stream.events))
             await self._send({"type": "http.response.body", "body": body, "more_body": False})
         return True
 

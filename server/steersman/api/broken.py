@@ -2,23 +2,25 @@
 
 import json
 
-from steersman.frontend.failure import told_of
+from steersman.ledger import Failure
+
+_UNKNOWN = Failure(500, "Internal server error")
 
 
-def error_event(error: Exception, number: int) -> bytes:
-    """OpenAI's `error` event for the exception that broke a stream off.
+def error_event(failure: Failure | None, number: int) -> bytes:
+    """OpenAI's `error` event for the fault that broke a stream off.
 
     Args:
-        error: The exception that came out of vLLM's application.
+        failure: The fault; None for one that is not known.
         number: Events of the stream before.
 
     """
-    status, message = told_of(error)
+    told = failure or _UNKNOWN
     event = {
         "type": "error",
         "sequence_number": number,
-        "code": str(status),
-        "message": message,
+        "code": str(told.status),
+        "message": told.message,
         "param": None,
     }
     return f"event: error\ndata: {json.dumps(event)}\n\n".encode()

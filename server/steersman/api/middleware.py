@@ -115,8 +115,8 @@ class ControlMiddleware:
                 if request.stream and (events or plan.part(SearchPart)):
                     await stack.enter_async_context(_beside(reporter.report(answer)))
                 await self._app(scope, answer.receive, answer.send)
-        except Exception as error:
-            if not await answer.break_off(error):
+        except Exception:
+            if not await answer.break_off():
                 raise
             logger.exception("The stream of a request broke off")
         finally:

@@ -25,7 +25,7 @@ from steersman.frontend.outputs import as_delta, replay, transfer_of
 from steersman.frontend.reasoning import Reasoning, closing_tokens
 from steersman.frontend.reports import Reports
 from steersman.frontend.source import Call, EngineSource, truncations
-from steersman.ledger import Generation
+from steersman.ledger import Failure, Generation
 from steersman.plan import Plan
 from steersman.reward.error import RewardError
 from steersman.reward.judge import Judge
@@ -193,6 +193,7 @@ class ControlledEngine:
             async with _limited(control, search):
                 outcome = await searched.policy.run(searched.spec, search)
         except RewardError as error:
+            control.ledger.failure = Failure(error.status, str(error))
             raise reward_failure(error) from error
         generation.outcome = outcome
         winners, kind = outcome.winners, call.params.output_kind

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from starlette.types import Message
-from vllm.exceptions import GenerationError
 
 from steersman.api.answer import Answer
+from steersman.ledger import Failure, Ledger
 from steersman.plan import Plan
 from steersman.request import Endpoint, Request
 from steersman.scope import ControlScope
@@ -46,7 +46,7 @@ async def test_no_event_follows_the_end_of_a_stream(endpoint: Endpoint) -> None:
 CREATED = b'event: response.created\ndata: {"type":"response.created"}\n\n'
 
 
-async def begun(endpoint: Endpoint, sent: list[bytes]) -> Answer:
+async def begun(endpoint: Endpoint, sent: list[bytes]) -> tuple[Answer, Ledger]:
     """A stream with one event so far."""
 
     async def send(message: Message) -> None:
@@ -58,24 +58,20 @@ async def begun(endpoint: Endpoint, sent: list[bytes]) -> Answer:
     headers = [(b"content-type", b"text/event-stream")]
     await answer.send({"type": "http.response.start", "status": 200, "headers": headers})
     await answer.send({"type": "http.response.body", "body": CREATED, "more_body": True})
-    return answer
+    return answer, scope.ledger
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "message"),
-    [
-        (GenerationError("a fault"), "500", "a fault"),
-        (ValueError("some secret"), "500", "Internal server error"),
-    ],
+    ("failure", "code", "message"),
+    [(Failure(502, "a fault"), "502", "a fault"), (None, "500", "Internal server error")],
 )
 async def test_a_responses_stream_that_breaks_off_ends_in_an_error(
-    error: Exception, code: str, message: str
+    failure: Failure | None, code: str, message: str
 ) -> None:
     sent: list[bytes] = []
-    answer = await begun(Endpoint.RESPONSES, sent)
-    wrapped = RuntimeError("raised while handling")  # as vLLM and Starlette do
-    wrapped.__context__ = error
-    assert await answer.break_off(wrapped)
+    answer, ledger = await begun(Endpoint.RESPONSES, sent)
+    ledger.failure = failure
+    assert await answer.break_off()
     assert (answer.complete, answer.answered) == (True, False)
     head, _, data = sent[-1].partition(b"data: ")
     assert head == b"event: error\n"
@@ -86,9 +82,9 @@ async def test_a_responses_stream_that_breaks_off_ends_in_an_error(
         "message": message,
         "param": None,
     }
-    assert not await answer.break_off(wrapped)
+    assert not await answer.break_off()
 
 
 async def test_the_streams_of_other_endpoints_are_ended_by_vllm() -> None:
-    answer = await begun(Endpoint.CHAT, [])
-    assert not await answer.break_off(GenerationError("a fault"))
+    answer, _ = await begun(Endpoint.CHAT, [])
+    assert not await answer.break_off()
