@@ -125,6 +125,7 @@ evidence: dev ## Run the evaluations behind docs/evidence.md again
 		$(BIN)/steersman eval $$run --out evals/evidence/results/$$(basename $$run .yaml) || exit 1; \
 	done
 	$(BIN)/python -m evals.evidence.laws
+	$(BIN)/python -m evals.evidence.align
 	$(BIN)/python -m evals.evidence.page
 
 lock: dev ## Resolve requirements/*.in anew
