@@ -134,7 +134,7 @@ def target(name: str, problem: Problem) -> dict[str, Any]:
     if name == POWER:
         return {"power": 4.0}
     if name == LIKELIHOOD:
-        return {"reward": "likelihood", "beta": 0.02, "see": "all"}
+        return {"reward": {"name": "likelihood", "see": "all"}, "beta": 0.02}
     return {"reward": {"name": "verify", "data": {"regex": regex(problem)}}, "beta": BETA}
 
 
@@ -156,6 +156,7 @@ def asked(
             "model": MODEL,
             "messages": [{"role": "user", "content": problem.prompt}],
             "max_tokens": TOKENS,
+            "temperature": 1.0,
             **({} if seed is None else {"seed": seed + number}),
             "control": {"search": {"method": "align", "target": target(name, problem), **search}},
         }

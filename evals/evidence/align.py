@@ -122,7 +122,7 @@ def _most(responses: Sequence[Response], weights: Sequence[float]) -> bool:
     return bool(votes) and right[max(votes, key=lambda answer: votes[answer])]
 
 
-def sampled(problem: Problem, records: Sequence[Record]) -> tuple[list[Response], list[int]]:
+def sampled(problem: Problem, records: Sequence[Record]) -> tuple[list[Response], list[float]]:
     """The plain samples of a problem, with the reward of each; and the tokens up to there."""
     found, in_order = [], sorted(records, key=lambda one: one.sample)
     for record in in_order:
@@ -133,16 +133,23 @@ def sampled(problem: Problem, records: Sequence[Record]) -> tuple[list[Response]
             else -LARGEST
         )
         found.append(Response(canonical(text), record.right, reward))
-    return found, list(accumulate(record.sampled_tokens for record in in_order))
+    return found, list(accumulate(float(record.sampled_tokens) for record in in_order))
 
 
-def walked(problem: Problem, record: Record) -> tuple[list[Response], list[int]]:
-    """The states of a problem's chain after each of its steps; and the tokens up to there."""
-    listed = search_of(record)["chain"]
-    answers = [after_thinking(step["text"]) for step in listed]
+def walked(problem: Problem, record: Record) -> tuple[list[Response], list[float]]:
+    """The states of a problem's chain after each of its steps; and the tokens up to there.
+
+    A receipt has the tokens of all steps together. They are spread over the steps by the length of
+    the state before each: a step samples half of it, on average.
+    """
+    search = search_of(record)
+    answers = [after_thinking(step["text"]) for step in search["chain"]]
     states = [Response(canonical(text), problem.is_right(text)) for text in answers]
-    first = record.sampled_tokens - sum(step["tokens"] for step in listed)
-    return states, list(accumulate((step["tokens"] for step in listed), initial=first))[1:]
+    resampled = search["resampled_tokens"]
+    first = record.sampled_tokens - resampled
+    lengths = [first, *(step["tokens"] for step in search["chain"])][:-1]
+    costs = (resampled * length / sum(lengths) for length in lengths)
+    return states, list(accumulate(costs, initial=float(first)))[1:]
 
 
 def search_of(record: Record) -> dict[str, Any]:
@@ -152,9 +159,9 @@ def search_of(record: Record) -> dict[str, Any]:
     return record.receipt.applied.search.model_dump()
 
 
-def drawn(each: Sequence[tuple[list[Response], list[int]]]) -> Drawn:
+def drawn(each: Sequence[tuple[list[Response], list[float]]]) -> Drawn:
     """Responses to all problems, each with the tokens up to there."""
-    return Drawn([own for own, _ in each], np.array([tokens for _, tokens in each], float))
+    return Drawn([own for own, _ in each], np.array([tokens for _, tokens in each]))
 
 
 def compare(

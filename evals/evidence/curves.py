@@ -89,7 +89,7 @@ class Curves:
         return max(point.samples for points in self.methods.values() for point in points)
 
 
-def section(curves: Curves, picture: str) -> str:
+def curves_section(curves: Curves, picture: str) -> str:
     """The section of the page.
 
     Args:
@@ -116,7 +116,7 @@ def section(curves: Curves, picture: str) -> str:
     )
 
 
-def figure(curves: Curves) -> Figure:
+def curves_figure(curves: Curves) -> Figure:
     """The picture."""
     return plots.accuracy_curves(
         {
@@ -132,8 +132,8 @@ def _findings(curves: Curves) -> Iterator[str]:
     for pair in curves.pairs:
         if pair.samples == curves.largest:
             mark = "**" if pair.differs else ""
-            points = f"{mark}{markdown.shown(pair.points, markdown.points)}{mark}"
-            yield f"- {pair.ours} against {pair.theirs}: {points} points"
+            gain = f"{mark}{markdown.shown(pair.points, markdown.points)}{mark}"
+            yield f"- {pair.ours} against {pair.theirs}: {gain} points"
     for name, points in curves.methods.items():
         best = max(points, key=lambda point: point.accuracy.value)
         if points[-1].samples > best.samples:

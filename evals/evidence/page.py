@@ -7,8 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from evals.evidence import curves as curves_
-from evals.evidence.curves import Curves
+from evals.evidence.curves import Curves, curves_figure, curves_section
 from evals.evidence.questions import QUESTIONS, Question
 from steersman.evaluate import markdown, plots
 from steersman.evaluate.report import Report
@@ -46,7 +45,7 @@ def page(reports: Mapping[str, Report], curves: Curves | None) -> str:
     """
     sections = [_section(question, reports[question.run]) for question in QUESTIONS]
     if curves is not None:
-        sections.append(curves_.section(curves, _from_page(CURVES_PICTURE)))
+        sections.append(curves_section(curves, _from_page(CURVES_PICTURE)))
     return "\n".join((INTRODUCTION, *sections, "\n".join(_runs(reports)), ""))
 
 
@@ -59,7 +58,7 @@ def draw(reports: Mapping[str, Report], curves: Curves | None) -> None:
         figure = plots.accuracy_and_tokens(report, shown, question.cost)
         figure.savefig(PICTURES / f"{question.name}.png", dpi=plots.DPI)
     if curves is not None:
-        curves_.figure(curves).savefig(CURVES_PICTURE, dpi=plots.DPI)
+        curves_figure(curves).savefig(CURVES_PICTURE, dpi=plots.DPI)
     for name, report in reports.items():
         figure = plots.accuracy_and_tokens(report)
         figure.savefig(RESULTS / name / "accuracy_and_tokens.png", dpi=plots.DPI)

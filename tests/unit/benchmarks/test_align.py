@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from steersman.reward import pattern
+from steersman_client import ControlSpec
 from tests.unit.benchmarks.scripts import script
 
 align: Any = script("align")
@@ -61,6 +62,14 @@ def test_the_report_has_a_row_for_each_number_of_chains_and_each_target() -> Non
         "1 (1–1) of it | ≥ 0.8 of it |",
         "| a step of power 4: tokens sampled, kept; prefilled | 30, 20; 15.4 | prefilled < 32 |",
     ]
+
+
+@pytest.mark.parametrize("name", [align.POWER, align.REWARD, align.LIKELIHOOD])
+def test_targets_are_what_a_request_may_ask_for(name: str) -> None:
+    target = align.target(name, align.chosen(1)[0])
+    control = ControlSpec.model_validate({"search": {"method": "align", "target": target}})
+    assert control.search is not None
+    assert (control.search.target.power is None) is (name != align.POWER)
 
 
 @pytest.mark.parametrize("problem", align.chosen(20), ids=lambda one: one.id)

@@ -15,6 +15,7 @@ from steersman.evaluate.answers import Comparer
 from steersman.evaluate.placeholders import check, fill
 from steersman.evaluate.problems import Problem, load
 from steersman.evaluate.records import Record
+from steersman_client import ControlSpec
 from tests.unit.evaluate.made_up import record
 
 PROBLEM = Problem("arithmetic-1-0a", "arithmetic 1", "1+6=?", "7", lambda text: "{7}" in text)
@@ -55,19 +56,31 @@ def sample(number: int, answer: str, tokens: int, problem: Problem = PROBLEM) ->
     )
 
 
-def chain(name: str, answers: str, tokens: Sequence[int], first: int) -> Record:
+def chain(
+    name: str, answers: str, first: int, resampled: int, lengths: Sequence[int] = ()
+) -> Record:
     """A chain of states with answers of a digit each; a blank for an open thought."""
     listed = [
         {
             "chain": 0,
+            "step": step,
             "accepted": True,
-            "tokens": one,
+            "tokens": length,
             "text": f"<think>so</think>\\boxed{{{answer}}}" if answer != " " else "<think>so",
         }
-        for answer, one in zip(answers, tokens, strict=True)
+        for step, (answer, length) in enumerate(
+            zip(answers, lengths or [first] * len(answers), strict=True)
+        )
     ]
-    search = {"method": "align", "launched": 1, "finished": 1, "cancelled": 0, "chain": listed}
-    compute = {"sampled_tokens": first + sum(tokens)}
+    search = {
+        "method": "align",
+        "launched": 1,
+        "finished": 1,
+        "cancelled": 0,
+        "resampled_tokens": resampled,
+        "chain": listed,
+    }
+    compute = {"sampled_tokens": first + resampled}
     receipt = {"applied": {"search": search}, "compute": compute}
     return record(control=name, problem=PROBLEM.id, right=True, receipt=receipt)
 
@@ -85,17 +98,18 @@ def replace_content(one: Record, content: str) -> Record:
     return one.model_copy(update={"content": content})
 
 
-def test_a_chain_costs_at_each_step_what_was_sampled_up_to_it() -> None:
-    states, tokens = align.walked(PROBLEM, chain(REWARD, "87 ", [10, 4, 6], first=20))
-    assert tokens == [30, 34, 40]
+def test_the_tokens_of_a_chain_are_spread_over_its_steps_by_the_states_before() -> None:
+    one = chain(REWARD, "87 ", first=20, resampled=30, lengths=[30, 10, 99])
+    states, tokens = align.walked(PROBLEM, one)
+    assert tokens == [30, 45, 50]
     assert [(one.answer, one.right) for one in states] == [("8", False), ("7", True), ("", False)]
 
 
 def test_chains_may_spend_no_more_than_the_samples() -> None:
     samples = [sample(number, "7" if number != 2 else "8", 20) for number in range(4)]
     chains = [
-        chain(REWARD, "888777", [10] * 6, first=20),
-        chain(POWER, "7777", [5] * 4, first=10),
+        chain(REWARD, "888777", first=20, resampled=60),
+        chain(POWER, "7777", first=10, resampled=20),
         record(control="single", problem=PROBLEM.id),
     ]
     curves = align.compare([PROBLEM], samples, chains)
@@ -141,6 +155,9 @@ def test_a_run_at_another_size_is_a_valid_run(tmp_path: Path) -> None:
         problems = load(found[align.CHAINS].problems, comparer)
     assert len(problems) == 20
     check(controls, problems)
+    for control in controls.values():
+        if control is not None:
+            ControlSpec.model_validate(fill(control, problems[0]))
     filled = fill(controls[REWARD], problems[0])
     assert filled is not None
     data = filled["search"]["target"]["reward"]["data"]

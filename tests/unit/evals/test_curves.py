@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from evals.evidence.curves import HEADING, Curves, Pair, Point, figure, section
+from evals.evidence.curves import HEADING, Curves, Pair, Point, curves_figure, curves_section
 from pydantic import TypeAdapter
 
 from steersman.evaluate.inference import Estimate
@@ -36,7 +36,7 @@ def made_up() -> Curves:
 
 
 def test_a_section_has_all_sizes_and_the_pairs_of_the_largest() -> None:
-    lines = section(made_up(), "align.png").split("\n")
+    lines = curves_section(made_up(), "align.png").split("\n")
     assert lines[0] == f"## {HEADING}"
     assert "500 problems." in lines[2]
     assert [line for line in lines if line.startswith("- ")] == [
@@ -59,7 +59,7 @@ def test_curves_survive_their_file() -> None:
 
 
 def test_the_picture_has_a_line_for_each_method() -> None:
-    (axes,) = figure(made_up()).axes
+    (axes,) = curves_figure(made_up()).axes
     legend = axes.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == list(made_up().methods)
