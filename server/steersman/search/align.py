@@ -95,12 +95,7 @@ def _applied(
     }
     if spec.return_chain:
         applied["chain"] = tuple(
-            {
-                "chain": chain.number,
-                "accepted": step.accepted,
-                "tokens": step.tokens,
-                "text": step.state.text,
-            }
+            {"chain": chain.number, "accepted": step.accepted, "text": step.state.text}
             for chain in chains
             for step in chain.made
         )

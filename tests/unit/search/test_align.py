@@ -211,17 +211,6 @@ async def test_what_is_thrown_away_is_aborted_and_counted() -> None:
     assert source.running == 0
 
 
-async def test_the_steps_are_listed_on_request() -> None:
-    search: Search[str] = Search(Model(3), 1, Reading())
-    asked = spec(steps=20, chains=2, look_ahead=3, return_chain=True)
-    applied = (await AlignPolicy().run(asked, search)).applied
-    listed = applied["chain"]
-    assert [one["chain"] for one in listed] == [0] * 20 + [1] * 20
-    assert sum(one["accepted"] for one in listed) == 40 * applied["acceptance"]
-    assert sum(one["tokens"] for one in listed) == applied["resampled_tokens"]
-    assert "chain" not in (await AlignPolicy().run(spec(), Search(Model(3), 1, Reading()))).applied
-
-
 async def test_a_chain_that_is_stopped_returns_what_it_has() -> None:
     source = Model(5)
     search: Search[str] = Search(source, 1, Reading())
