@@ -43,6 +43,7 @@ REWARD, POWER = "reward chain", "power chain"
 STEPS = {REWARD: 2.0, POWER: 2.5}
 """Steps for each sample that they are compared with: a step costs half a response or less."""
 BETA = 0.5
+THINK_START, THINK_END = "<think>", "</think>"
 
 SINGLE, MAJORITY, BEST, WEIGHTED = "single", "majority", "best of n", "weighted majority"
 PAIRS = (
@@ -152,6 +153,18 @@ def walked(problem: Problem, record: Record) -> tuple[list[Response], list[float
     return states, list(accumulate(costs, initial=float(first)))[1:]
 
 
+def same_rewards(problem: Problem, record: Record) -> list[bool]:
+    """Tells of each state of a chain towards the reward if it has the score here that the server
+    gave it."""
+    found = []
+    for step in search_of(record)["chain"]:
+        thinking, closed, answer = step["text"].partition(THINK_END)
+        thinking = thinking.rpartition(THINK_START)[2]
+        reward = noisy.judged(problem.id, problem.answer, thinking, answer) if closed else -LARGEST
+        found.append(math.isclose(reward, step["target"]))
+    return found
+
+
 def search_of(record: Record) -> dict[str, Any]:
     """A record's `applied.search`."""
     assert record.receipt is not None
@@ -207,6 +220,7 @@ def compare(
         {name: tuple(points) for name, points in methods.items()},
         _pairs(right, bootstrap),
         {name: float((whole[name] == served[name]).mean()) for name in STEPS},
+        float(np.mean([same_rewards(one, chain[REWARD, one.id]) for one in problems])),
     )
 
 

@@ -75,6 +75,8 @@ class Curves:
         pairs: Methods against each other, at the same size.
         as_served: Share of the problems on which the server's own selection among all states is
             right if ours is, and wrong if ours is, by chain: 1 if nothing is amiss.
+        same_rewards: Share of the states to which the server gave the score that they have here: 1
+            if nothing is amiss.
 
     """
 
@@ -82,6 +84,7 @@ class Curves:
     methods: Mapping[str, tuple[Point, ...]]
     pairs: tuple[Pair, ...]
     as_served: Mapping[str, float]
+    same_rewards: float
 
     @property
     def largest(self) -> int:

@@ -56,6 +56,13 @@ def sample(number: int, answer: str, tokens: int, problem: Problem = PROBLEM) ->
     )
 
 
+def scored(answer: str) -> float:
+    """The reward of a state of a made-up chain."""
+    if answer == " ":
+        return -40.0
+    return noisy.judged(PROBLEM.id, PROBLEM.answer, "so", f"\\boxed{{{answer}}}")
+
+
 def chain(
     name: str, answers: str, first: int, resampled: int, lengths: Sequence[int] = ()
 ) -> Record:
@@ -65,7 +72,9 @@ def chain(
             "chain": 0,
             "step": step,
             "accepted": True,
+            "target": scored(answer),
             "tokens": length,
+            "acceptance": 1.0,
             "text": f"<think>so</think>\\boxed{{{answer}}}" if answer != " " else "<think>so",
         }
         for step, (answer, length) in enumerate(
@@ -105,6 +114,12 @@ def test_the_tokens_of_a_chain_are_spread_over_its_steps_by_the_states_before() 
     assert [(one.answer, one.right) for one in states] == [("8", False), ("7", True), ("", False)]
 
 
+def test_rewards_are_compared_with_those_that_the_server_gave() -> None:
+    assert align.same_rewards(PROBLEM, chain(REWARD, "87 ", 20, 30)) == [True] * 3
+    other = replace(PROBLEM, id="arithmetic-1-0b")
+    assert align.same_rewards(other, chain(REWARD, "87 ", 20, 30)) == [False, False, True]
+
+
 def test_chains_may_spend_no_more_than_the_samples() -> None:
     samples = [sample(number, "7" if number != 2 else "8", 20) for number in range(4)]
     chains = [
@@ -127,6 +142,7 @@ def test_chains_may_spend_no_more_than_the_samples() -> None:
     assert pairs[POWER, "single", 4].points.value == 0
     # Of three against three, the answer that came first has the majority.
     assert curves.as_served == {REWARD: 0.0, POWER: 1.0}
+    assert curves.same_rewards == 1.0
 
 
 def definition(name: str) -> Any:

@@ -32,6 +32,7 @@ def made_up() -> Curves:
             Pair("reward chain", "majority", 4, estimate(0.123), 60, 10, 0.3),
         ),
         {"reward chain": 1.0},
+        1.0,
     )
 
 
