@@ -116,6 +116,7 @@ bench: setup ## Measure what Steersman costs and gains
 	$(BIN)/python benchmarks/monitor.py
 	$(BIN)/python benchmarks/monitor_steps.py
 	$(BIN)/python benchmarks/cautious.py
+	$(BIN)/python benchmarks/align.py
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python -m benchmarks.registers
 
@@ -124,6 +125,7 @@ evidence: dev ## Run the evaluations behind docs/evidence.md again
 		$(BIN)/steersman eval $$run --out evals/evidence/results/$$(basename $$run .yaml) || exit 1; \
 	done
 	$(BIN)/python -m evals.evidence.laws
+	$(BIN)/python -m evals.evidence.align
 	$(BIN)/python -m evals.evidence.page
 
 lock: dev ## Resolve requirements/*.in anew

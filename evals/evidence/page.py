@@ -7,12 +7,15 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from evals.evidence.curves import Curves, curves_figure, curves_section
 from evals.evidence.questions import QUESTIONS, Question
 from steersman.evaluate import markdown, plots
 from steersman.evaluate.report import Report
 
 RESULTS = Path(__file__).with_name("results")
 PICTURES = Path(__file__).with_name("pictures")
+CURVES = RESULTS / "align" / "curves.json"
+CURVES_PICTURE = PICTURES / "align.png"
 PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
 
 INTRODUCTION = """\
@@ -32,20 +35,30 @@ adjusted by Holm's method for all comparisons of the run.
 _NUMBER = re.compile(r"\{(points|thinking|sampled|time):([^}]+)\}")
 
 
-def page(reports: Mapping[str, Report]) -> str:
-    """The page: a section for each question, then the runs behind them."""
-    sections = (_section(question, reports[question.run]) for question in QUESTIONS)
+def page(reports: Mapping[str, Report], curves: Curves | None) -> str:
+    """The page: a section for each question, then the runs behind them.
+
+    Args:
+        reports: Reports of the runs, by name.
+        curves: Chains against votes; None where they have not been compared.
+
+    """
+    sections = [_section(question, reports[question.run]) for question in QUESTIONS]
+    if curves is not None:
+        sections.append(curves_section(curves, _from_page(CURVES_PICTURE)))
     return "\n".join((INTRODUCTION, *sections, "\n".join(_runs(reports)), ""))
 
 
-def draw(reports: Mapping[str, Report]) -> None:
-    """Draw the picture of each question, and those of each run that need no responses."""
+def draw(reports: Mapping[str, Report], curves: Curves | None) -> None:
+    """Draw the picture of each section, and those of each run that need no responses."""
     PICTURES.mkdir(exist_ok=True)
     for question in QUESTIONS:
         report = reports[question.run]
         shown = (report.baseline, *question.controls)
         figure = plots.accuracy_and_tokens(report, shown, question.cost)
         figure.savefig(PICTURES / f"{question.name}.png", dpi=plots.DPI)
+    if curves is not None:
+        curves_figure(curves).savefig(CURVES_PICTURE, dpi=plots.DPI)
     for name, report in reports.items():
         figure = plots.accuracy_and_tokens(report)
         figure.savefig(RESULTS / name / "accuracy_and_tokens.png", dpi=plots.DPI)
@@ -111,11 +124,16 @@ def read() -> dict[str, Report]:
     }
 
 
+def read_curves() -> Curves | None:
+    """Chains against votes, if they have been compared."""
+    return TypeAdapter(Curves).validate_json(CURVES.read_bytes()) if CURVES.exists() else None
+
+
 def main() -> None:
     """Write the page and its pictures."""
-    reports = read()
-    draw(reports)
-    PAGE.write_text(page(reports), encoding="utf-8")
+    reports, curves = read(), read_curves()
+    draw(reports, curves)
+    PAGE.write_text(page(reports, curves), encoding="utf-8")
 
 
 if __name__ == "__main__":

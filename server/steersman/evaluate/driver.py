@@ -8,6 +8,7 @@ import openai
 
 from steersman.evaluate.answers import after_thinking
 from steersman.evaluate.error import EvaluationError
+from steersman.evaluate.placeholders import fill
 from steersman.evaluate.records import Record, ResponseLog
 from steersman.evaluate.schedule import Question
 from steersman.evaluate.spec import RunSpec
@@ -72,7 +73,7 @@ async def _ask_in_turn(
 
 
 async def _ask(client: AsyncSteersman, model: str, spec: RunSpec, question: Question) -> Record:
-    control = spec.controls[question.control]
+    control = fill(spec.controls[question.control], question.problem)
     text = "\n".join(part for part in (question.problem.question, spec.instruction) if part)
     started = time.perf_counter()
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
-from steersman.evaluate import driver, optional, problems
+from steersman.evaluate import driver, optional, placeholders, problems
 from steersman.evaluate import spec as specs
 from steersman.evaluate.answers import Comparer
 from steersman.evaluate.error import EvaluationError
@@ -61,6 +61,7 @@ def run_evaluation(run: Path, out: Path | None, url: str | None, console: Consol
     directory = out or Path("evaluations") / spec.name
     with Comparer() as comparer:
         asked = problems.load(spec.problems, comparer)
+        placeholders.check(spec.controls, asked)
         try:
             directory.mkdir(parents=True, exist_ok=True)
             log = ResponseLog(directory / "responses.jsonl")

@@ -121,6 +121,35 @@ def accuracy_and_tokens(
     return figure
 
 
+def accuracy_curves(curves: Mapping[str, Sequence[tuple[Estimate, Estimate]]]) -> Figure:
+    """Accuracy of methods that can spend more or less, over the tokens sampled for a response.
+
+    Args:
+        curves: Tokens and accuracy at each size of a method, by its name.
+
+    """
+    figure, axes = _figure(4.4)
+    for i, (name, points) in enumerate(curves.items()):
+        axes.errorbar(
+            [tokens.value for tokens, _ in points],
+            [accuracy.value for _, accuracy in points],
+            yerr=np.hstack([_arms(accuracy) for _, accuracy in points]),
+            fmt="o",
+            linestyle=_STYLES[i % len(_STYLES)],
+            color=COLOURS[i % len(COLOURS)],
+            elinewidth=0.8,
+            markersize=4,
+            label=name,
+        )
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.set_xlabel(f"{_COSTS['sampled']}, mean")
+    axes.set_ylabel("accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(frameon=False)
+    return figure
+
+
 def _cost(control: ControlSummary, cost: Cost) -> Estimate:
     if cost == "sampled":
         return control.sampled_tokens

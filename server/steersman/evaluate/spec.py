@@ -85,7 +85,8 @@ class RunSpec(_Part):
     instruction: str = ""
     """Text put on a new line after every question."""
     controls: Annotated[dict[Name, dict[str, Any] | None], Field(min_length=1)]
-    """The `control` objects to compare, by a name of your own; null for none."""
+    """The `control` objects to compare, by a name of your own; null for none. They may have
+    `steersman.evaluate.placeholders`."""
     baseline: str
     """The control that all others are compared with."""
     samples: Count = 1

@@ -4,9 +4,11 @@ import re
 
 import pytest
 from evals.evidence import page
+from evals.evidence.curves import HEADING, Curves
 from evals.evidence.questions import QUESTIONS, Question
 
 from steersman.evaluate.report import Report
+from tests.unit.evals.test_curves import made_up
 
 
 @pytest.fixture(scope="module")
@@ -14,12 +16,19 @@ def reports() -> dict[str, Report]:
     return page.read()
 
 
-def test_the_committed_page_is_that_of_the_committed_reports(reports: dict[str, Report]) -> None:
-    assert page.PAGE.read_text(encoding="utf-8") == page.page(reports)
+@pytest.fixture(scope="module")
+def curves() -> Curves | None:
+    return page.read_curves()
+
+
+def test_the_committed_page_is_that_of_the_committed_reports(
+    reports: dict[str, Report], curves: Curves | None
+) -> None:
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(reports, curves)
 
 
 def test_a_question_has_one_table_one_picture_and_its_numbers(reports: dict[str, Report]) -> None:
-    sections = page.page(reports).split("\n## ")[1:-1]
+    sections = page.page(reports, None).split("\n## ")[1:-1]
     assert [section.split("\n")[0] for section in sections] == [one.heading for one in QUESTIONS]
     for section, question in zip(sections, QUESTIONS, strict=True):
         assert section.count("| --- |") == 1
@@ -32,8 +41,18 @@ def test_a_question_has_one_table_one_picture_and_its_numbers(reports: dict[str,
         ]
 
 
-def test_what_the_page_links_to_is_there(reports: dict[str, Report]) -> None:
-    links = re.findall(r"\]\(([^)#]+)", page.page(reports))
+def test_chains_have_a_section_once_they_have_been_compared(reports: dict[str, Report]) -> None:
+    sections = page.page(reports, made_up()).split("\n## ")[1:-1]
+    assert len(sections) == len(QUESTIONS) + 1
+    section = sections[-1]
+    assert section.startswith(HEADING)
+    assert section.count("| --- |") == 1
+    assert "](../evals/evidence/pictures/align.png)" in section
+    assert (page.PAGE.parent / "../evals/evidence/noisy.py").is_file()
+
+
+def test_what_the_page_links_to_is_there(reports: dict[str, Report], curves: Curves | None) -> None:
+    links = re.findall(r"\]\(([^)#]+)", page.page(reports, curves))
     assert len(links) > 2 * len(QUESTIONS)
     assert [link for link in links if not (page.PAGE.parent / link).is_file()] == []
 

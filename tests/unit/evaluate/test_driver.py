@@ -81,6 +81,20 @@ async def test_a_request_carries_what_the_run_says(
     assert controlled == {**plain, "control": SEARCH}
 
 
+async def test_a_control_has_the_answer_of_the_problem_that_is_asked(
+    client: AsyncSteersman, server: MadeUpServer, tmp_path: Path
+) -> None:
+    control = {"search": {"method": "align", "reference": "{answer}"}}
+    run = spec(controls={"single": None, "search": control}, concurrency=1)
+    await answered(client, tmp_path / "log", run, count=3)
+    asked = {
+        body["messages"][0]["content"]: body["control"]["search"]["reference"]
+        for body in server.bodies
+        if "control" in body
+    }
+    assert asked == {f"What is {number}?": str(number) for number in range(3)}
+
+
 async def test_a_response_is_recorded_with_what_it_cost(
     client: AsyncSteersman, server: MadeUpServer, tmp_path: Path
 ) -> None:

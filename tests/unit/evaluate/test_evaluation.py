@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from steersman.evaluate import plots
 from steersman.evaluate.error import EvaluationError
 from steersman.evaluate.evaluation import run_evaluation
-from tests.unit.evaluate.made_up import SEARCH
+from tests.unit.evaluate.made_up import SEARCH, problems
 from tests.unit.evaluate.server import MadeUpServer, Reply, refusal, serving
 
 PROBLEMS = 30
@@ -250,3 +251,13 @@ def test_a_server_that_does_not_start_ends_the_run(
     monkeypatch.setattr(LocalServer, "steersman", failing)
     message = run.fails(url=None, model="tiny", server=["--max-num-seqs", "8"])
     assert "no such model" in message
+
+
+def test_a_placeholder_that_a_problem_cannot_fill_ends_the_run_before_it_asks(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = [replace(problem, answer="") for problem in problems(2)]
+    monkeypatch.setattr("steersman.evaluate.problems.load", lambda *_: unknown)
+    message = run.fails(controls={"single": None, "search": {"reference": "{answer}"}})
+    assert message == "control 'search' has {answer}, but problem p0 has no answer"
+    assert run.server.bodies == []

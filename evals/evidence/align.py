@@ -1,0 +1,320 @@
+"""Chains against votes and the best of n, at the same tokens: `python -m evals.evidence.align`.
+
+Reads the responses of the runs `align_samples` and `align_chains`, which `make evidence` draws. Of
+the plain samples it makes a majority, a best of n and a majority weighted by the same noisy reward.
+Each chain is cut at the step up to which it has sampled as many tokens, on average, as n samples.
+Writes `results/align/curves.json`, for the page.
+
+With `--out` it draws both runs itself, at any size, and leaves all in that directory:
+
+    python -m evals.evidence.align --out DIR [--responses 8] [--each 25]
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from evals.evidence import noisy
+from evals.evidence.curves import Curves, Pair, Point
+from steersman.evaluate import problems as sets
+from steersman.evaluate import spec as specs
+from steersman.evaluate.answers import Comparer, after_thinking
+from steersman.evaluate.evaluation import run_evaluation
+from steersman.evaluate.inference import Array, Bootstrap, difference, holm, mcnemar, mean
+from steersman.evaluate.problems import Problem
+from steersman.evaluate.records import Record
+from steersman.reward.reward import LARGEST
+from steersman.trajectory.answers import canonical
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+SAMPLES, CHAINS = "align_samples", "align_chains"
+REWARD, POWER = "reward chain", "power chain"
+STEPS = {REWARD: 2.0, POWER: 2.5}
+"""Steps for each sample that they are compared with: a step costs half a response or less."""
+BETA = 0.5
+THINK_START, THINK_END = "<think>", "</think>"
+
+SINGLE, MAJORITY, BEST, WEIGHTED = "single", "majority", "best of n", "weighted majority"
+PAIRS = (
+    (REWARD, BEST),
+    (REWARD, WEIGHTED),
+    (REWARD, MAJORITY),
+    (POWER, MAJORITY),
+    (POWER, SINGLE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response to a problem.
+
+    Attributes:
+        answer: Its answer in normal form; empty if it has none.
+        right: True if that is right.
+        reward: The reward's score of it.
+
+    """
+
+    answer: str
+    right: bool
+    reward: float = 0.0
+
+
+Selection = Callable[[Sequence[Response]], bool]
+"""Tells of some responses whether the selected one is right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Responses to each problem in the order in which they were drawn, or stood in a chain.
+
+    Attributes:
+        responses: [problems, responses].
+        tokens: Tokens that were sampled up to each of them, [problems, responses].
+
+    """
+
+    responses: list[list[Response]]
+    tokens: Array
+
+    def right(self, count: int, select: Selection) -> Array:
+        """1 for each problem whose selection among the first responses is right: [problems, 1]."""
+        return np.array([[float(select(own[:count]))] for own in self.responses])
+
+    def within(self, tokens: float) -> int:
+        """Number of responses that take no more tokens, on average."""
+        return int(np.searchsorted(self.tokens.mean(axis=0), tokens, side="right"))
+
+
+def majority(responses: Sequence[Response]) -> bool:
+    """Vote: right if the most frequent answer is."""
+    return _most(responses, [1.0] * len(responses))
+
+
+def weighted(responses: Sequence[Response]) -> bool:
+    """Vote in which a response counts as often as exp(reward / beta)."""
+    top = max(one.reward for one in responses)
+    return _most(responses, [math.exp((one.reward - top) / BETA) for one in responses])
+
+
+def best(responses: Sequence[Response]) -> bool:
+    """Right if the response with the largest reward is."""
+    return max(responses, key=lambda one: one.reward).right
+
+
+def _most(responses: Sequence[Response], weights: Sequence[float]) -> bool:
+    votes: dict[str, float] = {}
+    right: dict[str, bool] = {}
+    for one, weight in zip(responses, weights, strict=True):
+        if one.answer:
+            votes[one.answer] = votes.get(one.answer, 0.0) + weight
+            right.setdefault(one.answer, one.right)
+    return bool(votes) and right[max(votes, key=lambda answer: votes[answer])]
+
+
+def sampled(problem: Problem, records: Sequence[Record]) -> tuple[list[Response], list[float]]:
+    """The plain samples of a problem, with the reward of each; and the tokens up to there."""
+    found, in_order = [], sorted(records, key=lambda one: one.sample)
+    for record in in_order:
+        text = after_thinking(record.content)
+        reward = (
+            noisy.judged(problem.id, problem.answer, record.reasoning or "", text)
+            if text.strip()
+            else -LARGEST
+        )
+        found.append(Response(canonical(text), record.right, reward))
+    return found, list(accumulate(float(record.sampled_tokens) for record in in_order))
+
+
+def walked(problem: Problem, record: Record) -> tuple[list[Response], list[float]]:
+    """The states of a problem's chain after each of its steps; and the tokens up to there.
+
+    A receipt has the tokens of all steps together. They are spread over the steps by the length of
+    the state before each: a step samples half of it, on average.
+    """
+    search = search_of(record)
+    answers = [after_thinking(step["text"]) for step in search["chain"]]
+    states = [Response(canonical(text), problem.is_right(text)) for text in answers]
+    resampled = search["resampled_tokens"]
+    first = record.sampled_tokens - resampled
+    lengths = [first, *(step["tokens"] for step in search["chain"])][:-1]
+    costs = (resampled * length / sum(lengths) for length in lengths)
+    return states, list(accumulate(costs, initial=float(first)))[1:]
+
+
+def same_rewards(problem: Problem, record: Record) -> list[bool]:
+    """Tells of each state of a chain towards the reward if it has the score here that the server
+    gave it."""
+    found = []
+    for step in search_of(record)["chain"]:
+        thinking, closed, answer = step["text"].partition(THINK_END)
+        thinking = thinking.rpartition(THINK_START)[2]
+        reward = noisy.judged(problem.id, problem.answer, thinking, answer) if closed else -LARGEST
+        found.append(math.isclose(reward, step["target"]))
+    return found
+
+
+def search_of(record: Record) -> dict[str, Any]:
+    """A record's `applied.search`."""
+    assert record.receipt is not None
+    assert record.receipt.applied.search is not None
+    return record.receipt.applied.search.model_dump()
+
+
+def drawn(each: Sequence[tuple[list[Response], list[float]]]) -> Drawn:
+    """Responses to all problems, each with the tokens up to there."""
+    return Drawn([own for own, _ in each], np.array([tokens for _, tokens in each]))
+
+
+def compare(
+    problems: Sequence[Problem], samples: Sequence[Record], chains: Sequence[Record]
+) -> Curves:
+    """Curves of all methods.
+
+    Args:
+        problems: The problems.
+        samples: Plain samples of each, as many of all.
+        chains: A chain of each, as long for all, under each control of `STEPS`.
+
+    """
+    by_problem: dict[str, list[Record]] = {}
+    for record in samples:
+        by_problem.setdefault(record.problem, []).append(record)
+    chain = {(one.control, one.problem): one for one in chains if one.control in STEPS}
+    plain = drawn([sampled(one, by_problem[one.id]) for one in problems])
+    walks = {name: drawn([walked(one, chain[name, one.id]) for one in problems]) for name in STEPS}
+    bootstrap = Bootstrap(len(problems))
+    right: dict[tuple[str, int], Array] = {}
+    methods: dict[str, list[Point]] = {}
+
+    def add(name: str, size: int, of: Drawn, count: int, select: Selection) -> None:
+        right[name, size] = hits = of.right(count, select)
+        tokens = mean(bootstrap, of.tokens[:, count - 1 : count])
+        steps = count if name in STEPS else None
+        point = Point(size, steps, mean(bootstrap, hits), tokens)
+        methods.setdefault(name, []).append(point)
+
+    most = plain.tokens.shape[1]
+    for size in (2**power for power in range(most.bit_length())):
+        right[SINGLE, size] = plain.right(1, majority)
+        for name, select in ((MAJORITY, majority), (BEST, best), (WEIGHTED, weighted)):
+            add(name, size, plain, size, select)
+        for name, walk in walks.items():
+            if steps := walk.within(plain.tokens[:, size - 1].mean()):
+                add(name, size, walk, steps, majority)
+    whole = {name: walk.right(walk.tokens.shape[1], majority) for name, walk in walks.items()}
+    served = {name: np.array([[chain[name, one.id].right] for one in problems]) for name in STEPS}
+    return Curves(
+        len(problems),
+        {name: tuple(points) for name, points in methods.items()},
+        _pairs(right, bootstrap),
+        {name: float((whole[name] == served[name]).mean()) for name in STEPS},
+        float(np.mean([same_rewards(one, chain[REWARD, one.id]) for one in problems])),
+    )
+
+
+def _pairs(right: Mapping[tuple[str, int], Array], bootstrap: Bootstrap) -> tuple[Pair, ...]:
+    sides = [
+        (ours, theirs, size)
+        for ours, theirs in PAIRS
+        for size in sorted({size for name, size in right if name == ours})
+    ]
+    better = [int((right[ours, n] > right[theirs, n]).sum()) for ours, theirs, n in sides]
+    worse = [int((right[ours, n] < right[theirs, n]).sum()) for ours, theirs, n in sides]
+    adjusted = holm([mcnemar(*counts) for counts in zip(better, worse, strict=True)])
+    return tuple(
+        Pair(
+            ours,
+            theirs,
+            n,
+            difference(bootstrap, right[ours, n], right[theirs, n]),
+            better[i],
+            worse[i],
+            adjusted[i],
+        )
+        for i, (ours, theirs, n) in enumerate(sides)
+    )
+
+
+def scaled(definition: Mapping[str, Any], responses: int, each: int) -> dict[str, Any]:
+    """A run's definition at another size.
+
+    Args:
+        definition: Of one of the two runs.
+        responses: Plain samples of each problem, and what chains are long enough for.
+        each: Problems of each kind and grade.
+
+    """
+    found = json.loads(json.dumps(definition))
+    for one in found["problems"]:
+        one["each"] = each
+    if found["samples"] > 1:
+        found["samples"] = responses
+    for name, steps in STEPS.items():
+        if name in found["controls"]:
+            found["controls"][name]["search"]["steps"] = round(steps * responses)
+    return dict(found)
+
+
+def draw(out: Path, responses: int, each: int, console: Console) -> None:
+    """Draw both runs at a size, into a directory that then has their definitions too."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (SAMPLES, CHAINS):
+        definition = yaml.safe_load((HERE / f"{name}.yaml").read_text())
+        path = out / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(scaled(definition, responses, each), sort_keys=False))
+        run_evaluation(path, out / name, None, console)
+
+
+def read(definitions: Path, results: Path) -> Curves:
+    """Curves of two runs that have been drawn.
+
+    Args:
+        definitions: Directory of their YAML files.
+        results: Directory of their directories.
+
+    """
+    adapter = TypeAdapter(Record)
+
+    def records(name: str) -> list[Record]:
+        lines = (results / name / "responses.jsonl").read_text().splitlines()
+        return [adapter.validate_json(line) for line in lines]
+
+    spec = specs.load(definitions / f"{CHAINS}.yaml")
+    with Comparer() as comparer:
+        return compare(sets.load(spec.problems, comparer), records(SAMPLES), records(CHAINS))
+
+
+def main() -> None:
+    """Write the curves."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="draw the runs anew, into this directory")
+    parser.add_argument("--responses", type=int, default=8, help="samples of a problem; full: 64")
+    parser.add_argument("--each", type=int, default=25, help="problems of each of 20 cells")
+    options = parser.parse_args()
+    if options.out is not None:
+        draw(options.out, options.responses, options.each, Console())
+    results = options.out or RESULTS
+    curves = read(options.out or HERE, results)
+    directory = results / "align"
+    directory.mkdir(exist_ok=True)
+    text = json.dumps(asdict(curves), indent=2) + "\n"
+    (directory / "curves.json").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
