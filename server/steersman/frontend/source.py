@@ -5,17 +5,19 @@ import contextlib
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from vllm.engine.protocol import EngineClient
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
+from steersman.changes import LOST, changes
 from steersman.engine.compat.client import collective_rpc
 from steersman.engine.plugin import ASK
 from steersman.frontend.carrier import Carrier
 from steersman.frontend.outputs import check, never_begun, piece, prefill_tokens
-from steersman.frontend.splice import Seam, excerpt, fork_params, joined_track, unforkable
+from steersman.frontend.splice import Seam, excerpt, fork_params, joined_track
 from steersman.trajectory.trajectory import Piece, Start, Trajectory
 
 _NOTHING = Carrier()
@@ -179,8 +181,9 @@ class EngineSource:
         most = self._call.params.max_tokens
         if most is not None and start.begun >= most:
             raise ValueError(f"max_tokens: the response has all of its {most} tokens")
-        if lost := unforkable(self._call.params):
-            raise ValueError(f"{lost[0]}: {lost[1]}")
+        for field in changes(partial(getattr, self._call.params)):
+            if field in LOST:
+                raise ValueError(f"forks are new engine requests, and {field} {LOST[field]}")
         if start.suffix and self._call.params.logprobs is not None:
             raise ValueError("logprobs: tokens that nobody drew have none")
 

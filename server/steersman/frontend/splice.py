@@ -14,26 +14,6 @@ from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Piece, Prefix, Trajectory
 from steersman_kernels.layout import Value
 
-_LOST = {
-    "presence_penalty": "which counts the tokens of one engine request",
-    "frequency_penalty": "which counts the tokens of one engine request",
-    "bad_words": "which are looked for in the tokens of one engine request",
-    "structured_outputs": "a grammar, whose state a fork has not",
-    "thinking_token_budget": "which counts the tokens of one engine request",
-    "repetition_detection": "which looks at the tokens of one engine request",
-}
-"""Sampling parameters whose state a fork would lose."""
-_AT_ZERO = frozenset({"thinking_token_budget"})
-"""The ones that mean something at zero."""
-
-
-def unforkable(params: SamplingParams) -> tuple[str, str] | None:
-    """The sampling parameter that lets no response go on as a fork, and why; None if all do."""
-    for name, reason in _LOST.items():
-        if getattr(params, name, None) or (name in _AT_ZERO and getattr(params, name) == 0):
-            return name, reason
-    return None
-
 
 def fork_params(params: SamplingParams, begun: int) -> SamplingParams:
     """Sampling parameters of a request that goes on after tokens of its response.
