@@ -89,6 +89,8 @@ class Capabilities(_Value):
     """Token sequences around the thinking phase; null for a model without one."""
     greedy_by_default: bool
     """Whether a request that names no temperature decodes greedily."""
+    defaults: dict[str, int | float] = {}
+    """Sampling parameters of requests that name none, as the model's makers recommend them."""
     grammar_in_thinking: bool = False
     """True: a grammar binds the thinking too (vLLM's `enable_in_reasoning`): a request with one
     then leaves no room for `control.thinking`."""

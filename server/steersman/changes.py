@@ -4,6 +4,8 @@ They are those of a body. vLLM's `SamplingParams` has most of them under the sam
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
+from operator import ne
 from typing import Any
 
 GRAMMARS = (
@@ -24,10 +26,15 @@ LOST: Mapping[str, str] = {
 }
 """Fields that no response can go on with in other engine requests; each with the reason."""
 
+NEUTRAL: Mapping[str, int] = {
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "repetition_penalty": 1,
+}
+"""Fields that a server may have defaults for, each with the value that changes nothing."""
+
 _CHANGED: Mapping[str, Callable[[Any], bool]] = {
-    "presence_penalty": bool,
-    "frequency_penalty": bool,
-    "repetition_penalty": lambda penalty: penalty != 1,
+    **{name: partial(ne, value) for name, value in NEUTRAL.items()},
     "stop": bool,
     "min_tokens": bool,
     "bad_words": bool,

@@ -425,7 +425,7 @@ def of(**fields: Any) -> dict[str, Any]:
         ({"frequency_penalty": 0.5}, "frequency_penalty"),
         ({"bad_words": ["x"]}, "bad_words"),
         ({"thinking_token_budget": 5}, "thinking_token_budget"),
-        ({"response_format": {"type": "json_object"}}, "structured_outputs"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"structured_outputs": {"choice": ["a"]}}, "structured_outputs"),
         ({"use_beam_search": True, "n": 2}, "use_beam_search"),
         (beside(thinking={"exit": {"entropy_below": 0.1}}), "control.thinking.exit"),
@@ -464,6 +464,12 @@ def test_what_is_refused(
         ("/v1/completions", {"prompt": None, "prompt_embeds": "AAAA"}, "prompt_embeds"),
         ("/v1/completions", {"prompt": "a", "temperature": 0}, "temperature"),
         ("/v1/responses", {"input": "a", "temperature": 0}, "temperature"),
+        ("/v1/completions", {"prompt": "a", "bad_words": ["x"]}, "bad_words"),
+        (
+            "/v1/responses",
+            {"input": "a", "text": {"format": {"type": "json_object"}}, "stream": True},
+            "text.format",
+        ),
     ],
 )
 def test_what_is_refused_elsewhere(
@@ -498,4 +504,4 @@ def test_a_tool_that_must_be_called_is_a_grammar(client: Steersman, choice: Any)
     asked = {"model": "smollm2", "tools": [TOOL], "tool_choice": choice}
     with pytest.raises(openai.BadRequestError) as caught:
         ask(client, cautious(), **asked)
-    assert caught.value.param == "structured_outputs"
+    assert caught.value.param == "tool_choice"

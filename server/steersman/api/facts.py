@@ -5,6 +5,7 @@ and the engine can never see two different requests.
 """
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -90,7 +91,10 @@ def values(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(
-    endpoint: Endpoint, body: Mapping[str, Any], tools: ToolGrammar = ToolGrammar.NONE
+    endpoint: Endpoint,
+    body: Mapping[str, Any],
+    tools: ToolGrammar = ToolGrammar.NONE,
+    defaults: Mapping[str, float] = MappingProxyType({}),
 ) -> Request | None:
     """The facts of a body; None if vLLM refuses one of them, and so the body.
 
@@ -98,6 +102,7 @@ def read(
         endpoint: Where it came in.
         body: It.
         tools: Tools whose calls this server binds to a grammar though none need be called.
+        defaults: Its sampling parameters for requests that name none.
 
     """
     try:
@@ -105,6 +110,10 @@ def read(
         grammars = tuple(_grammars(endpoint, facts, body, tools))
     except (ValidationError, VLLMClientError):
         return None
+
+    def sampling(name: str) -> Any:
+        return defaults.get(name) if facts.get(name) is None else facts[name]
+
     limits = _LIMITS[endpoint]
     limit = next((name for name in limits if facts[name] is not None), limits[-1])
     choices, allowed = facts.get("n"), facts.get("allowed_token_ids")
@@ -120,7 +129,7 @@ def read(
         background=bool(facts.get("background")),
         embeddings=facts.get("prompt_embeds") is not None,
         include_reasoning=bool(facts.get("include_reasoning", True)),
-        changes=(*changes(facts.get), *grammars),
+        changes=(*changes(sampling), *grammars),
         truncated=next((name for name in _WHOLE if facts.get(name) not in _WHOLE[name]), None),
         stop_token_ids=len({*(facts.get("stop_token_ids") or ())}),
         allowed_token_ids=None if allowed is None else frozenset(allowed),

@@ -21,7 +21,7 @@ from steersman.api.live import LiveValues
 from steersman.api.planned import PATH as PLAN
 from steersman.api.progress import Reporter
 from steersman.api.refusal import Refusal
-from steersman.capabilities import ToolGrammar
+from steersman.capabilities import Capabilities
 from steersman.controls.events import EventsPart
 from steersman.controls.limits import LimitsPart
 from steersman.controls.monitor import MonitorPart
@@ -69,7 +69,7 @@ class ControlMiddleware:
                 if controlled is None:
                     await self._app(scope, body.replay(content, receive), send)
                     return
-                request = _facts(scope, controlled, capabilities.tool_grammar)
+                request = _facts(scope, controlled, capabilities)
                 rest = _written(controlled)
                 if request is None or rest is None:
                     await self._refused(scope, content if rest is None else rest, receive, send)
@@ -144,7 +144,7 @@ def _may_hold_control(scope: Scope) -> bool:
     )
 
 
-def _facts(scope: Scope, controlled: Controlled, tools: ToolGrammar) -> Request | None:
+def _facts(scope: Scope, controlled: Controlled, server: Capabilities) -> Request | None:
     """The facts of a body; None if vLLM does not take the request.
 
     Raises:
@@ -155,7 +155,7 @@ def _facts(scope: Scope, controlled: Controlled, tools: ToolGrammar) -> Request 
     if root and path.startswith(f"{root}/"):
         path = path[len(root) :]
     if path in set(Endpoint):
-        return facts.read(Endpoint(path), controlled.rest, tools)
+        return facts.read(Endpoint(path), controlled.rest, server.tool_grammar, server.defaults)
     if path.endswith("/"):
         return None  # no route does: vLLM names the path without the slash
     raise ControlError(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
-from steersman.changes import LOST
+from steersman.changes import LOST, NEUTRAL
 from steersman.controls.control import Arrived, Planning, UnplannedError
 from steersman.controls.thinking import ThinkingPart
 from steersman.errors import ControlError
@@ -41,8 +41,11 @@ def check(needs: Set[Need], method: str, field: str, planning: Planning) -> None
         _check_exact(method, planning)
     if Need.FORKS in needs:
         _check_thinking(method, planning.part(ThinkingPart))
-    for field, reason in _ruled_out(needs, method, request.changes):
-        raise ControlError(f"{reason}: leave out {field}", param=field)
+    for changed, reason in _ruled_out(needs, method, request.changes):
+        mend = f"leave out {changed}"
+        if (default := capabilities.defaults.get(changed)) is not None:
+            mend = f"set it to {NEUTRAL[changed]} (by default it is {default:g} here)"
+        raise ControlError(f"{reason}: {mend}", param=changed)
 
 
 def wire(needs: Set[Need]) -> Mapping[str, Any]:
@@ -63,7 +66,7 @@ def check_arrived(needs: Set[Need], method: str, arrived: Arrived) -> None:
             "temperature", f"{method} needs sampling, and the temperature is 0 by default"
         )
     for field, reason in _ruled_out(needs, method, arrived.changes):
-        raise UnplannedError(field, f"{reason}; this server sets it where the request does not")
+        raise UnplannedError(field, f"{reason}: it is set by this server")
 
 
 def _ruled_out(needs: Set[Need], method: str, changes: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -251,15 +251,25 @@ def test_the_plan_and_the_engine_call_agree(
         (CAUTIOUS, {"frequency_penalty": 0.5}),
     ],
 )
-def test_a_default_of_the_model_is_refused_on_arrival_unless_the_request_says_otherwise(
+def test_a_default_of_the_model_is_refused_unless_the_request_says_otherwise(
     control: dict[str, Any], defaults: dict[str, float], endpoint: Endpoint
 ) -> None:
-    ((name, _),) = defaults.items()
-    with pytest.raises(VLLMValidationError, match="where the request does not") as caught:
-        arrives(plan(control, endpoint, {}), params(endpoint, {}, defaults))
-    assert caught.value.parameter == name
-    own = {name: 1.0 if name == "repetition_penalty" else 0.0}
-    arrives(plan(control, endpoint, own), params(endpoint, own, defaults))
+    ((name, default),) = defaults.items()
+    neutral = 1 if name == "repetition_penalty" else 0
+
+    def planned(**fields: Any) -> Plan:
+        body = BODIES[endpoint] | fields
+        request = facts.read(endpoint, body, defaults=defaults)
+        assert request is not None
+        return planner(measuring=True, defaults=defaults).plan(control, request)
+
+    for fields in ({}, {name: None}, {name: default}):
+        with pytest.raises(ControlError, match=rf"set it to {neutral} \(by default .* {default:g}"):
+            planned(**fields)
+        with pytest.raises(VLLMValidationError, match="set by this server") as caught:
+            arrives(plan(control, endpoint, {}), params(endpoint, fields, defaults))
+        assert caught.value.parameter == name
+    arrives(planned(**{name: neutral}), params(endpoint, {name: neutral}, defaults))
 
 
 def test_a_grammar_that_a_parser_has_made_is_refused_on_arrival() -> None:
