@@ -404,7 +404,10 @@ def test_the_metrics_and_the_plan(reasoner: Server) -> None:
     assert bounded["max_sampled_tokens"] == 77
 
 
-TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "add", "parameters": {"type": "object"}},
+}
 ALONE = {"sampler": {"method": "cautious"}}
 
 
@@ -505,3 +508,15 @@ def test_a_tool_that_must_be_called_is_a_grammar(client: Steersman, choice: Any)
     with pytest.raises(openai.BadRequestError) as caught:
         ask(client, cautious(), **asked)
     assert caught.value.param == "tool_choice"
+
+
+def test_a_strict_tool_is_a_grammar_and_any_other_is_none(client: Steersman) -> None:
+    strict = {**TOOL, "function": {**TOOL["function"], "strict": True}}
+    assert client.control.capabilities()["tool_grammar"] == "strict"
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, cautious(), model="smollm2", tools=[strict])
+    assert caught.value.param == "tools"
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, cautious(), model="smollm2", tools=[TOOL], parallel_tool_calls=False)
+    assert caught.value.param == "parallel_tool_calls"
+    assert ask(client, cautious(), model="smollm2", tools=[TOOL]).choices
