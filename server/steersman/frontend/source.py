@@ -125,16 +125,6 @@ class EngineSource:
         if ids := [self._ids[one] for one in running if one in self._ids]:
             await self._engine.abort(ids)
 
-    def excerpt(
-        self,
-        trajectory: Trajectory[RequestOutput],
-        begin: int,
-        end: int,
-        text: int,
-        finish_reason: str | None,
-    ) -> Piece[RequestOutput]:
-        return excerpt(trajectory, begin, end, text, finish_reason)
-
     async def close_thinking(self, trajectory: Trajectory[RequestOutput]) -> None:
         assert trajectory.track is not None
         args = ("settle", trajectory.track.key, trajectory.track.choice)
@@ -166,7 +156,7 @@ class EngineSource:
                 yield output
 
     def _admit(self, start: Start[RequestOutput]) -> Trajectory[RequestOutput]:
-        trajectory: Trajectory[RequestOutput] = Trajectory(start)
+        trajectory: Trajectory[RequestOutput] = Trajectory(start, excerpts=excerpt)
         trajectory.steps = self._steps(trajectory)
         self._opened(trajectory)
         return trajectory

@@ -60,7 +60,7 @@ def excerpt(
     text: int,
     finish_reason: str | None,
 ) -> Piece[RequestOutput]:
-    """The piece that has some tokens of a trajectory: see `Source.excerpt`.
+    """The piece that has some tokens of a trajectory: see `Trajectory.excerpt`.
 
     The trajectory's own outputs are left as they are. Text of a step that is cut in the middle
     comes with the step's last token. The prompt's fields, and the way to its blocks for another

@@ -38,7 +38,7 @@ def test_excerpts_read_as_the_whole_response(
     for number, end in enumerate(ends):
         one = (parent, fork)[number % 2]
         reason = "length" if end == len(tokens) else None
-        pieces.append(own.excerpt(one, begin, end, written, reason))
+        pieces.append(one.excerpt(begin, end, written, reason))
         written, begin = written + len(pieces[-1].text), end
 
     assert "".join(piece.text for piece in pieces) == text
@@ -62,22 +62,22 @@ def test_excerpts_read_as_the_whole_response(
 @given(TEXTS, st.integers(1, 4), st.integers(0, 40))
 def test_whole_steps_bring_the_text_of_their_tokens(text: str, step: int, wanted: int) -> None:
     tokens = TOKENIZER.encode(text)
-    own, (_, parent, _) = asyncio.run(three(Engine(tokens, step), 1))
+    _, (_, parent, _) = asyncio.run(three(Engine(tokens, step), 1))
     end = parent.in_steps(wanted)
     assert wanted - step < end <= wanted or end == len(tokens) or wanted < 1 + step
-    piece = own.excerpt(parent, 0, end, 0, None)
+    piece = parent.excerpt(0, end, 0, None)
     so_far = TOKENIZER.decode(tokens[:end])
     assert piece.text == so_far.rstrip("�") or so_far.startswith(piece.text)
     assert text.startswith(piece.text)
 
 
 async def test_what_a_request_has_once_is_that_of_its_first_trajectory() -> None:
-    own, (root, _, fork) = await three(Engine(TOKENIZER.encode("abcd")), 2)
+    _, (root, _, fork) = await three(Engine(TOKENIZER.encode("abcd")), 2)
     address = {"remote_block_ids": [4]}
     first, last = root.pieces[0].output, root.pieces[-1].output
     first.prompt, first.num_cached_tokens, last.kv_transfer_params = "???", 2, address
     for begin, end, reason in ((0, 3, None), (3, 4, "length")):
-        output = own.excerpt(fork, begin, end, begin, reason).output
+        output = fork.excerpt(begin, end, begin, reason).output
         assert (output.prompt, output.num_cached_tokens) == ("???", 2)
         assert output.kv_transfer_params == (None if reason is None else address)
         assert output.finished == (reason is not None)
