@@ -5,7 +5,7 @@ import contextlib
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from vllm.engine.protocol import EngineClient
@@ -17,7 +17,7 @@ from steersman.engine.compat.client import collective_rpc
 from steersman.engine.plugin import ASK
 from steersman.frontend.carrier import Carrier
 from steersman.frontend.outputs import check, never_begun, piece, prefill_tokens
-from steersman.frontend.splice import Seam, excerpt, fork_params, joined_track
+from steersman.frontend.splice import Seam, Texts, begun_tokens, excerpt, fork_params, joined_track
 from steersman.trajectory.trajectory import Piece, Start, Trajectory
 
 _NOTHING = Carrier()
@@ -205,7 +205,9 @@ class EngineSource:
     ) -> AsyncGenerator[Piece[RequestOutput], None]:
         start, own_id = trajectory.start, f"{self._prefix}-{len(self._ids)}"
         self._ids[trajectory] = own_id
-        call = replace(self._call.after(_generated(start)), request_id=own_id)
+        call = replace(
+            self._call.after(begun_tokens(start.prefix, start.suffix)), request_id=own_id
+        )
         async with contextlib.aclosing(self._run([trajectory], call, params)) as outputs:
             spliced = start.begun and not start.bare
             pieces = self._spliced(outputs, start) if spliced else _plain(outputs)
@@ -242,17 +244,10 @@ class EngineSource:
     async def _spliced(
         self, outputs: AsyncGenerator[RequestOutput, None], start: Start[RequestOutput]
     ) -> AsyncGenerator[Piece[RequestOutput], None]:
-        seam = Seam(
-            self._engine.get_tokenizer(),
-            self._call.prompt_token_ids,
-            self._call.params,
-            start.prefix,
-            start.suffix,
-        )
-        begun = False
+        seam: Seam | None = None
         async for output in outputs:
-            if not begun:
-                begun = True
+            if seam is None:
+                seam = Seam(self._texts, start.prefix, start.suffix)
                 step = seam.begin(output)
                 yield step
                 if step.finish_reason is not None:
@@ -261,6 +256,11 @@ class EngineSource:
             yield step
             if step.finish_reason is not None:
                 return
+
+    @cached_property
+    def _texts(self) -> Texts:
+        tokenizer, call = self._engine.get_tokenizer(), self._call
+        return Texts(tokenizer, call.prompt_token_ids, call.params)
 
     def _params(self, start: Start[RequestOutput]) -> SamplingParams:
         """Sampling parameters of a trajectory.
@@ -298,12 +298,6 @@ async def _plain(
 ) -> AsyncGenerator[Piece[RequestOutput], None]:
     async for output in outputs:
         yield piece(output)
-
-
-def _generated(start: Start[RequestOutput]) -> list[int]:
-    """The generated tokens that a trajectory begins after."""
-    before = start.prefix.trajectory.token_ids[: start.prefix.tokens] if start.prefix else []
-    return [*before, *start.suffix]
 
 
 def truncations(params: SamplingParams) -> tuple[str, ...]:
