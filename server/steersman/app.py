@@ -25,6 +25,7 @@ from steersman.api.admin import Admin, closed
 from steersman.api.middleware import ControlMiddleware
 from steersman.arguments import ArgumentError
 from steersman.engine.compat.models import list_more
+from steersman.frontend import parsers
 from steersman.frontend.client import ControlledEngine
 from steersman.frontend.describe import describe
 from steersman.frontend.reasoning import Reasoning
@@ -108,7 +109,12 @@ async def assemble(
     tokenizer = engine.renderer.get_tokenizer()
     reasoning = Reasoning(engine.vllm_config, tokenizer, load_chat_template(args.chat_template))
     capabilities = describe(engine, reasoning.markers, names, options.limits)
-    capabilities = capabilities.model_copy(update={"rewards": rewards.names})
+    tools = args.tool_call_parser if args.enable_auto_tool_choice else None
+    more = {
+        "rewards": rewards.names,
+        "tool_grammar": parsers.tool_grammar(tools, args.tool_strict_level),
+    }
+    capabilities = capabilities.model_copy(update=more)
     registry = get_prometheus_registry()
     desk, reports = None, Reports()
     if options.steering is not None:

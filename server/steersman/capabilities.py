@@ -1,5 +1,7 @@
 """Capabilities of the server: read once from the engine, then trusted by every plan."""
 
+from enum import StrEnum
+
 from pydantic import BaseModel, ConfigDict
 
 from steersman.errors import ControlError
@@ -8,6 +10,15 @@ from steersman.trajectory.phases import Markers
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ToolGrammar(StrEnum):
+    """Tools whose calls are bound to a grammar though the model need not call any."""
+
+    NONE = "none"
+    STRICT = "strict"
+    """Tools that say `strict`, and all tools of a request without parallel calls."""
+    ALL = "all"
 
 
 class Limits(_Value):
@@ -78,9 +89,14 @@ class Capabilities(_Value):
     """Token sequences around the thinking phase; null for a model without one."""
     greedy_by_default: bool
     """Whether a request that names no temperature decodes greedily."""
+    defaults: dict[str, int | float] = {}
+    """Sampling parameters of requests that name none, as the model's makers recommend them."""
     grammar_in_thinking: bool = False
     """True: a grammar binds the thinking too (vLLM's `enable_in_reasoning`): a request with one
     then leaves no room for `control.thinking`."""
+    tool_grammar: ToolGrammar = ToolGrammar.NONE
+    """Tools whose calls vLLM binds to a grammar though the model need not call any: `none`, those
+    that are `strict`, or `all`. Calls that a request demands are bound in any case."""
     steering: Steering | None = None
     """Null if the server was started without steering."""
     methods: Methods = Methods()

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from steersman.changes import GRAMMARS
+
 
 class Endpoint(StrEnum):
     """The endpoints that take `control`."""
@@ -28,11 +30,10 @@ class Request:
         beam_search: vLLM's own beam search.
         background: The Responses API's background mode.
         embeddings: Whether some prompts are given as embeddings.
-        thinking_token_budget: Whether vLLM's own budget of the thinking phase is set.
-        grammar: The field that binds the output to a grammar; None if none does.
         include_reasoning: Whether the thinking is returned; without it a grammar binds the response
             from its first token on.
         stop_token_ids: Tokens that the request names as ends of its response.
+        changes: The fields that change what is drawn otherwise: penalties, grammars, `stop`, ...
         truncated: The field that cuts distributions off: top_p, top_k or min_p; None if the request
             names none that does.
         allowed_token_ids: The only tokens that its response may consist of; None if all may be.
@@ -50,10 +51,14 @@ class Request:
     beam_search: bool = False
     background: bool = False
     embeddings: bool = False
-    thinking_token_budget: bool = False
-    grammar: str | None = None
     include_reasoning: bool = True
     stop_token_ids: int = 0
+    changes: tuple[str, ...] = ()
     truncated: str | None = None
     allowed_token_ids: frozenset[int] | None = None
     messages: Sequence[Mapping[str, Any]] = field(default=(), compare=False, repr=False)
+
+    @property
+    def grammar(self) -> str | None:
+        """The field that binds the output to a grammar; None if none does."""
+        return next((field for field in self.changes if field in GRAMMARS), None)

@@ -84,7 +84,7 @@ def test_at_a_limit_the_best_so_far_is_returned(thinker: Steersman) -> None:
         ({"extra_body": {"top_k": 5}}, "top_k"),
         ({"extra_body": {"min_p": 0.1}}, "min_p"),
         ({"extra_body": {"min_tokens": 3}}, "min_tokens"),
-        ({"response_format": {"type": "json_object"}}, "structured_outputs"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
     ],
 )
 def test_what_changes_the_distribution_is_refused(

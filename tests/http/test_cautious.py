@@ -404,7 +404,10 @@ def test_the_metrics_and_the_plan(reasoner: Server) -> None:
     assert bounded["max_sampled_tokens"] == 77
 
 
-TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+TOOL: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "add", "parameters": {"type": "object"}},
+}
 ALONE = {"sampler": {"method": "cautious"}}
 
 
@@ -425,7 +428,7 @@ def of(**fields: Any) -> dict[str, Any]:
         ({"frequency_penalty": 0.5}, "frequency_penalty"),
         ({"bad_words": ["x"]}, "bad_words"),
         ({"thinking_token_budget": 5}, "thinking_token_budget"),
-        ({"response_format": {"type": "json_object"}}, "structured_outputs"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"structured_outputs": {"choice": ["a"]}}, "structured_outputs"),
         ({"use_beam_search": True, "n": 2}, "use_beam_search"),
         (beside(thinking={"exit": {"entropy_below": 0.1}}), "control.thinking.exit"),
@@ -464,6 +467,12 @@ def test_what_is_refused(
         ("/v1/completions", {"prompt": None, "prompt_embeds": "AAAA"}, "prompt_embeds"),
         ("/v1/completions", {"prompt": "a", "temperature": 0}, "temperature"),
         ("/v1/responses", {"input": "a", "temperature": 0}, "temperature"),
+        ("/v1/completions", {"prompt": "a", "bad_words": ["x"]}, "bad_words"),
+        (
+            "/v1/responses",
+            {"input": "a", "text": {"format": {"type": "json_object"}}, "stream": True},
+            "text.format",
+        ),
     ],
 )
 def test_what_is_refused_elsewhere(
@@ -498,4 +507,16 @@ def test_a_tool_that_must_be_called_is_a_grammar(client: Steersman, choice: Any)
     asked = {"model": "smollm2", "tools": [TOOL], "tool_choice": choice}
     with pytest.raises(openai.BadRequestError) as caught:
         ask(client, cautious(), **asked)
-    assert caught.value.param == "structured_outputs"
+    assert caught.value.param == "tool_choice"
+
+
+def test_a_strict_tool_is_a_grammar_and_any_other_is_none(client: Steersman) -> None:
+    strict = {**TOOL, "function": {**TOOL["function"], "strict": True}}
+    assert client.control.capabilities()["tool_grammar"] == "strict"
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, cautious(), model="smollm2", tools=[strict])
+    assert caught.value.param == "tools"
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, cautious(), model="smollm2", tools=[TOOL], parallel_tool_calls=False)
+    assert caught.value.param == "parallel_tool_calls"
+    assert ask(client, cautious(), model="smollm2", tools=[TOOL]).choices

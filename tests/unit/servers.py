@@ -29,6 +29,7 @@ def planner(
     profiles: dict[str, Profile] | None = None,
     methods: Methods | None = None,
     measuring: bool = False,
+    defaults: dict[str, float] | None = None,
 ) -> Planner:
     """A planner for a made-up server, whose engine may measure what it draws."""
     steering = Steering(rows=8, bytes=0, runner="V1", model_digest="") if measuring else None
@@ -36,6 +37,7 @@ def planner(
         model=MODEL,
         thinking_tokens=MARKERS if thinking else None,
         greedy_by_default=greedy,
+        defaults=defaults or {},
         steering=steering,
         methods=methods or Methods(search=("first_finish",)),
         limits=limits or Limits(max_branches=8, max_control_tokens=1000),

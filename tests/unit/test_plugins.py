@@ -104,16 +104,6 @@ class HesitantSource:
             self._inner[one] = engines
         return outer
 
-    def excerpt(
-        self,
-        trajectory: Trajectory[Any],
-        begin: int,
-        end: int,
-        text: int,
-        finish_reason: str | None,
-    ) -> Piece[Any]:
-        return self._source.excerpt(trajectory, begin, end, text, finish_reason)
-
     async def stop(self, trajectories: Sequence[Trajectory[Any]]) -> None:
         await self._source.stop([self._inner.get(one, one) for one in trajectories])
 

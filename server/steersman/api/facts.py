@@ -4,7 +4,8 @@ These are lax: `"n": "2"` is two choices, `"stream": 1` is a stream. Read by the
 and the engine can never see two different requests.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -13,7 +14,10 @@ from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.exceptions import VLLMClientError
 from vllm.renderers.inputs.preprocess import prompt_to_seq
+from vllm.tool_parsers.utils import get_function_tools
 
+from steersman.capabilities import ToolGrammar
+from steersman.changes import changes
 from steersman.request import Endpoint, Request
 
 MODELS: Mapping[Endpoint, type[BaseModel]] = {
@@ -25,13 +29,21 @@ MODELS: Mapping[Endpoint, type[BaseModel]] = {
 
 _WHOLE: Mapping[str, Any] = {"top_p": (None, 1), "top_k": (None, 0, -1), "min_p": (None, 0)}
 """Fields that cut distributions off, each with the values where it does not."""
-_SHARED = ("stream", "temperature", *_WHOLE)
-_SAMPLED = (*_SHARED, "n", "max_tokens", "use_beam_search", "thinking_token_budget")
-_TOKENS = (*_SAMPLED, "stop_token_ids", "allowed_token_ids")
+_PENALTIES = ("presence_penalty", "frequency_penalty", "repetition_penalty")
+_SHARED = (
+    *("stream", "temperature", *_WHOLE, *_PENALTIES),
+    *("logit_bias", "stop", "structured_outputs"),
+)
+_SAMPLED = (
+    *(*_SHARED, "n", "max_tokens", "min_tokens", "use_beam_search", "thinking_token_budget"),
+    *("stop_token_ids", "allowed_token_ids", "bad_words"),
+    *("repetition_detection", "response_format"),
+)
+_TOOLS = ("tools", "parallel_tool_calls")
 FIELDS: Mapping[Endpoint, tuple[str, ...]] = {
-    Endpoint.CHAT: (*_TOKENS, "max_completion_tokens", "include_reasoning"),
-    Endpoint.COMPLETIONS: (*_TOKENS, "prompt", "prompt_embeds"),
-    Endpoint.RESPONSES: (*_SHARED, "max_output_tokens", "background"),
+    Endpoint.CHAT: (*_SAMPLED, *_TOOLS, "max_completion_tokens", "include_reasoning"),
+    Endpoint.COMPLETIONS: (*_SAMPLED, "prompt", "prompt_embeds"),
+    Endpoint.RESPONSES: (*_SHARED, *_TOOLS, "max_output_tokens", "background", "text"),
 }
 """The fields of each that are read here; no endpoint reads those of another."""
 
@@ -78,12 +90,30 @@ def values(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
     return read
 
 
-def read(endpoint: Endpoint, body: Mapping[str, Any]) -> Request | None:
-    """The facts of a body; None if vLLM refuses one of them, and so the body."""
+def read(
+    endpoint: Endpoint,
+    body: Mapping[str, Any],
+    tools: ToolGrammar = ToolGrammar.NONE,
+    defaults: Mapping[str, float] = MappingProxyType({}),
+) -> Request | None:
+    """The facts of a body; None if vLLM refuses one of them, and so the body.
+
+    Args:
+        endpoint: Where it came in.
+        body: It.
+        tools: Tools whose calls this server binds to a grammar though none need be called.
+        defaults: Its sampling parameters for requests that name none.
+
+    """
     try:
         facts = values(endpoint, body)
+        grammars = tuple(_grammars(endpoint, facts, body, tools))
     except (ValidationError, VLLMClientError):
         return None
+
+    def sampling(name: str) -> Any:
+        return defaults.get(name) if facts.get(name) is None else facts[name]
+
     limits = _LIMITS[endpoint]
     limit = next((name for name in limits if facts[name] is not None), limits[-1])
     choices, allowed = facts.get("n"), facts.get("allowed_token_ids")
@@ -98,9 +128,8 @@ def read(endpoint: Endpoint, body: Mapping[str, Any]) -> Request | None:
         beam_search=bool(facts.get("use_beam_search")),
         background=bool(facts.get("background")),
         embeddings=facts.get("prompt_embeds") is not None,
-        thinking_token_budget=facts.get("thinking_token_budget") is not None,
-        grammar=_grammar(endpoint, body),
         include_reasoning=bool(facts.get("include_reasoning", True)),
+        changes=(*changes(sampling), *grammars),
         truncated=next((name for name in _WHOLE if facts.get(name) not in _WHOLE[name]), None),
         stop_token_ids=len({*(facts.get("stop_token_ids") or ())}),
         allowed_token_ids=None if allowed is None else frozenset(allowed),
@@ -124,19 +153,35 @@ def _messages(endpoint: Endpoint, body: Mapping[str, Any]) -> Sequence[Mapping[s
     return given if isinstance(given, list) else ()
 
 
-def _grammar(endpoint: Endpoint, body: Mapping[str, Any]) -> str | None:
-    """The field that binds the output to a grammar, as far as the body alone can tell."""
-    if body.get("structured_outputs") is not None:
-        return "structured_outputs"
+def _grammars(
+    endpoint: Endpoint, facts: Mapping[str, Any], body: Mapping[str, Any], tools: ToolGrammar
+) -> Iterator[str]:
+    """The fields beside `structured_outputs` that bind the output to a grammar."""
     if endpoint is Endpoint.RESPONSES:
-        text = body.get("text")
-        name, layout = "text.format", text.get("format") if isinstance(text, dict) else None
+        text = facts["text"]
+        name, layout = "text.format", None if text is None else text.format
     else:
-        name, layout = "response_format", body.get("response_format")
-    if isinstance(layout, dict) and layout.get("type") != "text":
-        return name
-    choice = body.get("tool_choice")
+        name, layout = "response_format", facts["response_format"]
+    if layout is not None and layout.type != "text":
+        yield name
+    if endpoint is Endpoint.COMPLETIONS:
+        return
+    # As it came: vLLM's checks of the whole body make another value of it.
+    choice = body.get("tool_choice", "auto")
     named = isinstance(choice, dict) and choice.get("type", "function") in ("function", "custom")
-    if endpoint is not Endpoint.COMPLETIONS and (choice == "required" or named):
-        return "tool_choice"
-    return None
+    if choice == "required" or named:
+        yield "tool_choice"
+    elif choice == "auto" and tools is not ToolGrammar.NONE:
+        yield from _bound(facts, tools)
+
+
+def _bound(facts: Mapping[str, Any], tools: ToolGrammar) -> Iterator[str]:
+    """The fields by which calls of tools that need not be called are bound to a grammar."""
+    functions = get_function_tools(facts["tools"] or ())
+    if not functions:
+        return
+    strict = (getattr(one, "function", one).strict is True for one in functions)
+    if tools is ToolGrammar.ALL or any(strict):
+        yield "tools"
+    elif facts["parallel_tool_calls"] is False:
+        yield "parallel_tool_calls"

@@ -22,6 +22,7 @@ from steersman.api.live import LiveValues
 from steersman.api.planned import PATH as PLAN
 from steersman.api.progress import Reporter
 from steersman.api.refusal import Refusal
+from steersman.capabilities import Capabilities
 from steersman.controls.events import EventsPart
 from steersman.controls.limits import LimitsPart
 from steersman.controls.monitor import MonitorPart
@@ -71,7 +72,8 @@ class ControlMiddleware:
                 if controlled is None:
                     await self._app(scope, body.replay(content, receive), send)
                     return
-                request, rest = _facts(scope, controlled), _written(controlled)
+                request = _facts(scope, controlled, capabilities)
+                rest = _written(controlled)
                 if request is None or rest is None:
                     await self._refused(scope, content if rest is None else rest, receive, send)
                     return
@@ -149,7 +151,7 @@ def _may_hold_control(scope: Scope) -> bool:
     )
 
 
-def _facts(scope: Scope, controlled: Controlled) -> Request | None:
+def _facts(scope: Scope, controlled: Controlled, server: Capabilities) -> Request | None:
     """The facts of a body; None if vLLM does not take the request.
 
     Raises:
@@ -160,7 +162,7 @@ def _facts(scope: Scope, controlled: Controlled) -> Request | None:
     if root and path.startswith(f"{root}/"):
         path = path[len(root) :]
     if path in set(Endpoint):
-        return facts.read(Endpoint(path), controlled.rest)
+        return facts.read(Endpoint(path), controlled.rest, server.tool_grammar, server.defaults)
     if path.endswith("/"):
         return None  # no route does: vLLM names the path without the slash
     raise ControlError(

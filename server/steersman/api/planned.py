@@ -89,7 +89,10 @@ def _plan(planner: Planner, content: bytes, endpoint: str) -> Plan:
     names = planner.capabilities.model.names
     controlled = body.take_control(content, names, planner.profiles)
     rest = body.plain(content) if controlled is None else controlled.rest
-    request = None if rest is None else facts.read(Endpoint(endpoint), rest)
+    server = planner.capabilities
+    request = None
+    if rest is not None:
+        request = facts.read(Endpoint(endpoint), rest, server.tool_grammar, server.defaults)
     if request is None:
         raise ControlError(f"this is no body that {endpoint} takes", param=None)
     if request.choices < 1:

@@ -28,20 +28,15 @@ class Arrived:
 
     Attributes:
         temperature: Sampling temperature.
-        thinking_token_budget: Whether vLLM's own budget of the thinking phase is set.
         grammar_in_thinking: Whether a grammar binds the thinking.
-        unforkable: The sampling parameter that lets no response go on in another engine request,
-            and the reason; None if all do.
-        altered: The sampling parameter that changes the distribution which tokens are drawn from,
-            beside the temperature and what cuts it off; None if none does.
+        changes: The sampling parameters that change what is drawn, beside the temperature and what
+            cuts distributions off.
 
     """
 
     temperature: float
-    thinking_token_budget: bool
     grammar_in_thinking: bool
-    unforkable: tuple[str, str] | None = None
-    altered: str | None = None
+    changes: tuple[str, ...] = ()
 
 
 class UnplannedError(Exception):

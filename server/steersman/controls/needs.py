@@ -1,8 +1,9 @@
 """Needs of searches and samplers, checked against a request and the server."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
+from steersman.changes import LOST, NEUTRAL
 from steersman.controls.control import Arrived, Planning, UnplannedError
 from steersman.controls.thinking import ThinkingPart
 from steersman.errors import ControlError
@@ -40,6 +41,11 @@ def check(needs: Set[Need], method: str, field: str, planning: Planning) -> None
         _check_exact(method, planning)
     if Need.FORKS in needs:
         _check_thinking(method, planning.part(ThinkingPart))
+    for changed, reason in _ruled_out(needs, method, request.changes):
+        mend = f"leave out {changed}"
+        if (default := capabilities.defaults.get(changed)) is not None:
+            mend = f"set it to {NEUTRAL[changed]} (by default it is {default:g} here)"
+        raise ControlError(f"{reason}: {mend}", param=changed)
 
 
 def wire(needs: Set[Need]) -> Mapping[str, Any]:
@@ -59,18 +65,20 @@ def check_arrived(needs: Set[Need], method: str, arrived: Arrived) -> None:
         raise UnplannedError(
             "temperature", f"{method} needs sampling, and the temperature is 0 by default"
         )
-    if Need.EXACT in needs and arrived.altered is not None:
-        raise UnplannedError(
-            arrived.altered,
-            f"{method} needs the model's own distribution, which {arrived.altered} changes",
-        )
-    if Need.FORKS in needs and arrived.unforkable is not None:
-        field, reason = arrived.unforkable
-        raise UnplannedError(
-            field,
-            f"{method} goes on from tokens in new engine requests, beside which there can be no "
-            f"{field}, {reason}",
-        )
+    for field, reason in _ruled_out(needs, method, arrived.changes):
+        raise UnplannedError(field, f"{reason}: it is set by this server")
+
+
+def _ruled_out(needs: Set[Need], method: str, changes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The changes that a method cannot stand, each with the reason."""
+    for field in changes:
+        if Need.EXACT in needs:
+            yield field, f"{method} needs the model's own distribution, which {field} changes"
+        elif Need.FORKS in needs and field in LOST:
+            yield (
+                field,
+                f"{method} goes on from tokens in new engine requests, and {field} {LOST[field]}",
+            )
 
 
 def _check_exact(method: str, planning: Planning) -> None:

@@ -40,7 +40,7 @@ class ThinkingPart(Part):
     reads_tokens = True
 
     def check_arrival(self, arrived: Arrived) -> None:
-        if arrived.thinking_token_budget:
+        if "thinking_token_budget" in arrived.changes:
             raise UnplannedError(
                 "thinking_token_budget", "it is vLLM's own budget, beside control.thinking"
             )
@@ -103,7 +103,7 @@ class ThinkingControl(Control):
 
     def _check(self, planning: Planning) -> None:
         request = planning.request
-        if request.thinking_token_budget:
+        if "thinking_token_budget" in request.changes:
             raise ControlError(
                 "thinking_token_budget is vLLM's own budget: leave it out, or control.thinking",
                 param="thinking_token_budget",

@@ -1,13 +1,14 @@
 """Calls of the engine, checked against the plan."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from vllm.exceptions import VLLMValidationError
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
+from steersman.changes import changes
 from steersman.controls.control import Arrived, UnplannedError
-from steersman.frontend.splice import unforkable
 from steersman.plan import Plan
 from steersman.request import Endpoint
 from steersman.scope import ControlScope
@@ -37,24 +38,14 @@ def check_arrival(
         raise _refusal(field, reason)
     arrived = Arrived(
         temperature=params.temperature,
-        thinking_token_budget=params.thinking_token_budget is not None,
         grammar_in_thinking=params.structured_outputs is not None and grammar_in_thinking,
-        unforkable=unforkable(params),
-        altered=next(
-            (name for name, none in _PLAIN.items() if getattr(params, name) != none), None
-        ),
+        changes=changes(partial(getattr, params)),
     )
     try:
         for part in plan.parts:
             part.check_arrival(arrived)
     except UnplannedError as error:
         raise _refusal(error.field, str(error)) from error
-
-
-def _altered(params: SamplingParams) -> str | None:
-    """The sampling parameter that changes the distribution, beside those that a `Start` sets."""
-    changing = (name for name, plain in _PLAIN.items() if (getattr(params, name) or plain) != plain)
-    return next(changing, None)
 
 
 def _differences(plan: Plan, prompt: Any, params: SamplingParams) -> Iterator[tuple[str, str]]:
@@ -70,18 +61,6 @@ def _differences(plan: Plan, prompt: Any, params: SamplingParams) -> Iterator[tu
         yield "prompt_embeds", "it needs prompts of tokens, not of embeddings"
 
 
-_PLAIN: Mapping[str, Any] = {
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-    "repetition_penalty": 1.0,
-    "stop": [],
-    "min_tokens": 0,
-    "bad_words": [],
-    "logit_bias": None,
-    "allowed_token_ids": None,
-    "structured_outputs": None,
-}
-"""Sampling parameters that change which responses are drawn how often, where they change none."""
 _KINDS = {True: RequestOutputKind.DELTA, False: RequestOutputKind.FINAL_ONLY}
 
 

@@ -28,6 +28,7 @@ def describe(
         model=describe_model(config, names),
         thinking_tokens=markers,
         greedy_by_default=sampling.get("temperature") == 0,
+        defaults=sampling,
         grammar_in_thinking=engine.vllm_config.structured_outputs_config.enable_in_reasoning,
         methods=Methods(sampler=tuple(samplers()), search=tuple(policies())),
         limits=limits,

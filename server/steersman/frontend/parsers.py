@@ -3,9 +3,13 @@
 from collections.abc import Collection
 from typing import Any
 
+import vllm.envs
 from vllm.reasoning import ReasoningParserManager
 from vllm.tokenizers import cached_get_tokenizer
 from vllm.tool_parsers import ToolParserManager
+from vllm.tool_parsers.tool_strict_level import ToolStrictLevel
+
+from steersman.capabilities import ToolGrammar
 
 
 def reasoning_parsers() -> Collection[str]:
@@ -58,3 +62,21 @@ def refusal(name: str, tokenizer: Any, *, tools: bool = False) -> str | None:
     except Exception as error:  # each parser has its own, a missing package among them
         return str(error) or type(error).__name__
     return None
+
+
+def tool_grammar(name: str | None, level: str) -> ToolGrammar:
+    """Tools whose calls are bound to a grammar though the model need not call any.
+
+    Args:
+        name: The parser of tool calls; None without one.
+        level: vLLM's `--tool-strict-level`.
+
+    """
+    if name is None or not vllm.envs.VLLM_ENFORCE_STRICT_TOOL_CALLING:
+        return ToolGrammar.NONE
+    parser = ToolParserManager.get_tool_parser(name)
+    if parser.structural_tag_model is None:
+        return ToolGrammar.NONE
+    own = parser.default_tool_strict_level or ToolStrictLevel.AUTO
+    strict = ToolStrictLevel.from_name(level) or own
+    return ToolGrammar.STRICT if strict is ToolStrictLevel.AUTO else ToolGrammar.ALL

@@ -5,17 +5,19 @@ import contextlib
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 from vllm.engine.protocol import EngineClient
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
+from steersman.changes import LOST, changes
 from steersman.engine.compat.client import collective_rpc
 from steersman.engine.plugin import ASK
 from steersman.frontend.carrier import Carrier
 from steersman.frontend.outputs import check, never_begun, piece, prefill_tokens
-from steersman.frontend.splice import Seam, excerpt, fork_params, joined_track, unforkable
+from steersman.frontend.splice import Seam, Texts, begun_tokens, excerpt, fork_params, joined_track
 from steersman.trajectory.trajectory import Piece, Start, Trajectory
 
 _NOTHING = Carrier()
@@ -123,16 +125,6 @@ class EngineSource:
         if ids := [self._ids[one] for one in running if one in self._ids]:
             await self._engine.abort(ids)
 
-    def excerpt(
-        self,
-        trajectory: Trajectory[RequestOutput],
-        begin: int,
-        end: int,
-        text: int,
-        finish_reason: str | None,
-    ) -> Piece[RequestOutput]:
-        return excerpt(trajectory, begin, end, text, finish_reason)
-
     async def close_thinking(self, trajectory: Trajectory[RequestOutput]) -> None:
         assert trajectory.track is not None
         args = ("settle", trajectory.track.key, trajectory.track.choice)
@@ -164,7 +156,7 @@ class EngineSource:
                 yield output
 
     def _admit(self, start: Start[RequestOutput]) -> Trajectory[RequestOutput]:
-        trajectory: Trajectory[RequestOutput] = Trajectory(start)
+        trajectory: Trajectory[RequestOutput] = Trajectory(start, excerpts=excerpt)
         trajectory.steps = self._steps(trajectory)
         self._opened(trajectory)
         return trajectory
@@ -179,8 +171,9 @@ class EngineSource:
         most = self._call.params.max_tokens
         if most is not None and start.begun >= most:
             raise ValueError(f"max_tokens: the response has all of its {most} tokens")
-        if lost := unforkable(self._call.params):
-            raise ValueError(f"{lost[0]}: {lost[1]}")
+        for field in changes(partial(getattr, self._call.params)):
+            if field in LOST:
+                raise ValueError(f"forks are new engine requests, and {field} {LOST[field]}")
         if start.suffix and self._call.params.logprobs is not None:
             raise ValueError("logprobs: tokens that nobody drew have none")
 
@@ -212,7 +205,9 @@ class EngineSource:
     ) -> AsyncGenerator[Piece[RequestOutput], None]:
         start, own_id = trajectory.start, f"{self._prefix}-{len(self._ids)}"
         self._ids[trajectory] = own_id
-        call = replace(self._call.after(_generated(start)), request_id=own_id)
+        call = replace(
+            self._call.after(begun_tokens(start.prefix, start.suffix)), request_id=own_id
+        )
         async with contextlib.aclosing(self._run([trajectory], call, params)) as outputs:
             spliced = start.begun and not start.bare
             pieces = self._spliced(outputs, start) if spliced else _plain(outputs)
@@ -249,17 +244,10 @@ class EngineSource:
     async def _spliced(
         self, outputs: AsyncGenerator[RequestOutput, None], start: Start[RequestOutput]
     ) -> AsyncGenerator[Piece[RequestOutput], None]:
-        seam = Seam(
-            self._engine.get_tokenizer(),
-            self._call.prompt_token_ids,
-            self._call.params,
-            start.prefix,
-            start.suffix,
-        )
-        begun = False
+        seam: Seam | None = None
         async for output in outputs:
-            if not begun:
-                begun = True
+            if seam is None:
+                seam = Seam(self._texts, start.prefix, start.suffix)
                 step = seam.begin(output)
                 yield step
                 if step.finish_reason is not None:
@@ -268,6 +256,11 @@ class EngineSource:
             yield step
             if step.finish_reason is not None:
                 return
+
+    @cached_property
+    def _texts(self) -> Texts:
+        tokenizer, call = self._engine.get_tokenizer(), self._call
+        return Texts(tokenizer, call.prompt_token_ids, call.params)
 
     def _params(self, start: Start[RequestOutput]) -> SamplingParams:
         """Sampling parameters of a trajectory.
@@ -305,12 +298,6 @@ async def _plain(
 ) -> AsyncGenerator[Piece[RequestOutput], None]:
     async for output in outputs:
         yield piece(output)
-
-
-def _generated(start: Start[RequestOutput]) -> list[int]:
-    """The generated tokens that a trajectory begins after."""
-    before = start.prefix.trajectory.token_ids[: start.prefix.tokens] if start.prefix else []
-    return [*before, *start.suffix]
 
 
 def truncations(params: SamplingParams) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
 """Responses from several engine requests: a prefix, and the tokens that a fork adds to it."""
 
+import contextlib
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from vllm.outputs import RequestOutput
@@ -13,26 +15,6 @@ from steersman.frontend.outputs import join, piece
 from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Piece, Prefix, Trajectory
 from steersman_kernels.layout import Value
-
-_LOST = {
-    "presence_penalty": "which counts the tokens of one engine request",
-    "frequency_penalty": "which counts the tokens of one engine request",
-    "bad_words": "which are looked for in the tokens of one engine request",
-    "structured_outputs": "a grammar, whose state a fork has not",
-    "thinking_token_budget": "which counts the tokens of one engine request",
-    "repetition_detection": "which looks at the tokens of one engine request",
-}
-"""Sampling parameters whose state a fork would lose."""
-_AT_ZERO = frozenset({"thinking_token_budget"})
-"""The ones that mean something at zero."""
-
-
-def unforkable(params: SamplingParams) -> tuple[str, str] | None:
-    """The sampling parameter that lets no response go on as a fork, and why; None if all do."""
-    for name, reason in _LOST.items():
-        if getattr(params, name, None) or (name in _AT_ZERO and getattr(params, name) == 0):
-            return name, reason
-    return None
 
 
 def fork_params(params: SamplingParams, begun: int) -> SamplingParams:
@@ -80,7 +62,7 @@ def excerpt(
     text: int,
     finish_reason: str | None,
 ) -> Piece[RequestOutput]:
-    """The piece that has some tokens of a trajectory: see `Source.excerpt`.
+    """The piece that has some tokens of a trajectory: see `Trajectory.excerpt`.
 
     The trajectory's own outputs are left as they are. Text of a step that is cut in the middle
     comes with the step's last token. The prompt's fields, and the way to its blocks for another
@@ -130,28 +112,54 @@ def _root(trajectory: Trajectory[RequestOutput]) -> Trajectory[RequestOutput]:
     return trajectory
 
 
-class Seam:
-    """Makes the pieces of a fork go on where its prefix ends.
+class Texts:
+    """Texts of prefixes: each is read on from the last one of the same response, not anew.
 
     Args:
         tokenizer: The model's.
         prompt_token_ids: The prompt.
-        params: Sampling parameters of the response as a whole.
+        params: Sampling parameters of a response as a whole.
+
+    """
+
+    def __init__(
+        self, tokenizer: Any, prompt_token_ids: Sequence[int], params: SamplingParams
+    ) -> None:
+        self.prompt_token_ids = list(prompt_token_ids)
+        self._new = partial(JoinedText, tokenizer, self.prompt_token_ids, params)
+        self._read: dict[Trajectory[RequestOutput], JoinedText] = {}  # by the root
+
+    def after(self, prefix: Prefix[RequestOutput] | None) -> JoinedText:
+        """The text of a prefix, to be gone on with: as if it were read from its first token on."""
+        if prefix is None:
+            return self._new()
+        token_ids = prefix.trajectory.token_ids[: prefix.tokens]
+        root = _root(prefix.trajectory)
+        text = self._read.pop(root, None)
+        if text is None or text.token_ids != token_ids[: text.tokens]:
+            text = self._new()
+        stop = text.add(token_ids[text.tokens :])
+        if stop is None:
+            with contextlib.suppress(TypeError):  # then the next fork reads it anew
+                self._read[root] = text.copied()
+        return text
+
+
+class Seam:
+    """Makes the pieces of a fork go on where its prefix ends.
+
+    Args:
+        texts: Texts of the request's prefixes.
         prefix: Tokens of another trajectory that the response begins with.
         suffix: Tokens put behind them.
 
     """
 
     def __init__(
-        self,
-        tokenizer: Any,
-        prompt_token_ids: Sequence[int],
-        params: SamplingParams,
-        prefix: Prefix[RequestOutput] | None,
-        suffix: Sequence[int],
+        self, texts: Texts, prefix: Prefix[RequestOutput] | None, suffix: Sequence[int]
     ) -> None:
-        self._prompt = list(prompt_token_ids)
-        self._text = JoinedText(tokenizer, prompt_token_ids, params)
+        self._prompt = texts.prompt_token_ids
+        self._text = texts.after(prefix)
         self._prefix, self._suffix = prefix, suffix
 
     def begin(self, first: RequestOutput) -> Piece[RequestOutput]:
@@ -162,15 +170,14 @@ class Seam:
             first: The fork's first output, for the fields that the two have in common.
 
         """
-        parts = [] if self._prefix is None else _cut(self._prefix)
-        token_ids = [token for part in parts for token in part.token_ids] + [*self._suffix]
-        stop = self._text.add(token_ids)
+        stop = self._text.stop or self._text.add(self._suffix)
         output, completion = copy(first), copy(first.outputs[0])
-        completion.token_ids, completion.text = token_ids, self._text.text(ended=stop is not None)
+        completion.token_ids = begun_tokens(self._prefix, self._suffix)
+        completion.text = self._text.text(ended=stop is not None)
         completion.finish_reason, completion.stop_reason = stop and "stop", stop
         completion.logprobs = None
         completion.sampling_mask = None
-        join(completion, parts)
+        join(completion, _cut(self._prefix))
         if stop is not None:
             _keep(completion, self._text.tokens)
         output.outputs, output.prompt_token_ids, output.finished = [completion], self._prompt, False
@@ -197,18 +204,29 @@ class Seam:
         return piece(output)
 
 
-def _cut(prefix: Prefix[RequestOutput]) -> list[Any]:
-    """The `CompletionOutput`s of the pieces up to some token; copies where one is cut or joined."""
-    parts, left = [], prefix.tokens
-    for step in prefix.trajectory.pieces:
-        part = copy(step.output.outputs[0])
-        part.token_ids = step.token_ids
-        _keep(part, min(left, len(step.token_ids)))
-        parts.append(part)
-        left -= len(part.token_ids)
-        if not left:
-            break
+def begun_tokens(prefix: Prefix[Any] | None, suffix: Sequence[int]) -> list[int]:
+    """The tokens of a prefix and of a suffix."""
+    before = prefix.trajectory.token_ids[: prefix.tokens] if prefix is not None else []
+    return [*before, *suffix]
+
+
+def _cut(prefix: Prefix[RequestOutput] | None) -> list[Any]:
+    """Copies of the `CompletionOutput`s that a prefix is of, cut to it; none if all that they have
+    is tokens and text."""
+    if prefix is None or not any(map(_more, prefix.trajectory.pieces)):
+        return []
+    parts = []
+    for step, first, last in prefix.trajectory.within(0, prefix.tokens):
+        parts.append(copy(step.output.outputs[0]))
+        parts[-1].token_ids = step.token_ids
+        _keep(parts[-1], last, first)
     return parts
+
+
+def _more(step: Piece[RequestOutput]) -> bool:
+    """True if a step has log-probabilities or a sampling mask."""
+    completion = step.output.outputs[0]
+    return completion.logprobs is not None or completion.sampling_mask is not None
 
 
 def _keep(completion: Any, end: int, begin: int = 0) -> None:

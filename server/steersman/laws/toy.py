@@ -59,7 +59,7 @@ class ToySource:
     def start_all(self, starts: Sequence[Start[str]]) -> Sequence[Trajectory[str]]:
         if self.refuses_forks and any(start.forked for start in starts):
             raise ConnectionError("the queue is full")
-        trajectories = [Trajectory(start) for start in starts]
+        trajectories = [Trajectory(start, excerpts=_excerpt) for start in starts]
         for trajectory in trajectories:
             trajectory.seed = self._seed_of(trajectory.start)
             trajectory.steps = self._steps(trajectory)
@@ -68,17 +68,6 @@ class ToySource:
 
     async def stop(self, trajectories: Sequence[Trajectory[str]]) -> None:
         self._stopping.update(trajectories)
-
-    def excerpt(
-        self,
-        trajectory: Trajectory[str],
-        begin: int,
-        end: int,
-        text: int,
-        finish_reason: str | None,
-    ) -> Piece[str]:
-        written = trajectory.text_of(end, text)
-        return Piece(tuple(trajectory.token_ids[begin:end]), written, finish_reason, written)
 
     async def close_thinking(self, trajectory: Trajectory[str]) -> None:
         await asyncio.sleep(0)
@@ -157,3 +146,10 @@ class ToySource:
         if trajectory.track is not None:
             trajectory.track.add(token_ids)
         return piece
+
+
+def _excerpt(
+    trajectory: Trajectory[str], begin: int, end: int, text: int, finish_reason: str | None
+) -> Piece[str]:
+    written = trajectory.text_of(end, text)
+    return Piece(tuple(trajectory.token_ids[begin:end]), written, finish_reason, written)

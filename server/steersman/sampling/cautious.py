@@ -18,7 +18,7 @@ from steersman.request import Request
 from steersman.sampling.composed import CautiousRecord, Composed
 from steersman.sampling.sampler import Record, Sampler
 from steersman.trajectory.reading import Reading
-from steersman.trajectory.trajectory import OutputT, Piece, Source, Start, Trajectory
+from steersman.trajectory.trajectory import OutputT, Source, Start, Trajectory
 from steersman_client import Cautious
 
 
@@ -79,16 +79,6 @@ class CautiousSource(Generic[OutputT]):
     def start_all(self, starts: Sequence[Start[OutputT]]) -> Sequence[Trajectory[OutputT]]:
         return [self._laid_over(first) for first in self._source.start_all(starts)]
 
-    def excerpt(
-        self,
-        trajectory: Trajectory[OutputT],
-        begin: int,
-        end: int,
-        text: int,
-        finish_reason: str | None,
-    ) -> Piece[OutputT]:
-        return self._source.excerpt(trajectory, begin, end, text, finish_reason)
-
     async def stop(self, trajectories: Sequence[Trajectory[OutputT]]) -> None:
         running = [one for one in trajectories if one.running]
         own = [one for one in running if one not in self._composed]
@@ -104,7 +94,7 @@ class CautiousSource(Generic[OutputT]):
     def _laid_over(self, first: Trajectory[OutputT]) -> Trajectory[OutputT]:
         if first.start.bare:
             return first
-        whole: Trajectory[OutputT] = Trajectory(first.start)
+        whole: Trajectory[OutputT] = Trajectory(first.start, excerpts=first.excerpts)
         composed = Composed(whole, first, self._source, self._spec, self._reading)
         self._composed[whole] = composed
         whole.sampling, whole.steps = composed.record, composed.steps()

@@ -59,16 +59,6 @@ class _Watched(Generic[OutputT]):
                 trajectory.steps = self._watch(trajectory, aiter(trajectory))
         return trajectories
 
-    def excerpt(
-        self,
-        trajectory: Trajectory[OutputT],
-        begin: int,
-        end: int,
-        text: int,
-        finish_reason: str | None,
-    ) -> Piece[OutputT]:
-        return self._source.excerpt(trajectory, begin, end, text, finish_reason)
-
     async def stop(self, trajectories: Sequence[Trajectory[OutputT]]) -> None:
         await self._source.stop(trajectories)
 

@@ -185,8 +185,7 @@ class Composed(Generic[OutputT]):
         return self._piece(self._end, ABORTED)
 
     def _piece(self, end: int, finish_reason: str | None) -> Piece[OutputT]:
-        begin = self._whole.tokens
-        return self._source.excerpt(self.current, begin, end, self._text, finish_reason)
+        return self.current.excerpt(self._whole.tokens, end, self._text, finish_reason)
 
     def _raise_errors(self) -> None:
         """Raise the error of the trajectory that it goes on with; a fork that failed is out.

@@ -1,7 +1,7 @@
 """A trajectory, one response as it is sampled, and the protocol by which searches run many."""
 
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -122,6 +122,8 @@ class Trajectory(Generic[OutputT]):
     without one."""
     steps: AsyncGenerator[Piece[OutputT], None] | None = field(default=None, repr=False)
     """Runs it, and records each piece as it comes."""
+    excerpts: "Excerpt[OutputT] | None" = field(default=None, repr=False)
+    """Makes pieces of some of its tokens, in the engine's way: for `excerpt`."""
     _token_ends: list[int] = field(default_factory=list, repr=False)  # tokens after each piece
     _text_ends: list[int] = field(default_factory=list, repr=False)  # characters after each piece
 
@@ -206,6 +208,19 @@ class Trajectory(Generic[OutputT]):
                 found.append((piece, first_of_it, last))
         return found
 
+    def excerpt(self, begin: int, end: int, text: int, finish_reason: str | None) -> Piece[OutputT]:
+        """The piece that has some of its tokens, for a response that is put together.
+
+        Args:
+            begin: Index of the first token.
+            end: Index after the last one.
+            text: Characters of the response's text that are in the pieces before.
+            finish_reason: The end of the response; None while it goes on.
+
+        """
+        assert self.excerpts is not None, "no response is put together from this record"
+        return self.excerpts(self, begin, end, text, finish_reason)
+
     def in_steps(self, tokens: int) -> int:
         """Number of the first tokens that come in whole pieces, up to a number of tokens."""
         pieces = bisect_right(self._token_ends, tokens)
@@ -226,6 +241,10 @@ class Trajectory(Generic[OutputT]):
         return text[begin - begins :]
 
 
+Excerpt = Callable[[Trajectory[OutputT], int, int, int, str | None], Piece[OutputT]]
+"""Makes the piece that has some tokens of a trajectory: see `Trajectory.excerpt`."""
+
+
 class Source(Protocol[OutputT]):
     """Starts trajectories on one prompt, which share the prompt's cache."""
 
@@ -239,26 +258,6 @@ class Source(Protocol[OutputT]):
         Raises:
             Exception: The engine has no room for them.
             ValueError: A start that this source cannot carry out; the message says why.
-
-        """
-        ...
-
-    def excerpt(
-        self,
-        trajectory: Trajectory[OutputT],
-        begin: int,
-        end: int,
-        text: int,
-        finish_reason: str | None,
-    ) -> Piece[OutputT]:
-        """The piece that has some tokens of a trajectory, for a response that is put together.
-
-        Args:
-            trajectory: One that was started here and has begun.
-            begin: Index of the first token.
-            end: Index after the last one.
-            text: Characters of the response's text that are in the pieces before.
-            finish_reason: The end of the response; None while it goes on.
 
         """
         ...

@@ -73,12 +73,14 @@ async def _events(body: dict[str, Any]) -> AsyncIterator[str]:
 
 
 class Server:
-    def __init__(self, limits: Limits | None = None) -> None:
-        paths = [CHAT, "/v1/completions", "/v1/messages"]
+    def __init__(self, limits: Limits | None = None, *, measuring: bool = False) -> None:
+        paths = [CHAT, "/v1/completions", "/v1/responses", "/v1/messages"]
         inner = Starlette(routes=[Route(path, endpoint, methods=["POST"]) for path in paths])
         self.registry = CollectorRegistry()
         self.app = ControlMiddleware(
-            inner, planner=planner(limits=limits), metrics=Metrics(self.registry)
+            inner,
+            planner=planner(limits=limits, measuring=measuring),
+            metrics=Metrics(self.registry),
         )
 
     async def post(self, body: object, path: str = CHAT, **kwargs: Any) -> httpx.Response:
@@ -127,6 +129,29 @@ async def test_what_happened_is_counted() -> None:
     assert await server.metric("steersman_branches_total", event="cancelled", **label) == 2
     assert await server.metric("steersman_tokens_total", kind="sampled", **label) == 12
     assert await server.metric("steersman_request_seconds_count", **label) == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("path", "fields", "param"),
+    [
+        (CHAT, {"presence_penalty": "0.5"}, "presence_penalty"),
+        ("/v1/completions", {"bad_words": ["x"]}, "bad_words"),
+        ("/v1/responses", {"text": {"format": {"type": "json_object"}}}, "text.format"),
+    ],
+)
+async def test_what_a_sampler_cannot_stand_is_refused_before_anything_runs(
+    path: str, fields: dict[str, Any], param: str, stream: bool
+) -> None:
+    server = Server(measuring=True)
+    control = {"sampler": {"method": "cautious"}}
+    response = await server.post({"control": control, "stream": stream, **fields}, path)
+    error = response.json()["error"]
+    assert response.status_code == error["code"] == 400
+    assert (error["type"], error["param"]) == ("invalid_request_error", param)
+    assert param in error["message"]
+    assert await server.metric("steersman_refused_total") == 1
+    assert await server.metric("steersman_requests_total", method="plain", outcome="ok") == 0
 
 
 async def test_a_stream_ends_in_its_receipt() -> None:

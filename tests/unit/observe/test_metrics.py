@@ -1,5 +1,8 @@
 """The metrics of governed and monitored requests."""
 
+from typing import Any
+
+import pytest
 from prometheus_client import CollectorRegistry
 
 from steersman.controls.control import Part
@@ -13,7 +16,7 @@ from steersman.thinking.governing import Governing
 from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.track import Track
-from steersman.trajectory.trajectory import Start, Trajectory
+from steersman.trajectory.trajectory import ABORTED, Prefix, Start, Trajectory
 from tests.unit.servers import MARKERS
 from tests.unit.tracks import packed
 
@@ -85,3 +88,50 @@ def test_a_request_that_asked_for_neither_is_not_counted() -> None:
     Metrics(registry).closed(plan(), books(), "ok")
     assert registry.get_sample_value("steersman_thinking_tokens_total") == 0
     assert registry.get_sample_value("steersman_token_entropy_nats_count", {"phase": "answer"}) == 0
+
+
+def run(tokens: int, end: str | None, prefix: Prefix[Any] | None = None) -> Trajectory[Any]:
+    """A trajectory with tokens of its own, beside those that it began after."""
+    trajectory: Trajectory[Any] = Trajectory(Start(0, prefix=prefix))
+    trajectory.advance(trajectory.start.begun + tokens, end)
+    return trajectory
+
+
+def tokens(*branches: Trajectory[Any], winner: int, outcome: str = "ok") -> dict[str, int]:
+    """The tokens that are counted of a search, by kind."""
+    ledger, registry = Ledger(), CollectorRegistry()
+    search = ledger.open()
+    search.branches.extend(branches)
+    search.started.extend(branches)
+    search.outcome = Outcome((branches[winner],), "first")
+    Metrics(registry).closed(plan(), ledger, outcome)
+
+    def counted(kind: str) -> int:
+        labels = {"method": "plain", "kind": kind}
+        return int(registry.get_sample_value("steersman_tokens_total", labels) or 0)
+
+    return {kind: counted(kind) for kind in ("sampled", "returned", "cancelled", "lost")}
+
+
+def test_tokens_of_a_returned_branch_that_a_limit_cut_off_are_returned() -> None:
+    """Counted as cancelled too they would leave less than none to the lost ones."""
+    cut = run(5, ABORTED)
+    assert tokens(cut, run(3, "stop"), run(2, ABORTED), winner=0) == {
+        "sampled": 10,
+        "returned": 5,
+        "cancelled": 2,
+        "lost": 3,
+    }
+    assert tokens(cut, winner=0) == {"sampled": 5, "returned": 5, "cancelled": 0, "lost": 0}
+
+
+def test_tokens_of_an_aborted_branch_that_a_returned_one_goes_on_from_are_returned() -> None:
+    cut = run(5, ABORTED)
+    fork = run(4, "stop", Prefix(cut, 3))
+    assert tokens(cut, fork, winner=1) == {"sampled": 9, "returned": 7, "cancelled": 2, "lost": 0}
+
+
+@pytest.mark.parametrize("outcome", ["error", "disconnected"])
+def test_of_a_request_that_broke_off_nothing_is_returned(outcome: str) -> None:
+    found = tokens(run(5, None), run(3, "stop"), run(2, ABORTED), winner=1, outcome=outcome)
+    assert found == {"sampled": 10, "returned": 0, "cancelled": 7, "lost": 3}

@@ -156,16 +156,6 @@ class Forking:
     async def stop(self, trajectories: Sequence[Trajectory[int]]) -> None:
         raise NotImplementedError
 
-    def excerpt(
-        self,
-        trajectory: Trajectory[int],
-        begin: int,
-        end: int,
-        text: int,
-        finish_reason: str | None,
-    ) -> Piece[int]:
-        raise AssertionError("nobody puts a response together here")
-
     async def close_thinking(self, trajectory: Trajectory[int]) -> None:
         self.closed.append(trajectory)
 

@@ -52,16 +52,6 @@ class ScriptedSource:
         self.stopped += 1
         self._stopping.update(one.branch for one in trajectories)
 
-    def excerpt(
-        self,
-        trajectory: Trajectory[int],
-        begin: int,
-        end: int,
-        text: int,
-        finish_reason: str | None,
-    ) -> Piece[int]:
-        raise AssertionError("nobody puts a response together here")
-
     async def close_thinking(self, trajectory: Trajectory[int]) -> None:
         raise NotImplementedError
 

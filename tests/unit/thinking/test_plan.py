@@ -283,7 +283,7 @@ def test_another_law_shares_no_steered_block(other: dict[str, Any]) -> None:
     [
         (
             {"thinking": {"budget": 3}},
-            Request(Endpoint.CHAT, thinking_token_budget=True),
+            Request(Endpoint.CHAT, changes=("thinking_token_budget",)),
             "thinking_token_budget",
         ),
         (
@@ -295,7 +295,7 @@ def test_another_law_shares_no_steered_block(other: dict[str, Any]) -> None:
         ({"thinking": {}}, Request(Endpoint.CHAT, stop_token_ids=49), "stop_token_ids"),
         (
             {"thinking": {}},
-            Request(Endpoint.CHAT, grammar="tool_choice", include_reasoning=False),
+            Request(Endpoint.CHAT, changes=("tool_choice",), include_reasoning=False),
             "include_reasoning",
         ),
         (
@@ -343,7 +343,7 @@ def test_a_grammar_that_binds_the_thinking_leaves_nothing_to_govern(
     bare = governing()
     capabilities = bare.capabilities.model_copy(update={"grammar_in_thinking": True})
     bound = replace(bare, capabilities=capabilities)
-    request = replace(CHAT, grammar="response_format")
+    request = replace(CHAT, changes=("response_format",))
     with pytest.raises(ControlError, match="response_format is a grammar") as caught:
         bound.plan({"thinking": thinking}, request)
     assert caught.value.param == param
@@ -353,7 +353,7 @@ def test_a_grammar_that_binds_the_thinking_leaves_nothing_to_govern(
 
 
 def test_vllms_own_budget_goes_with_every_other_control() -> None:
-    request = Request(Endpoint.CHAT, thinking_token_budget=True)
+    request = Request(Endpoint.CHAT, changes=("thinking_token_budget",))
     assert governing().plan({"monitor": {"tokens": True}}, request).part(MonitorPart)
 
 

@@ -1,6 +1,7 @@
 """vLLM's own detokenizer, for responses whose tokens come from several engine requests."""
 
 from collections.abc import Sequence
+from copy import copy
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,9 @@ class JoinedText:
         prompt_token_ids: The prompt.
         params: Sampling parameters of the response as a whole.
 
+    Attributes:
+        stop: The stop string that is complete; None for none.
+
     """
 
     def __init__(
@@ -30,12 +34,33 @@ class JoinedText:
         self._detokenizer = IncrementalDetokenizer.from_new_request(
             tokenizer if params.detokenize else None, request
         )
+        self.stop: str | None = None
 
     @property
     def tokens(self) -> int:
         """Tokens so far, without any that came after a stop string."""
         tokens: int = self._detokenizer.num_output_tokens()
         return tokens
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """These tokens."""
+        token_ids: Sequence[int] = self._detokenizer.output_token_ids
+        return token_ids
+
+    def copied(self) -> "JoinedText":
+        """The same text with the same state, to be gone on with by itself.
+
+        Raises:
+            TypeError: The decoder of this tokenizer cannot be copied.
+
+        """
+        twin = copy(self)
+        twin._detokenizer = own = copy(self._detokenizer)
+        for name, value in list(vars(own).items()):
+            if name == "stream" or isinstance(value, list):  # all that changes as tokens come
+                setattr(own, name, copy(value))
+        return twin
 
     def add(self, token_ids: Sequence[int], *, stopped: bool = False) -> str | None:
         """Take the next tokens.
@@ -48,8 +73,8 @@ class JoinedText:
             The stop string that they complete; None for none.
 
         """
-        stop: str | None = self._detokenizer.update(list(token_ids), stopped)
-        return stop
+        self.stop = self._detokenizer.update(list(token_ids), stopped)
+        return self.stop
 
     def text(self, *, ended: bool) -> str:
         """New text since the last call; without `ended`, an end that could begin a stop string is

@@ -75,8 +75,10 @@ _CLIENT = (
 _REQUESTS = (
     *of(
         "vllm.sampling_params:SamplingParams.",
-        "detokenize extra_args ignore_eos max_tokens n output_kind seed skip_clone stop_token_ids "
-        "structured_outputs temperature thinking_token_budget",
+        "allowed_token_ids bad_words detokenize extra_args frequency_penalty ignore_eos logit_bias "
+        "max_tokens min_tokens n output_kind presence_penalty repetition_detection "
+        "repetition_penalty seed skip_clone stop stop_token_ids structured_outputs temperature "
+        "thinking_token_budget",
     ),
     one("vllm.sampling_params:SamplingParams.clone", Use.CALLED),
     *of("vllm.sampling_params:RequestOutputKind.", "DELTA FINAL_ONLY"),
@@ -119,6 +121,9 @@ _PARSERS = (
     one("vllm.config:StructuredOutputsConfig.enable_in_reasoning"),
     one(_TOOLS + "ToolParserManager.list_registered", Use.CALLED),
     one(_TOOLS + "ToolParserManager.get_tool_parser", Use.CALLED, "name"),
+    *of(_TOOLS + "ToolParser.", "default_tool_strict_level structural_tag_model"),
+    one("vllm.tool_parsers.tool_strict_level:ToolStrictLevel.from_name", Use.CALLED, "name"),
+    one("vllm.tool_parsers.utils:get_function_tools", Use.CALLED, "tools"),
     one("vllm.tokenizers:cached_get_tokenizer"),
     one("vllm.renderers.chat_utils:load_chat_template", Use.CALLED, "chat_template"),
 )
@@ -150,17 +155,23 @@ _FRONT_END = (
     one("vllm.renderers.inputs.preprocess:prompt_to_seq", Use.CALLED, "prompt_or_prompts"),
     *of(
         _OPENAI + "chat_completion.protocol:ChatCompletionRequest.",
-        "allowed_token_ids include_reasoning max_completion_tokens max_tokens messages n "
-        "stop_token_ids stream temperature thinking_token_budget use_beam_search",
+        "allowed_token_ids bad_words frequency_penalty include_reasoning logit_bias "
+        "max_completion_tokens max_tokens messages min_tokens n parallel_tool_calls "
+        "presence_penalty repetition_detection repetition_penalty response_format stop "
+        "stop_token_ids stream structured_outputs temperature thinking_token_budget tools "
+        "use_beam_search",
     ),
     *of(
         _OPENAI + "completion.protocol:CompletionRequest.",
-        "allowed_token_ids max_tokens n prompt prompt_embeds stop_token_ids stream temperature "
+        "allowed_token_ids bad_words frequency_penalty logit_bias max_tokens min_tokens n "
+        "presence_penalty prompt prompt_embeds repetition_detection repetition_penalty "
+        "response_format stop stop_token_ids stream structured_outputs temperature "
         "thinking_token_budget use_beam_search",
     ),
     *of(
         _OPENAI + "responses.protocol:ResponsesRequest.",
-        "background max_output_tokens stream temperature",
+        "background frequency_penalty logit_bias max_output_tokens parallel_tool_calls "
+        "presence_penalty repetition_penalty stop stream structured_outputs temperature text tools",
     ),
 )
 
@@ -168,9 +179,10 @@ _COMMAND_LINE = (
     *of(
         "",
         "VLLM_API_KEY VLLM_CPU_KVCACHE_SPACE VLLM_CPU_OMP_THREADS_BIND "
-        "VLLM_ENABLE_V1_MULTIPROCESSING VLLM_HTTP_TIMEOUT_KEEP_ALIVE "
-        "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH VLLM_LOGGING_LEVEL VLLM_NO_USAGE_STATS VLLM_PLUGINS "
-        "VLLM_USE_MODELSCOPE VLLM_USE_RUST_FRONTEND VLLM_USE_V2_MODEL_RUNNER",
+        "VLLM_ENABLE_V1_MULTIPROCESSING VLLM_ENFORCE_STRICT_TOOL_CALLING "
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE VLLM_KEEP_ALIVE_ON_ENGINE_DEATH VLLM_LOGGING_LEVEL "
+        "VLLM_NO_USAGE_STATS VLLM_PLUGINS VLLM_USE_MODELSCOPE VLLM_USE_RUST_FRONTEND "
+        "VLLM_USE_V2_MODEL_RUNNER",
         Use.VARIABLE,
     ),
     *of(
@@ -184,7 +196,8 @@ _COMMAND_LINE = (
         "reasoning_parser revision served_model_name skip_tokenizer_init spec_method spec_model "
         "speculative_config ssl_ca_certs ssl_cert_reqs ssl_certfile ssl_ciphers ssl_keyfile "
         "structured_outputs_config tensor_parallel_size tokenizer tokenizer_mode "
-        "tokenizer_revision tool_call_parser trust_remote_code ubatch_size uvicorn_log_level",
+        "tokenizer_revision tool_call_parser tool_strict_level trust_remote_code ubatch_size "
+        "uvicorn_log_level",
         Use.ARGUMENT,
     ),
 )
