@@ -92,6 +92,19 @@ def test_a_copy_goes_on_as_if_it_were_read_anew(
     assert told(first, after) == told(again, after)
 
 
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_copy_may_begin_within_a_character(name: str) -> None:
+    tokens, params = SPLIT[name], SamplingParams(max_tokens=None)
+    for cut in range(len(tokens)):
+        first = JoinedText(TOKENIZERS[name], [], params)
+        first.add(tokens[:cut])
+        copies = [first.copied(), first.copied()]
+        for copy in copies:
+            told(first.copied(), tokens[-2:])
+            copy.add(tokens[cut:])
+            assert copy.text(ended=True) == "é→😀"
+
+
 def test_without_a_tokenizer_there_are_tokens_and_no_text() -> None:
     first = JoinedText(None, [1], SamplingParams(detokenize=False))
     first.add([4, 5])
