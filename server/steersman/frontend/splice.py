@@ -126,7 +126,7 @@ class Texts:
         self, tokenizer: Any, prompt_token_ids: Sequence[int], params: SamplingParams
     ) -> None:
         self.prompt_token_ids = list(prompt_token_ids)
-        self._new = partial(JoinedText, tokenizer, self.prompt_token_ids, params)
+        self._new = partial(JoinedText.after, tokenizer, self.prompt_token_ids, params)
         self._read: dict[Trajectory[RequestOutput], JoinedText] = {}  # by the root
 
     def after(self, prefix: Prefix[RequestOutput] | None) -> JoinedText:

@@ -163,7 +163,7 @@ def test_each_prefix_has_the_text_that_it_would_have_alone(
             one = family[root_number][number]
             tokens = one.token_ids[: min(cut, len(one.token_ids))]
             found = texts.after(Prefix(one, len(tokens)))
-            alone = JoinedText(TOKENIZER, PROMPT, params)
+            alone = JoinedText.after(TOKENIZER, PROMPT, params)
             alone.add(tokens)
             for more in ([], *([token] for token in TOKENIZER.encode("→c"))):
                 found.add(more)

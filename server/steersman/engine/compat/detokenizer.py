@@ -13,28 +13,40 @@ class JoinedText:
     """Text of one response, and the stop strings in it, as if one engine request had sampled it.
 
     Args:
-        tokenizer: The model's; None on a server that does not detokenize.
-        prompt_token_ids: The prompt.
-        params: Sampling parameters of the response as a whole.
+        detokenizer: vLLM's, of a request as that one would be.
 
     Attributes:
         stop: The stop string that is complete; None for none.
 
     """
 
-    def __init__(
-        self, tokenizer: Any, prompt_token_ids: Sequence[int], params: SamplingParams
-    ) -> None:
+    def __init__(self, detokenizer: IncrementalDetokenizer) -> None:
+        self._detokenizer = detokenizer
+        self.stop: str | None = None
+
+    @classmethod
+    def after(
+        cls, tokenizer: Any, prompt_token_ids: Sequence[int], params: SamplingParams
+    ) -> "JoinedText":
+        """The text of a response to a prompt, before its first token.
+
+        Args:
+            tokenizer: The model's; None on a server that does not detokenize.
+            prompt_token_ids: The prompt.
+            params: Sampling parameters of the response as a whole.
+
+        """
         request: Any = SimpleNamespace(
             request_id="joined",
             prompt_token_ids=list(prompt_token_ids),
             prompt_embeds=None,
             sampling_params=params,
         )
-        self._detokenizer = IncrementalDetokenizer.from_new_request(
-            tokenizer if params.detokenize else None, request
+        return cls(
+            IncrementalDetokenizer.from_new_request(
+                tokenizer if params.detokenize else None, request
+            )
         )
-        self.stop: str | None = None
 
     @property
     def tokens(self) -> int:
@@ -55,12 +67,15 @@ class JoinedText:
             TypeError: The decoder of this tokenizer cannot be copied.
 
         """
-        twin = copy(self)
-        twin._detokenizer = own = copy(self._detokenizer)
-        for name, value in list(vars(own).items()):
-            if name == "stream" or isinstance(value, list):  # all that changes as tokens come
-                setattr(own, name, copy(value))
-        return twin
+        own = copy(self._detokenizer)
+        vars(own).update(
+            {
+                name: copy(value)
+                for name, value in vars(own).items()
+                if name == "stream" or isinstance(value, list)  # all that changes in place
+            }
+        )
+        return type(self)(own)
 
     def add(self, token_ids: Sequence[int], *, stopped: bool = False) -> str | None:
         """Take the next tokens.

@@ -45,6 +45,8 @@ _CLIENT = (
     one(_DETOKENIZER + "update", Use.CALLED, "new_token_ids", "stop_terminated"),
     one(_DETOKENIZER + "get_next_output_text", Use.CALLED, "finished", "delta"),
     one(_DETOKENIZER + "num_output_tokens", Use.CALLED),
+    one(_DETOKENIZER + "output_token_ids"),
+    one("vllm.v1.engine.detokenizer:FastIncrementalDetokenizer.stream"),
     one("vllm.model_executor.models:registry"),
     one("vllm.model_executor.models.registry:_run_in_subprocess", Use.WRAPPED),
     one(_ASYNC + "collective_rpc", Use.CALLED, "method", keywords=("args",)),

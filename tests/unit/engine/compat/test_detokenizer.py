@@ -54,7 +54,7 @@ PARAMS = st.builds(
 
 
 def told(text: JoinedText, token_ids: list[int]) -> list[tuple[str | None, int, str]]:
-    """What a text says as tokens come, one after another."""
+    """A text as tokens come, one after another: stop string, tokens and new text."""
     said = []
     for token in token_ids:
         stop = text.add([token])
@@ -73,10 +73,10 @@ def test_a_copy_goes_on_as_if_it_were_read_anew(
     )
     tokens = st.lists(token, max_size=12)
     prompt, before, more, after, other = (data.draw(tokens) for _ in range(5))
-    first = JoinedText(tokenizer, prompt, params)
+    first = JoinedText.after(tokenizer, prompt, params)
     if first.add(before) or first.add(more):
         return  # a stop string is complete: nothing goes on from there
-    anew = JoinedText(tokenizer, prompt, params)
+    anew = JoinedText.after(tokenizer, prompt, params)
     assert anew.add(before + more) is None
 
     copy = first.copied()
@@ -87,13 +87,26 @@ def test_a_copy_goes_on_as_if_it_were_read_anew(
     assert copy.text(ended=True) == anew.text(ended=True)
     assert list(copy.token_ids) == list(anew.token_ids)
 
-    again = JoinedText(tokenizer, prompt, params)
+    again = JoinedText.after(tokenizer, prompt, params)
     again.add(before + more)
     assert told(first, after) == told(again, after)
 
 
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_copy_may_begin_within_a_character(name: str) -> None:
+    tokens, params = SPLIT[name], SamplingParams(max_tokens=None)
+    for cut in range(len(tokens)):
+        first = JoinedText.after(TOKENIZERS[name], [], params)
+        first.add(tokens[:cut])
+        copies = [first.copied(), first.copied()]
+        for copy in copies:
+            told(first.copied(), tokens[-2:])
+            copy.add(tokens[cut:])
+            assert copy.text(ended=True) == "é→😀"
+
+
 def test_without_a_tokenizer_there_are_tokens_and_no_text() -> None:
-    first = JoinedText(None, [1], SamplingParams(detokenize=False))
+    first = JoinedText.after(None, [1], SamplingParams(detokenize=False))
     first.add([4, 5])
     copy = first.copied()
     copy.add([6])
