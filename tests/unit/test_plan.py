@@ -83,7 +83,7 @@ def refusal(control: object, request: Request = CHAT, **server: Any) -> ControlE
         ({"limits": {"max_sampled_tokens": 0}}, "control.limits.max_sampled_tokens"),
         ({"limits": {"tokens": 5}}, "control.limits.tokens"),
         ({"events": ["progress"]}, "control.events"),
-        ({"events": ["steps"]}, "control.events[0]"),
+        ({"events": ["turns"]}, "control.events[0]"),
     ],
 )
 def test_a_wrong_control_names_its_field(control: object, param: str) -> None:

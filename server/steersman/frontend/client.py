@@ -92,12 +92,16 @@ class ControlledEngine:
         carrier = self._carrier(control.plan, call)
         grammars = self._engine.vllm_config.structured_outputs_config
         from_the_start = carrier.opened and options.get("reasoning_ended") is True
-        check_arrival(
-            control,
-            prompt,
-            sampling_params,
-            grammar_in_thinking=grammars.enable_in_reasoning or from_the_start,
-        )
+        try:
+            check_arrival(
+                control,
+                prompt,
+                sampling_params,
+                grammar_in_thinking=grammars.enable_in_reasoning or from_the_start,
+            )
+        except VLLMValidationError as error:
+            control.ledger.failure = Failure(400, str(error))
+            raise
         closing = closing_tokens(self._engine.vllm_config) if self._markers else ()
         reading = Reading(self._markers, carrier.opened, closing, self._reasoning.text_of)
         generation = control.ledger.open(reading)
