@@ -14,14 +14,12 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any, Self
+from typing import Any
 
-import psutil
+from apart import Apart, answer
 
 from steersman.reward import pattern
 
@@ -139,53 +137,16 @@ def walk(
     return Walked(seconds, steps * len(asked), accepted, sampled, states)
 
 
-class Process:
-    """The chains' engine and loop, in a process of its own that stands still while it has nothing
-    to do."""
+class Process(Apart):
+    """The chains' engine and loop, in a process of its own."""
 
     def __init__(self, settings: Settings) -> None:
-        context = get_context("spawn")
-        self._connection, child = context.Pipe()
-        self._process = context.Process(target=_serve, args=(child, settings))
-        self._process.start()
-        child.close()
-        self._connection.recv()
-        self._handle = psutil.Process(self._process.pid)
-        self._suspend()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._resume()
-        self._connection.close()
-        self._process.join()
+        super().__init__(_serve, settings)
 
     def walk(self, asked: Sequence[Asked], steps: int) -> Walked:
         """Run a chain of each of these problems, all of them in lock-step."""
-        with self._running():
-            self._connection.send((list(asked), steps))
-            walked: Walked = self._connection.recv()
+        walked: Walked = self.ask(list(asked), steps)
         return walked
-
-    @contextmanager
-    def _running(self) -> Iterator[None]:
-        self._resume()
-        try:
-            yield
-        finally:
-            self._suspend()
-
-    def _everyone(self) -> list[psutil.Process]:
-        return [self._handle, *self._handle.children(recursive=True)]
-
-    def _suspend(self) -> None:
-        for process in self._everyone():
-            process.suspend()
-
-    def _resume(self) -> None:
-        for process in reversed(self._everyone()):
-            process.resume()
 
 
 class _Loop:
@@ -242,11 +203,5 @@ def _serve(connection: Connection, settings: Settings) -> None:
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ["HF_HUB_OFFLINE"] = "1"
     loop = _Loop(settings)
-    connection.send(None)
-    while True:
-        try:
-            asked, steps = connection.recv()
-        except EOFError:
-            loop.end()
-            return
-        connection.send(loop.walk(asked, steps))
+    answer(connection, loop.walk)
+    loop.end()

@@ -8,14 +8,12 @@ text contains a mark, and at a limit. No forward pass is made that the algorithm
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any, Self
+from typing import Any
 
-import psutil
+from apart import Apart, answer
 
 from steersman.sampling.cautious import STOP_MARKS
 from steersman.sampling.trials import number_of_trials
@@ -69,41 +67,16 @@ class Response:
     trials: list[int]
 
 
-class Process:
-    """The loop, in a process of its own, which stands still while it has nothing to do."""
+class Process(Apart):
+    """The loop, in a process of its own."""
 
     def __init__(self, settings: Settings) -> None:
-        context = get_context("spawn")
-        self._connection, child = context.Pipe()
-        self._process = context.Process(target=_serve, args=(child, settings))
-        self._process.start()
-        child.close()
-        self._connection.recv()
-        self._handle = psutil.Process(self._process.pid)
-        self._handle.suspend()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._handle.resume()
-        self._connection.close()
-        self._process.join()
+        super().__init__(_serve, settings)
 
     def respond(self, prompt: Sequence[int], seed: int) -> Response:
         """A response to some prompt tokens."""
-        with self._running():
-            self._connection.send((list(prompt), seed))
-            answer: Response = self._connection.recv()
-        return answer
-
-    @contextmanager
-    def _running(self) -> Iterator[None]:
-        self._handle.resume()
-        try:
-            yield
-        finally:
-            self._handle.suspend()
+        response: Response = self.ask(list(prompt), seed)
+        return response
 
 
 @dataclass(slots=True)
@@ -217,10 +190,4 @@ def _serve(connection: Connection, settings: Settings) -> None:
     loop = _Loop(settings)
     with torch.no_grad():
         loop.warm_up()
-        connection.send(None)
-        while True:
-            try:
-                prompt, seed = connection.recv()
-            except EOFError:
-                return
-            connection.send(loop.respond(prompt, seed))
+        answer(connection, loop.respond)

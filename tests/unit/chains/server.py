@@ -1,11 +1,11 @@
 """A made-up Steersman server that answers every chat request with the same chains."""
 
 import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.unit.replies import Reply, replying
 
 MARKERS = {"start": [1], "end": [2], "start_text": "<think>", "end_text": "</think>"}
 CAPABILITIES = {"model": {"names": ["tiny", "tiny:concise"]}, "thinking_tokens": MARKERS}
@@ -92,8 +92,9 @@ class MadeUpServer:
         self.stream = chunks()
         self.missing = 0
 
-    def answer(self, path: str, payload: bytes) -> tuple[int, str, bytes]:
-        """Status, type and content of a reply."""
+    def answer(self, path: str, headers: Mapping[str, str], payload: bytes) -> Reply:
+        """The reply to a request."""
+        self.keys.append(headers["authorization"])
         if path == "/v1/control/capabilities":
             status, body = self.capabilities
         else:
@@ -102,44 +103,14 @@ class MadeUpServer:
             if self.refusal is None:
                 events = [*map(json.dumps, self.stream), "[DONE]"]
                 content = "".join(f"data: {event}\n\n" for event in events)
-                return 200, "text/event-stream", content.encode()
+                return Reply(200, content.encode(), "text/event-stream", self.missing)
             status, body = self.refusal
-        return status, "application/json", json.dumps(body).encode()
+        return Reply(status, json.dumps(body).encode(), missing=self.missing)
 
 
 @contextmanager
 def serving() -> Iterator[MadeUpServer]:
     """The server on a free port of this machine."""
     made_up = MadeUpServer()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self._reply(b"")
-
-        def do_POST(self) -> None:
-            self._reply(self.rfile.read(int(self.headers["content-length"])))
-
-        def _reply(self, payload: bytes) -> None:
-            made_up.keys.append(self.headers["authorization"])
-            status, kind, content = made_up.answer(self.path, payload)
-            self.send_response(status)
-            self.send_header("content-type", kind)
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content[: len(content) - made_up.missing])
-            self.close_connection = made_up.missing > 0
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        made_up.url = f"http://127.0.0.1:{http.server_port}"
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield made_up
-        finally:
-            http.shutdown()
-            thread.join()
+    with replying(made_up.answer) as made_up.url:
+        yield made_up

@@ -2,10 +2,11 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.unit import replies
 
 MODEL = "tiny"
 Reply = tuple[int, dict[str, Any]]
@@ -77,34 +78,10 @@ def serving() -> Iterator[MadeUpServer]:
     """The server on a free port of this machine."""
     made_up = MadeUpServer()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def reply(path: str, _: Mapping[str, str], payload: bytes) -> replies.Reply:
+        status, body = made_up.answer(path, payload)
+        headers = {"x-should-retry": "false"}
+        return replies.Reply(status, json.dumps(body).encode(), headers=headers)
 
-        def do_GET(self) -> None:
-            self._reply(b"")
-
-        def do_POST(self) -> None:
-            self._reply(self.rfile.read(int(self.headers["content-length"])))
-
-        def _reply(self, payload: bytes) -> None:
-            status, body = made_up.answer(self.path, payload)
-            content = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(content)))
-            self.send_header("x-should-retry", "false")
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        made_up.url = f"http://127.0.0.1:{http.server_port}"
-        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield made_up
-        finally:
-            http.shutdown()
-            thread.join()
+    with replies.replying(reply) as made_up.url:
+        yield made_up
