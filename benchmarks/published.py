@@ -15,7 +15,7 @@ from typing import Any
 
 from apart import Apart, answer
 
-from steersman.sampling.cautious import STOP_MARKS
+from steersman.sampling.composed import STOP_MARKS
 from steersman.sampling.trials import number_of_trials
 from steersman_client import Cautious
 
