@@ -289,8 +289,8 @@ class Align(_Part):
         Field(
             ge=1,
             le=64,
-            description="Steps of a chain that are drawn at once; it follows the acceptance when "
-            "null.",
+            description="Steps of a chain that are drawn at once; when null it follows "
+            "the acceptance, the less the more chains there are.",
         ),
     ] = None
     on_reward_error: Literal["fail", "best_so_far"] = Field(

@@ -15,7 +15,7 @@ from steersman.errors import ControlError
 from steersman.needs import Need
 from steersman.request import Request
 from steersman.reward.error import RewardError
-from steersman.search.chain import MOST_AHEAD, Chain, Power, Rewarded, Target, effective
+from steersman.search.chain import Chain, Power, Rewarded, Target, effective, most_ahead
 from steersman.search.policy import Policy, Search
 from steersman.search.select import select
 from steersman.trajectory.outcome import Outcome
@@ -44,7 +44,7 @@ class AlignPolicy(Policy[Align]):
         return spec.target.reward or ()
 
     def branches(self, spec: Align) -> int:
-        return spec.chains * min(spec.steps, spec.look_ahead or MOST_AHEAD)
+        return spec.chains * min(spec.steps, spec.look_ahead or most_ahead(spec.chains))
 
     def check(self, spec: Align, request: Request, capabilities: Capabilities) -> None:
         _check_target(spec.target)
@@ -68,7 +68,7 @@ class AlignPolicy(Policy[Align]):
         else:
             target = Power(spec.target.power)
         chains = [
-            Chain(search, target, number, spec.steps, spec.look_ahead)
+            Chain(search, target, number, spec.steps, spec.look_ahead, most_ahead(spec.chains))
             for number in range(spec.chains)
         ]
         with one_error():

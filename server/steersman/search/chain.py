@@ -25,8 +25,18 @@ from steersman.trajectory.trajectory import OutputT, Prefix, Start, Trajectory
 from steersman_client import ChainStep
 from steersman_kernels.layout import T_LOGPROB, T_PROCESSED_LOGPROB
 
-MOST_AHEAD = 4
-"""Steps that are drawn at once at most, unless a request says otherwise."""
+_MOST_AHEAD = 4
+
+
+def most_ahead(chains: int) -> int:
+    """Steps of a chain that are drawn at once at most, unless a request says otherwise: chains that
+    run side by side fill the engine's steps already.
+
+    Args:
+        chains: Number of chains of the prompt.
+
+    """
+    return max(1, _MOST_AHEAD // chains)
 
 
 class Target(Protocol[OutputT]):
@@ -176,6 +186,7 @@ class Chain(Generic[OutputT]):
         number: Its number.
         steps: Steps that it makes.
         ahead: Steps that are drawn at once; None to follow the acceptance.
+        most: Steps that are drawn at once at most, following the acceptance.
         first: The first state, once it is there.
         made: The steps so far.
 
@@ -186,6 +197,7 @@ class Chain(Generic[OutputT]):
     number: int
     steps: int
     ahead: int | None = None
+    most: int = _MOST_AHEAD
     first: Trajectory[OutputT] | None = None
     made: list[Made[OutputT]] = field(default_factory=list)
     _random: str = ""
@@ -319,7 +331,7 @@ class Chain(Generic[OutputT]):
         if self.ahead is not None:
             return self.ahead
         accepted = sum(step.accepted for step in self.made)
-        return min(MOST_AHEAD, round((len(self.made) + 2) / (accepted + 1)))
+        return min(self.most, round((len(self.made) + 2) / (accepted + 1)))
 
 
 def effective(counts: Sequence[int]) -> float:

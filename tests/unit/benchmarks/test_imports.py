@@ -1,4 +1,4 @@
-"""Names that the scripts take from the packages: nobody runs all of the scripts with each change."""
+"""Names that the scripts take from the packages; nobody runs all scripts with each change."""
 
 import ast
 import importlib

@@ -289,7 +289,7 @@ def test_effective_samples() -> None:
         ({"target": {}}, CHAT, "control.search.target"),
         ({"steps": 0}, CHAT, "control.search.steps"),
         ({"steps": 4, "burn_in": 4}, CHAT, "control.search.burn_in"),
-        ({"chains": 3}, CHAT, "control.search.chains"),
+        ({"chains": 9}, CHAT, "control.search.chains"),
         ({}, Request(Endpoint.CHAT, choices=2), "n"),
         ({}, Request(Endpoint.CHAT, temperature=0.7), "temperature"),
         ({}, Request(Endpoint.CHAT, temperature=0.0), "temperature"),
