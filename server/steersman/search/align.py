@@ -15,9 +15,10 @@ from steersman.errors import ControlError
 from steersman.needs import Need
 from steersman.request import Request
 from steersman.reward.error import RewardError
-from steersman.search.chain import Chain, Power, Rewarded, Target, effective, most_ahead
+from steersman.search.chain import Chain, effective, most_ahead
 from steersman.search.policy import Policy, Search
 from steersman.search.select import select
+from steersman.search.target import Power, Rewarded, Target
 from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.together import one_error
 from steersman.trajectory.trajectory import OutputT, Trajectory

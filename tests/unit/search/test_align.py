@@ -16,9 +16,10 @@ from steersman.laws import ToySource
 from steersman.ledger import Ledger
 from steersman.request import Endpoint, Request
 from steersman.search.align import AlignPolicy
-from steersman.search.chain import Chain, Power, delta, effective
+from steersman.search.chain import Chain, effective
 from steersman.search.policy import Search
 from steersman.search.select import select
+from steersman.search.target import Power, delta
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import Piece, Start, Trajectory
@@ -242,6 +243,11 @@ async def test_an_error_or_a_cancellation_leaves_nothing() -> None:
     with pytest.raises(ConnectionError):
         await AlignPolicy().run(spec(chains=3), Search(failing, 1, Reading()))
     assert failing.running == 0
+    full = Model(1)
+    full.refuses_forks = True  # the engine's queue
+    with pytest.raises(ConnectionError, match="the queue is full"):
+        await AlignPolicy().run(spec(chains=3), Search(full, 1, Reading()))
+    assert full.running == 0
     source = Model(1)
     task = asyncio.create_task(
         AlignPolicy().run(spec(steps=4000, chains=2), Search(source, 1, Reading()))

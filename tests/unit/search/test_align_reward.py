@@ -20,8 +20,9 @@ from steersman.reward.error import RewardError
 from steersman.reward.judge import Judge
 from steersman.reward.rewards import Rewards
 from steersman.search.align import AlignPolicy
-from steersman.search.chain import Chain, Rewarded, delta
+from steersman.search.chain import Chain
 from steersman.search.policy import Search
+from steersman.search.target import Rewarded, delta
 from steersman_client import Align, RewardTerm
 from tests.unit.reward.made_up import MadeUp
 from tests.unit.search.test_align import Model, probability, responses, trajectory
