@@ -1,12 +1,11 @@
 """Chains against votes and the best of n, at the same tokens: `python -m evals.evidence.align`.
 
-Reads the responses of the runs `align_samples`, `align_cool` and `align_chains`, which `make
-evidence` draws. Of the plain samples it makes a majority, a best of n and a majority weighted by
-the same noisy reward; of those at the temperature of the power's proposals a majority.
+Reads the responses of the runs `align_samples` and `align_chains`, which `make evidence` draws. Of
+the plain samples it makes a majority, a best of n and a majority weighted by the same noisy reward.
 Each chain is cut at the step up to which it has sampled as many tokens, on average, as n samples.
 Writes `results/align/curves.json`, for the page.
 
-With `--out` it draws the runs itself, at any size, and leaves all in that directory:
+With `--out` it draws both runs itself, at any size, and leaves all in that directory:
 
     python -m evals.evidence.align --out DIR [--responses 8] [--each 25]
 """
@@ -39,7 +38,7 @@ from steersman.trajectory.answers import canonical
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-SAMPLES, COOL, CHAINS = "align_samples", "align_cool", "align_chains"
+SAMPLES, CHAINS = "align_samples", "align_chains"
 REWARD, POWER = "reward chain", "power chain"
 STEPS = {REWARD: 2.0, POWER: 2.5}
 """Steps for each sample that they are compared with: a step costs half a response or less."""
@@ -47,13 +46,11 @@ BETA = 0.5
 THINK_START, THINK_END = "<think>", "</think>"
 
 SINGLE, MAJORITY, BEST, WEIGHTED = "single", "majority", "best of n", "weighted majority"
-COOL_MAJORITY = "majority at temperature 1/4"
 PAIRS = (
     (REWARD, BEST),
     (REWARD, WEIGHTED),
     (REWARD, MAJORITY),
     (POWER, MAJORITY),
-    (POWER, COOL_MAJORITY),
     (POWER, SINGLE),
 )
 
@@ -181,22 +178,21 @@ def drawn(each: Sequence[tuple[list[Response], list[float]]]) -> Drawn:
 
 
 def compare(
-    problems: Sequence[Problem],
-    samples: Sequence[Record],
-    cool: Sequence[Record],
-    chains: Sequence[Record],
+    problems: Sequence[Problem], samples: Sequence[Record], chains: Sequence[Record]
 ) -> Curves:
     """Curves of all methods.
 
     Args:
         problems: The problems.
         samples: Plain samples of each, as many of all.
-        cool: As many at the temperature of the power's proposals.
         chains: A chain of each, as long for all, under each control of `STEPS`.
 
     """
-    plain, cooler = (_by_problem(problems, records) for records in (samples, cool))
+    by_problem: dict[str, list[Record]] = {}
+    for record in samples:
+        by_problem.setdefault(record.problem, []).append(record)
     chain = {(one.control, one.problem): one for one in chains if one.control in STEPS}
+    plain = drawn([sampled(one, by_problem[one.id]) for one in problems])
     walks = {name: drawn([walked(one, chain[name, one.id]) for one in problems]) for name in STEPS}
     bootstrap = Bootstrap(len(problems))
     right: dict[tuple[str, int], Array] = {}
@@ -214,8 +210,6 @@ def compare(
         right[SINGLE, size] = plain.right(1, majority)
         for name, select in ((MAJORITY, majority), (BEST, best), (WEIGHTED, weighted)):
             add(name, size, plain, size, select)
-        if count := cooler.within(plain.tokens[:, size - 1].mean()):
-            add(COOL_MAJORITY, size, cooler, count, majority)
         for name, walk in walks.items():
             if steps := walk.within(plain.tokens[:, size - 1].mean()):
                 add(name, size, walk, steps, majority)
@@ -228,13 +222,6 @@ def compare(
         {name: float((whole[name] == served[name]).mean()) for name in STEPS},
         float(np.mean([same_rewards(one, chain[REWARD, one.id]) for one in problems])),
     )
-
-
-def _by_problem(problems: Sequence[Problem], records: Sequence[Record]) -> Drawn:
-    found: dict[str, list[Record]] = {}
-    for record in records:
-        found.setdefault(record.problem, []).append(record)
-    return drawn([sampled(one, found[one.id]) for one in problems])
 
 
 def _pairs(right: Mapping[tuple[str, int], Array], bootstrap: Bootstrap) -> tuple[Pair, ...]:
@@ -264,7 +251,7 @@ def scaled(definition: Mapping[str, Any], responses: int, each: int) -> dict[str
     """A run's definition at another size.
 
     Args:
-        definition: Of one of the runs.
+        definition: Of one of the two runs.
         responses: Plain samples of each problem, and what chains are long enough for.
         each: Problems of each kind and grade.
 
@@ -281,9 +268,9 @@ def scaled(definition: Mapping[str, Any], responses: int, each: int) -> dict[str
 
 
 def draw(out: Path, responses: int, each: int, console: Console) -> None:
-    """Draw the runs at a size, into a directory that then has their definitions too."""
+    """Draw both runs at a size, into a directory that then has their definitions too."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in (SAMPLES, COOL, CHAINS):
+    for name in (SAMPLES, CHAINS):
         definition = yaml.safe_load((HERE / f"{name}.yaml").read_text())
         path = out / f"{name}.yaml"
         path.write_text(yaml.safe_dump(scaled(definition, responses, each), sort_keys=False))
@@ -291,7 +278,7 @@ def draw(out: Path, responses: int, each: int, console: Console) -> None:
 
 
 def read(definitions: Path, results: Path) -> Curves:
-    """Curves of the runs that have been drawn.
+    """Curves of two runs that have been drawn.
 
     Args:
         definitions: Directory of their YAML files.
@@ -306,8 +293,7 @@ def read(definitions: Path, results: Path) -> Curves:
 
     spec = specs.load(definitions / f"{CHAINS}.yaml")
     with Comparer() as comparer:
-        found = sets.load(spec.problems, comparer)
-        return compare(found, records(SAMPLES), records(COOL), records(CHAINS))
+        return compare(sets.load(spec.problems, comparer), records(SAMPLES), records(CHAINS))
 
 
 def main() -> None:
