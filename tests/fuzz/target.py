@@ -66,7 +66,7 @@ class Target:
         self._started = time.monotonic()
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.server.url, headers=self._headers, timeout=60)
+        return httpx.Client(base_url=self.server.url, headers=self._headers, timeout=300)
 
     def async_client(self) -> httpx.AsyncClient:
         """A client that opens a connection for each request: one's end is nobody else's."""

@@ -1,9 +1,12 @@
 """`control` in `/openapi.json`: a typed field of the requests and of the responses."""
 
+import asyncio
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from steersman.request import Endpoint
 from steersman.schema import control_spec
@@ -24,6 +27,22 @@ def describe_control(app: FastAPI) -> None:
 
     # FastAPI's documented way to extend the schema is to replace the method.
     app.openapi = openapi  # type: ignore[method-assign]
+    _make_aside(app)
+
+
+def _make_aside(app: FastAPI) -> None:
+    """Have the document made in a thread, once it is asked for: that takes seconds, in which no
+    other request would be served."""
+    route = next(one for one in app.routes if getattr(one, "path", None) == app.openapi_url)
+    assert isinstance(route, Route)
+    plain, lock = route.app, asyncio.Lock()
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        async with lock:
+            await asyncio.to_thread(app.openapi)
+        await plain(scope, receive, send)
+
+    route.app = served
 
 
 def _with_control(document: dict[str, Any]) -> dict[str, Any]:
