@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from steersman.request import Endpoint
 from steersman.schema import control_spec
@@ -33,16 +33,31 @@ def describe_control(app: FastAPI) -> None:
 def _make_aside(app: FastAPI) -> None:
     """Have the document made in a thread, once it is asked for: that takes seconds, in which no
     other request would be served."""
-    route = next(one for one in app.routes if getattr(one, "path", None) == app.openapi_url)
+    routes = app.router.routes
+    route = next(one for one in routes if getattr(one, "path", None) == app.openapi_url)
     assert isinstance(route, Route)
-    plain, lock = route.app, asyncio.Lock()
+    aside = Route(route.path, _Aside(app, route.app), methods=["GET"], include_in_schema=False)
+    routes[routes.index(route)] = aside
 
-    async def served(scope: Scope, receive: Receive, send: Send) -> None:
-        async with lock:
-            await asyncio.to_thread(app.openapi)
-        await plain(scope, receive, send)
 
-    route.app = served
+class _Aside:
+    """The document's route, an ASGI application.
+
+    Args:
+        app: The application whose document it is.
+        plain: FastAPI's own route, which sends it.
+
+    """
+
+    def __init__(self, app: FastAPI, plain: ASGIApp) -> None:
+        self._app = app
+        self._plain = plain
+        self._lock = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._lock:
+            await asyncio.to_thread(self._app.openapi)
+        await self._plain(scope, receive, send)
 
 
 def _with_control(document: dict[str, Any]) -> dict[str, Any]:
