@@ -25,7 +25,7 @@ class ChainStep(_Part):
     chain: int
     step: int
     accepted: bool
-    """Whether the chain went on to the response that the step drew."""
+    """True if the chain went on to the response that the step drew."""
     target: Measured = None
     """Of the response after the step: its reward, or the logarithm of its power."""
     tokens: int

@@ -20,7 +20,7 @@ BODIES: Mapping[Endpoint, dict[str, Any]] = {
 }
 """The smallest body of each endpoint."""
 REFUSED = (ValidationError, VLLMClientError, AttributeError, TypeError)
-"""What vLLM's models raise: some of their checks of whole bodies take objects for granted."""
+"""Errors of vLLM's models: some of their checks of whole bodies take objects for granted."""
 
 
 def read(endpoint: Endpoint = Endpoint.CHAT, **fields: Any) -> Request:

@@ -31,6 +31,7 @@ from tests.unit.servers import planner
 pytestmark = pytest.mark.anyio
 
 BETAS = (0.2, 0.5, 2.0)
+CHAT = Request(Endpoint.CHAT)
 
 
 @pytest.fixture
@@ -214,7 +215,7 @@ def test_bad_targets_are_refused_by_field(target: dict[str, Any], field: str) ->
     assert caught.value.param == f"control.search.{field}"
 
 
-def plan(search: dict[str, Any], request: Request = Request(Endpoint.CHAT)) -> Any:  # noqa: B008
+def plan(search: dict[str, Any], request: Request = CHAT) -> Any:
     rewards = Rewards({"made_up": MadeUp()})
     return replace(planner(), rewards=rewards).plan({"search": search}, request)
 
