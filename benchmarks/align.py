@@ -28,12 +28,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import lockstep
+import puzzles
 import report
 import turns
 
 from steersman import models
 from steersman.local import LocalServer
-from steersman.puzzles.problems import KINDS, TRAINED, Problem, problems
+from steersman.puzzles.problems import Problem
 
 MODEL = "reasoner"
 TOKENS = 448
@@ -97,36 +98,9 @@ class Spent:
         )
 
 
-def chosen(count: int) -> list[Problem]:
-    """Some problems of all kinds and grades, mixed."""
-    cells = [(kind, grade) for kind in KINDS for grade in TRAINED]
-    each = -(-count // len(cells))
-    found = [problem for cell in cells for problem in problems(*cell, "held_out", 0, each)]
-    random.Random(0).shuffle(found)
-    return found[:count]
-
-
 def regex(problem: Problem) -> str:
     """An expression that the right answer matches."""
     return re.escape(rf"\boxed{{{problem.answer}}}")
-
-
-def prompts(directory: Path, asked: Sequence[Problem]) -> list[lockstep.Asked]:
-    """The problems as the loop in lock-step takes them."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    return [
-        lockstep.Asked(
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": problem.prompt}],
-                add_generation_prompt=True,
-                return_dict=False,
-            ),
-            regex(problem),
-        )
-        for problem in asked
-    ]
 
 
 def target(name: str, problem: Problem) -> dict[str, Any]:
@@ -170,8 +144,13 @@ def measure_lockstep(
 ) -> dict[int, list[tuple[Spent, lockstep.Walked]]]:
     """Rounds of ours and of the loop in lock-step on the same prompts, by number of chains."""
     most = max(SIZES) // CHAINS
-    everyone = chosen(rounds * most)
-    theirs = prompts(Path(settings.model), everyone)
+    everyone = puzzles.chosen(rounds * most)
+    theirs = [
+        lockstep.Asked(prompt, regex(problem))
+        for prompt, problem in zip(
+            puzzles.prompts(Path(settings.model), everyone), everyone, strict=True
+        )
+    ]
     with turns.stopped(server):
         loop = lockstep.Process(settings)
     found: dict[int, list[tuple[Spent, lockstep.Walked]]] = {size: [] for size in SIZES}
@@ -202,7 +181,7 @@ def measure_lockstep(
 
 def measure_ahead(url: str, count: int, steps: int) -> dict[str, list[Pair[Spent]]]:
     """A chain of each problem without look-ahead and with it, by target."""
-    everyone = chosen(count)
+    everyone = puzzles.chosen(count)
     found: dict[str, list[Pair[Spent]]] = {}
     for name in (POWER, REWARD, LIKELIHOOD):
         asked(url, name, everyone[:1], 0, steps=4)  # warms up

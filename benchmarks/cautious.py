@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import published
+import puzzles
 import report
 import turns
 
 from steersman import models
 from steersman.local import LocalServer
-from steersman.puzzles.problems import KINDS, TRAINED, problems
 from steersman_client import Cautious
 
 MODEL = "smollm2"
@@ -70,25 +70,6 @@ class Spent:
 
 
 Load = Callable[[], Spent]
-
-
-def chosen(directory: Path, count: int) -> list[Prompt]:
-    """Prompts of so many problems, as tokens."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(directory)
-    cells = [(kind, grade) for kind in KINDS for grade in TRAINED]
-    each = -(-count // len(cells))
-    found = [problem for cell in cells for problem in problems(*cell, "held_out", 0, each)]
-    random.Random(0).shuffle(found)
-    return [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": problem.prompt}],
-            add_generation_prompt=True,
-            return_dict=False,
-        )
-        for problem in found[:count]
-    ]
 
 
 def asked(
@@ -289,7 +270,7 @@ def main() -> None:
     options = parser.parse_args()
     with models.ConsoleProgress() as progress:
         directory = models.prepare(MODEL, progress=progress)
-    prompts = chosen(directory, options.problems)
+    prompts = puzzles.prompts(directory, puzzles.chosen(options.problems))
     settings = published.Settings(
         str(directory), options.dtype, **SAMPLING, tokens=TOKENS, rules=RULES
     )

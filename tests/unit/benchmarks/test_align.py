@@ -10,6 +10,7 @@ from steersman_client import ControlSpec
 from tests.unit.benchmarks.scripts import script
 
 align: Any = script("align")
+puzzles: Any = script("puzzles")
 
 
 def answer(steps: int, acceptance: float, sequential: int) -> dict[str, Any]:
@@ -66,13 +67,13 @@ def test_the_report_has_a_row_for_each_number_of_chains_and_each_target() -> Non
 
 @pytest.mark.parametrize("name", [align.POWER, align.REWARD, align.LIKELIHOOD])
 def test_targets_are_what_a_request_may_ask_for(name: str) -> None:
-    target = align.target(name, align.chosen(1)[0])
+    target = align.target(name, puzzles.chosen(1)[0])
     control = ControlSpec.model_validate({"search": {"method": "align", "target": target}})
     assert control.search is not None
     assert (control.search.target.power is None) is (name != align.POWER)
 
 
-@pytest.mark.parametrize("problem", align.chosen(20), ids=lambda one: one.id)
+@pytest.mark.parametrize("problem", puzzles.chosen(20), ids=lambda one: one.id)
 def test_the_right_answer_alone_matches(problem: Any) -> None:
     search = pattern.compiled(align.regex(problem)).search
     assert search(f"The answer is \\boxed{{{problem.answer}}}.") is not None
