@@ -20,10 +20,11 @@ from vllm.renderers.chat_utils import load_chat_template
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
 from steersman import profiles
-from steersman.api import edits, openapi, planned, root, status, vectors
+from steersman.api import edits, openapi, planned, ready, root, status, vectors
 from steersman.api.admin import Admin, closed
 from steersman.api.middleware import ControlMiddleware
 from steersman.arguments import ArgumentError
+from steersman.ending import TELLING_SECONDS, Ending
 from steersman.engine.compat.models import list_more
 from steersman.frontend import parsers
 from steersman.frontend.client import ControlledEngine
@@ -74,13 +75,15 @@ async def serve(args: Namespace, options: Options) -> bool:
         raise ArgumentError(f"cannot listen on port {args.port}: {error.strerror}") from error
     try:
         async with build_async_engine_client(args) as engine:
-            app = await assemble(engine, args, presets, rewards, options)
-            watch = asyncio.create_task(_watch(app, engine, address))
+            ending = Ending(args.shutdown_timeout)
+            app = await assemble(engine, args, presets, rewards, options, ending)
+            watch = asyncio.create_task(_watch(app, engine, address, ending))
             try:
                 shutdown = await serve_http(app, sock=sock, **_uvicorn_options(args))
             finally:
-                alive = not watch.done()
+                alive = ending.begun or not watch.done()
                 watch.cancel()
+                ending.close()
         await shutdown
     finally:
         sock.close()
@@ -94,6 +97,7 @@ async def assemble(
     presets: dict[str, Profile],
     rewards: Rewards,
     options: Options,
+    ending: Ending,
 ) -> FastAPI:
     """vLLM's application around a controlled engine.
 
@@ -103,6 +107,7 @@ async def assemble(
         presets: The server's profiles.
         rewards: The server's rewards.
         options: Steersman's own.
+        ending: Tells whether the server is about to end.
 
     """
     names = tuple(args.served_model_name)
@@ -138,6 +143,7 @@ async def assemble(
     app: FastAPI = build_app(args, tasks, engine.model_config)
     app.include_router(status.router(planner))
     app.include_router(planned.router(planner))
+    app.include_router(ready.router(engine, ending))
     app.include_router(root.router(planner, accepted))
     if desk is not None and options.steering is not None:
         admin = Admin(options.steering.admin_key, api_keys, options.steering.max_bytes)
@@ -183,13 +189,17 @@ def _api_keys(args: Namespace) -> list[str]:
     return [key for key in args.api_key or [vllm.envs.VLLM_API_KEY] if key]
 
 
-async def _watch(app: FastAPI, engine: EngineClient, address: str) -> None:
+async def _watch(app: FastAPI, engine: EngineClient, address: str, ending: Ending) -> None:
     """Say when the server is ready, then wait for the engine to die and end the server."""
     while not (hasattr(app.state, "server") and app.state.server.started):
         await asyncio.sleep(_POLL_SECONDS)
+    # Instead of vLLM's handlers, which end the engine under the requests in flight.
+    ending.listen(app.state.server, app.state.engine_client)
     logger.info("Steersman is ready: %s/v1, model %s", address, app.state.args.served_model_name[0])
     while not engine.errored:
         await asyncio.sleep(_POLL_SECONDS)
+    if ending.begun:
+        return
     logger.error("The engine has died; this server exits in %g s", DEAD_ENGINE_SECONDS)
     await asyncio.sleep(DEAD_ENGINE_SECONDS)
     app.state.server.should_exit = True
@@ -202,6 +212,7 @@ def _uvicorn_options(args: Namespace) -> dict[str, Any]:
         "port": args.port,
         "log_level": args.uvicorn_log_level,
         "access_log": not args.disable_uvicorn_access_log,
+        "timeout_graceful_shutdown": args.shutdown_timeout + TELLING_SECONDS,
         "timeout_keep_alive": vllm.envs.VLLM_HTTP_TIMEOUT_KEEP_ALIVE,
         "ssl_keyfile": args.ssl_keyfile,
         "ssl_certfile": args.ssl_certfile,

@@ -17,6 +17,10 @@ from steersman.engine.compat import connectors, inspection
 from steersman.engine.settings import Settings
 from steersman.models.catalog import CONTROLS
 
+_DEFAULTS = {
+    # Below the 30 s that Kubernetes gives a container to end by itself.
+    "shutdown_timeout": 25,
+}
 _CPU_DEFAULTS = {
     # A CPU is for a first try: compiling would delay the start by two minutes.
     "enforce_eager": True,
@@ -57,7 +61,7 @@ def parse(
     """
     parser = make_arg_parser(_Parser(prog="steersman serve"))
     parser.set_defaults(model=None)  # vLLM's own default is not ours
-    parser.set_defaults(**dict.fromkeys(by_model.ARGUMENTS))
+    parser.set_defaults(**_DEFAULTS, **dict.fromkeys(by_model.ARGUMENTS))
     if current_platform.is_cpu():
         parser.set_defaults(**_CPU_DEFAULTS)
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _CPU_CACHE_GIB)

@@ -1,5 +1,6 @@
-"""The engine dies: requests in flight end, health says so, the process exits for a supervisor."""
+"""Ends of a server: its engine dies, or it is told to stop while requests are in flight."""
 
+import json
 import os
 import signal
 import threading
@@ -53,3 +54,76 @@ def test_a_dead_engine_ends_the_server(server: Server) -> None:
     assert '"error"' in answers["stream"].text
     assert httpx.get(f"{server.url}/health").status_code == 503
     assert server.wait(30) == 1
+
+
+ASKED: dict[str, Any] = {
+    "model": "reasoner",
+    "messages": [{"role": "user", "content": "6+9*3-8=?"}],
+    "temperature": 1.0,
+    "ignore_eos": True,
+    "max_tokens": 400,
+}
+
+
+def chain(steps: int, *events: str) -> dict[str, Any]:
+    """A control whose request starts branches as long as it takes."""
+    search = {"method": "align", "target": {"power": 4.0}, "steps": steps, "look_ahead": 1}
+    return {"control": {"search": search, "events": [*events]}}
+
+
+def test_a_server_that_is_told_to_stop_finishes_what_it_has_begun(reasoner: Server) -> None:
+    """It takes nobody else; what goes on for ever gets an error at the second signal."""
+    answers: dict[str, httpx.Response] = {}
+
+    def ask(name: str, fields: dict[str, Any]) -> None:
+        with reasoner.client() as http:
+            answers[name] = http.post(CHAT, json=ASKED | fields)
+
+    asks = {"plain": {}, "vote": {"control": {"search": {"method": "majority", "n": 4}}}}
+    endless = threading.Thread(target=ask, args=("endless", chain(100_000)))
+    threads = [threading.Thread(target=ask, args=item) for item in asks.items()]
+    streamed = {"stream": True}
+    with (
+        reasoner.client() as http,
+        http.stream("POST", CHAT, json=ASKED | streamed | chain(10, "steps")) as short,
+        http.stream("POST", CHAT, json=ASKED | streamed | chain(100_000, "steps")) as long,
+    ):
+        finishing, told = short.iter_lines(), long.iter_lines()
+        assert next(finishing).startswith("data: {")
+        assert next(told).startswith("data: {")
+        endless.start()
+        for thread in threads:
+            thread.start()
+        while reasoner.metric("vllm:num_requests_running") < 2 + len(threads) + 4:
+            pass
+        engine = reasoner.children()
+        os.kill(reasoner.process_id, signal.SIGTERM)
+        finished = [*filter(None, finishing)]
+        for thread in threads:
+            thread.join(60)
+        while _listens(reasoner):
+            pass
+        in_flight = "endless" not in answers
+        os.kill(reasoner.process_id, signal.SIGTERM)
+        last = [*filter(None, told)][-2:]
+    endless.join(60)
+
+    assert engine
+    assert json.loads(finished[-2].removeprefix("data: "))["control"]["applied"]["search"] == {}
+    assert finished[-1] == "data: [DONE]"
+    assert answers["plain"].json()["usage"]["completion_tokens"] == 400
+    assert answers["vote"].json()["control"]["applied"]["search"]["method"] == "majority"
+    assert in_flight
+    assert answers["endless"].status_code == 503
+    assert "shutting down" in answers["endless"].json()["error"]["message"]
+    assert any("shutting down" in line for line in last)
+    assert reasoner.wait(60) == 0
+    assert reasoner.children() == []
+
+
+def _listens(server: Server) -> bool:
+    try:
+        httpx.get(f"{server.url}/health")
+    except httpx.TransportError:
+        return False
+    return True

@@ -8,10 +8,11 @@ one.
 import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 from vllm.engine.protocol import EngineClient
-from vllm.exceptions import VLLMValidationError
+from vllm.exceptions import GracefulHTTPError, VLLMValidationError
 from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
@@ -55,12 +56,21 @@ class ControlledEngine:
         self._reasoning = reasoning
         self._markers = reasoning.markers
         self._reports = reports
+        self._refusal: GracefulHTTPError | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
+    def refuse(self, reason: str) -> None:
+        """Answer all requests, those in flight and those to come, with HTTP 503; streams, whose
+        status has gone, with an error event."""
+        self._refusal = GracefulHTTPError(reason, HTTPStatus.SERVICE_UNAVAILABLE)
+        self._engine.output_processor.propagate_error(self._refusal)
+
     def check_admission(self, n: int = 1, request_id: str | None = None) -> None:
         """Refuse a request that would not fit in the queue, all its branches counted."""
+        if self._refusal is not None:
+            raise self._refusal
         control = CONTROL.get()
         branches = control.plan.branches(n) if control else n
         self._engine.check_admission(branches, request_id)

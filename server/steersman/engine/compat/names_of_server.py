@@ -50,6 +50,7 @@ _CLIENT = (
     one("vllm.model_executor.models:registry"),
     one("vllm.model_executor.models.registry:_run_in_subprocess", Use.WRAPPED),
     one(_ASYNC + "collective_rpc", Use.CALLED, "method", keywords=("args",)),
+    one(_ASYNC + "is_paused", Use.CALLED),
     one(_ASYNC + "pause_generation", Use.CALLED, keywords=("mode", "clear_cache")),
     *of(_ASYNC, "resume_generation reset_prefix_cache get_supported_tasks", Use.CALLED),
     *of(_ASYNC, "engine_core errored model_config output_processor renderer vllm_config"),
@@ -70,6 +71,8 @@ _CLIENT = (
     *of("vllm.v1.engine:EngineCoreOutput.", "kv_transfer_params new_token_ids request_id"),
     one("vllm.exceptions:VLLMClientError"),
     one("vllm.exceptions:GenerationError", Use.CALLED, "message"),
+    one("vllm.exceptions:GracefulHTTPError", Use.CALLED, "message", "http_status"),
+    one("vllm.v1.engine.output_processor:OutputProcessor.propagate_error", Use.CALLED, "e"),
     one("vllm.exceptions:VLLMValidationError", Use.CALLED, "message", keywords=("parameter",)),
     one("vllm.inputs:tokens_input", Use.CALLED, "prompt_token_ids"),
 )
@@ -195,11 +198,11 @@ _COMMAND_LINE = (
         "enforce_eager grpc h11_max_header_count h11_max_incomplete_event_size headless hf_token "
         "host kv_cache_memory_bytes kv_sharing_fast_prefill kv_transfer_config max_model_len model "
         "model_tag pipeline_parallel_size port prefill_context_parallel_size quantization "
-        "reasoning_parser revision served_model_name skip_tokenizer_init spec_method spec_model "
-        "speculative_config ssl_ca_certs ssl_cert_reqs ssl_certfile ssl_ciphers ssl_keyfile "
-        "structured_outputs_config tensor_parallel_size tokenizer tokenizer_mode "
-        "tokenizer_revision tool_call_parser tool_strict_level trust_remote_code ubatch_size "
-        "uvicorn_log_level",
+        "reasoning_parser revision served_model_name shutdown_timeout skip_tokenizer_init "
+        "spec_method spec_model speculative_config ssl_ca_certs ssl_cert_reqs ssl_certfile "
+        "ssl_ciphers ssl_keyfile structured_outputs_config tensor_parallel_size tokenizer "
+        "tokenizer_mode tokenizer_revision tool_call_parser tool_strict_level trust_remote_code "
+        "ubatch_size uvicorn_log_level",
         Use.ARGUMENT,
     ),
 )

@@ -1,0 +1,78 @@
+"""The end of a server: what is under way may finish until a deadline, then it is told."""
+
+import asyncio
+import logging
+import signal
+from typing import Protocol
+
+logger = logging.getLogger(__name__)
+
+TELLING_SECONDS = 5.0
+"""Time that requests have, after the deadline, to give their clients an error."""
+
+_AGAIN_SECONDS = 0.5
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_MESSAGE = "the server is shutting down; try again, or another one"
+
+
+class Server(Protocol):
+    """The part of uvicorn's server that ends it."""
+
+    should_exit: bool
+    """Once true, it takes no more connections, and returns when those that it has are done."""
+
+
+class Engine(Protocol):
+    """The part of the engine client that answers requests in flight."""
+
+    def refuse(self, reason: str) -> None:
+        """Answer all requests, those in flight and those to come, with HTTP 503."""
+
+
+class Ending:
+    """Ends a server on SIGTERM or SIGINT.
+
+    At the first signal the server takes no more connections, and the requests in flight go on: a
+    search still starts the branches that it needs. At the deadline, or at a second signal, the rest
+    are answered with an error. Then the server returns.
+
+    Args:
+        seconds: From the signal to the deadline; 0 answers them at once.
+
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next: asyncio.TimerHandle | None = None
+
+    @property
+    def begun(self) -> bool:
+        """True from the first signal on."""
+        return self._next is not None
+
+    def listen(self, server: Server, engine: Engine) -> None:
+        """Handle the signals from now on, in the running loop."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self.begin, server, engine)
+
+    def begin(self, server: Server, engine: Engine) -> None:
+        """Handle a signal."""
+        if self._next is None:
+            logger.info("Ending: requests in flight have %g s to finish", self._seconds)
+            server.should_exit = True
+            self._next = asyncio.get_running_loop().call_later(self._seconds, self._tell, engine)
+        else:
+            self._next.cancel()
+            self._tell(engine)
+
+    def close(self) -> None:
+        """Tell nobody any more: nothing is in flight."""
+        if self._next is not None:
+            self._next.cancel()
+
+    def _tell(self, engine: Engine) -> None:
+        """Answer what is in flight, and soon again: a search can be between two branches."""
+        logger.info("Ending: requests still in flight are answered with an error")
+        engine.refuse(_MESSAGE)
+        self._next = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._tell, engine)
