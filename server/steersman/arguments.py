@@ -17,6 +17,8 @@ from steersman.engine.compat import connectors, inspection
 from steersman.engine.settings import Settings
 from steersman.models.catalog import CONTROLS
 
+_NO_MEDIA = ["none: --allowed-media-domains names them"]
+"""Hosts that media may be fetched from, where the operator names none: no host has such a name."""
 _CPU_DEFAULTS = {
     # A CPU is for a first try: compiling would delay the start by two minutes.
     "enforce_eager": True,
@@ -57,6 +59,8 @@ def parse(
     """
     parser = make_arg_parser(_Parser(prog="steersman serve"))
     parser.set_defaults(model=None)  # vLLM's own default is not ours
+    # vLLM would fetch any address that a request names, those of the operator's network too.
+    parser.set_defaults(allowed_media_domains=_NO_MEDIA)
     parser.set_defaults(**dict.fromkeys(by_model.ARGUMENTS))
     if current_platform.is_cpu():
         parser.set_defaults(**_CPU_DEFAULTS)

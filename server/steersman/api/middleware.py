@@ -28,6 +28,7 @@ from steersman.controls.limits import LimitsPart
 from steersman.controls.monitor import MonitorPart
 from steersman.controls.search import SearchPart
 from steersman.errors import ControlError
+from steersman.keys.usage import PASS
 from steersman.observe.metrics import Metrics
 from steersman.plan import Plan, Planner
 from steersman.request import Endpoint, Request
@@ -80,6 +81,8 @@ class ControlMiddleware:
                 plan = self._planner.plan(
                     controlled.control, request, profile_suffix=controlled.profile_suffix
                 )
+                if (admitted := PASS.get()) is not None:
+                    admitted.check_fan_out(plan.branches(request.choices) * request.prompts)
                 if self._desk is not None:
                     for part in plan.parts:
                         await taken.enter_async_context(part.held(self._desk))
@@ -104,8 +107,7 @@ class ControlMiddleware:
     ) -> None:
         request = plan.request
         edits = self._desk.applied_edits if self._desk is not None else tuple
-        max_forks = self._planner.capabilities.limits.max_forks
-        control = ControlScope.of(plan, max_forks, edits)
+        control = ControlScope.of(plan, self._max_forks(), edits)
         events = told.kinds if (told := plan.part(EventsPart)) else frozenset()
         monitor = plan.part(MonitorPart) if request.stream else None
         live = LiveValues(control, monitor) if monitor is not None else None
@@ -125,6 +127,12 @@ class ControlMiddleware:
             CONTROL.reset(token)
             # A step can end many requests: their answers go out before the first is counted.
             asyncio.get_running_loop().call_soon(self._count, control, _outcome(answer))
+
+    def _max_forks(self) -> int:
+        """Engine requests of a request that may be in flight: over it they wait."""
+        server, admitted = self._planner.capabilities.limits.max_forks, PASS.get()
+        own = admitted.key.limits.fan_out if admitted is not None else None
+        return server if own is None else min(server, own)
 
     def _chunk_head(self, plan: Plan, rest: Mapping[str, Any], scope: Scope) -> ChunkHead | None:
         """The common fields of the chunks of a stream that may need some of our own: with events,
