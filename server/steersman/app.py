@@ -25,7 +25,7 @@ from steersman import profiles
 from steersman.api import edits, guard, openapi, planned, root, status, vectors
 from steersman.api.admin import Admin, closed
 from steersman.api.middleware import ControlMiddleware
-from steersman.arguments import ArgumentError
+from steersman.arguments import ArgumentError, keys_of
 from steersman.engine.compat.models import list_more
 from steersman.frontend import parsers
 from steersman.frontend.client import ControlledEngine
@@ -33,7 +33,6 @@ from steersman.frontend.describe import describe
 from steersman.frontend.meter import Meter
 from steersman.frontend.reasoning import Reasoning
 from steersman.frontend.reports import Reports
-from steersman.keys import file as key_file
 from steersman.keys.ring import Keys
 from steersman.observe.metrics import Metrics
 from steersman.opening import open_desk
@@ -72,7 +71,8 @@ async def serve(args: Namespace, options: Options) -> bool:
     """
     presets = {name: one for path in options.profiles for name, one in profiles.load(path).items()}
     rewards = Rewards.load(options.rewards)
-    keys = _keys(args, options)
+    admin_key = options.steering.admin_key if options.steering else None
+    keys = keys_of(args, admin_key, options.keys)
     try:
         address, sock = setup_server(args, reuse_port=False)
     except OSError as error:
@@ -189,25 +189,6 @@ def _list_profiles(
         ]
 
     list_more(models, suffixed)
-
-
-def _keys(args: Namespace, options: Options) -> Keys:
-    """The keys of the command line, of the environment and of the operator's file.
-
-    Raises:
-        ArgumentError: The admin key is for everybody, or a key's priority would be an error.
-        KeyFileError: Keys that cannot be used.
-
-    """
-    api_keys = [key for key in args.api_key or [vllm.envs.VLLM_API_KEY] if key]
-    admin_key = options.steering.admin_key if options.steering else None
-    if admin_key and admin_key in api_keys:
-        raise ArgumentError("--admin-api-key must differ from --api-key: that one is for everybody")
-    filed = key_file.load(options.keys) if options.keys else None
-    keys = Keys(api_keys, admin_key, filed)
-    if any(key.priority for key in keys) and args.scheduling_policy != "priority":
-        raise ArgumentError("keys with a priority need --scheduling-policy priority")
-    return keys
 
 
 async def _watch(app: FastAPI, engine: EngineClient, address: str) -> None:

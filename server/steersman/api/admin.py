@@ -114,9 +114,8 @@ class Admin:
             ControlError: It is too large.
 
         """
-        declared = request.headers.get("content-length", "")
         try:
-            if declared.isdecimal() and int(declared[:20]) > self.max_bytes:
+            if body.declared(request.headers) > self.max_bytes:
                 raise body.BodyTooLargeError(self.max_bytes)
             return await body.read(request.receive, self.max_bytes)
         except body.BodyTooLargeError:

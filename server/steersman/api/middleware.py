@@ -58,8 +58,11 @@ class ControlMiddleware:
         self._desk = desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not _may_hold_control(scope):
+        if not _has_body(scope):
             await self._app(scope, receive, send)
+            return
+        if _is_form(scope):
+            await self._form(scope, receive, send)
             return
         capabilities = self._planner.capabilities
         async with contextlib.AsyncExitStack() as taken:
@@ -93,6 +96,15 @@ class ControlMiddleware:
             scope = _sized(scope, rest)
             head = self._chunk_head(plan, controlled.rest, scope)
             await self._run(plan, head, scope, body.replay(rest, receive), send)
+
+    async def _form(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on a form, an audio file for one: it holds no control, and is not read here."""
+        limit = self._planner.capabilities.limits.max_body_bytes
+        if body.declared(Headers(scope=scope)) > limit:
+            self._metrics.refused()
+            await Refusal(body.BodyTooLargeError(limit))(scope, receive, send)
+            return
+        await self._app(scope, body.bounded(receive, limit), send)
 
     async def _refused(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
         """Have vLLM say what is wrong with a request that could not be planned."""
@@ -149,14 +161,16 @@ class ControlMiddleware:
         self._metrics.closed(control.plan, control.ledger, outcome)
 
 
-def _may_hold_control(scope: Scope) -> bool:
-    """Tell whether a body is to be read: it is JSON whatever its headers call it, unless a form."""
+def _has_body(scope: Scope) -> bool:
+    """Tell whether a body is to be read, or bounded; plans and uploads are read by their routes."""
     return (
-        scope["type"] == "http"
-        and scope["method"] == "POST"
-        and not scope["path"].endswith(PLAN)
-        and not Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
+        scope["type"] == "http" and scope["method"] == "POST" and not scope["path"].endswith(PLAN)
     )
+
+
+def _is_form(scope: Scope) -> bool:
+    """Tell whether a body is a form: any other is JSON, whatever its headers call it."""
+    return Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
 
 
 def _facts(scope: Scope, controlled: Controlled, server: Capabilities) -> Request | None:

@@ -51,7 +51,7 @@ class Key:
     name: str
     digest: bytes = field(repr=False)
     scopes: frozenset[Scope] = frozenset({Scope.USE})
-    limits: KeyLimits = KeyLimits()
+    limits: KeyLimits = field(default_factory=KeyLimits)
     priority: int | None = None
 
 

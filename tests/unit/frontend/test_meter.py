@@ -180,14 +180,16 @@ async def test_steps_one_after_another_are_no_fan_out() -> None:
                 pass
 
 
-@pytest.mark.parametrize("priority", [0, 5])
-async def test_losers_are_charged_and_every_branch_has_the_priority(priority: int) -> None:
+@pytest.mark.parametrize(("own", "asked", "priority"), [(None, 0, 0), (None, 5, 5), (-3, 5, -3)])
+async def test_losers_are_charged_and_every_branch_has_the_priority(
+    own: int | None, asked: int, priority: int
+) -> None:
     client = Client(6)
     control = ControlScope.of(plan(RACE), max_forks=64)
     token = CONTROL.set(control)
     try:
-        with passed(tokens_per_minute=60, fan_out=3) as admitted:
-            outputs = wrapped(client).generate(PROMPT, params(DELTA), "x", priority=priority)
+        with passed(own, tokens_per_minute=60, fan_out=3) as admitted:
+            outputs = wrapped(client).generate(PROMPT, params(DELTA), "x", priority=asked)
             async for _ in outputs:
                 pass
     finally:
