@@ -150,6 +150,12 @@ def take_control(
     return Controlled(control, suffix, rest)
 
 
+def uncontrolled(body: bytes) -> Controlled | None:
+    """A body without a control, as one with an empty control; None if it is no JSON object."""
+    rest = plain(body)
+    return None if rest is None else Controlled(None, None, rest)
+
+
 def plain(body: bytes) -> dict[str, Any] | None:
     """A body without a control; None if it is no JSON object."""
     try:

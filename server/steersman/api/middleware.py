@@ -14,7 +14,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from steersman.api import body, facts
+from steersman.api import body, deadline, facts
 from steersman.api.answer import Answer
 from steersman.api.body import Controlled
 from steersman.api.chunks import ChunkHead
@@ -73,6 +73,9 @@ class ControlMiddleware:
                 controlled = body.take_control(
                     content, capabilities.model.names, self._planner.profiles
                 )
+                seconds = deadline.read(Headers(scope=scope))
+                if controlled is None and seconds is not None:
+                    controlled = body.uncontrolled(content)
                 if controlled is None:
                     await self._app(scope, body.replay(content, receive), send)
                     return
@@ -82,7 +85,10 @@ class ControlMiddleware:
                     await self._refused(scope, content if rest is None else rest, receive, send)
                     return
                 plan = self._planner.plan(
-                    controlled.control, request, profile_suffix=controlled.profile_suffix
+                    controlled.control,
+                    request,
+                    profile_suffix=controlled.profile_suffix,
+                    seconds=seconds,
                 )
                 if (admitted := PASS.get()) is not None:
                     admitted.check_fan_out(plan.branches(request.choices) * request.prompts)
@@ -187,9 +193,11 @@ def _facts(scope: Scope, controlled: Controlled, server: Capabilities) -> Reques
         return facts.read(Endpoint(path), controlled.rest, server.tool_grammar, server.defaults)
     if path.endswith("/"):
         return None  # no route does: vLLM names the path without the slash
+    asked, param = "control", "control" if controlled.profile_suffix is None else "model"
+    if controlled.control is None and controlled.profile_suffix is None:
+        asked, param = deadline.HEADER, None
     raise ControlError(
-        f"{path} does not take control; these do: {', '.join(Endpoint)}",
-        param="control" if controlled.profile_suffix is None else "model",
+        f"{path} does not take {asked}; these do: {', '.join(Endpoint)}", param=param
     )
 
 

@@ -64,7 +64,7 @@ class ControlledEngine:
     def check_admission(self, n: int = 1, request_id: str | None = None) -> None:
         """Refuse a request that would not fit in the queue, all its branches counted."""
         control = CONTROL.get()
-        branches = control.plan.branches(n) if control else n
+        branches = control.plan.branches(n) * control.plan.request.prompts if control else n
         self._engine.check_admission(branches, request_id)
 
     def generate(
