@@ -9,6 +9,7 @@ from typing import Any
 import vllm.envs
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from vllm.engine.protocol import EngineClient
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
@@ -16,21 +17,24 @@ from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.launcher import serve_http, setup_server
 from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+from vllm.entrypoints.serve.middleware.x_request_id import XRequestIdMiddleware
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
 from steersman import profiles
-from steersman.api import edits, openapi, planned, ready, root, status, vectors
+from steersman.api import edits, guard, openapi, planned, ready, root, status, vectors
 from steersman.api.admin import Admin, closed
 from steersman.api.middleware import ControlMiddleware
-from steersman.arguments import ArgumentError
+from steersman.arguments import ArgumentError, keys_of
 from steersman.ending import TELLING_SECONDS, Ending
 from steersman.engine.compat.models import list_more
 from steersman.frontend import parsers
 from steersman.frontend.client import ControlledEngine
 from steersman.frontend.describe import describe
+from steersman.frontend.meter import Meter
 from steersman.frontend.reasoning import Reasoning
 from steersman.frontend.reports import Reports
+from steersman.keys.ring import Keys
 from steersman.observe.metrics import Metrics
 from steersman.opening import open_desk
 from steersman.options import Options
@@ -61,14 +65,15 @@ async def serve(args: Namespace, options: Options) -> bool:
         steersman.profiles.ProfileError: A profile that this server could not serve.
         steersman.reward.file.RewardFileError: A reward that cannot be made.
         steersman.arguments.ArgumentError: The port is taken, or the keys are the same.
+        steersman.keys.file.KeyFileError: Keys that cannot be used.
         steersman.frontend.ranks.SteeringError: Steering does not work on this engine.
         steersman.artifacts.artifact.ArtifactError: A vector or an edit that it cannot use.
 
     """
     presets = {name: one for path in options.profiles for name, one in profiles.load(path).items()}
     rewards = Rewards.load(options.rewards)
-    if options.steering and options.steering.admin_key in _api_keys(args):
-        raise ArgumentError("--admin-api-key must differ from --api-key: that one is for everybody")
+    admin_key = options.steering.admin_key if options.steering else None
+    keys = keys_of(args, admin_key, options.keys)
     try:
         address, sock = setup_server(args, reuse_port=False)
     except OSError as error:
@@ -76,7 +81,7 @@ async def serve(args: Namespace, options: Options) -> bool:
     try:
         async with build_async_engine_client(args) as engine:
             ending = Ending(args.shutdown_timeout)
-            app = await assemble(engine, args, presets, rewards, options, ending)
+            app = await assemble(engine, args, presets, rewards, options, keys, ending)
             watch = asyncio.create_task(_watch(app, engine, address, ending))
             try:
                 shutdown = await serve_http(app, sock=sock, **_uvicorn_options(args))
@@ -97,6 +102,7 @@ async def assemble(
     presets: dict[str, Profile],
     rewards: Rewards,
     options: Options,
+    keys: Keys,
     ending: Ending,
 ) -> FastAPI:
     """vLLM's application around a controlled engine.
@@ -107,6 +113,7 @@ async def assemble(
         presets: The server's profiles.
         rewards: The server's rewards.
         options: Steersman's own.
+        keys: The server's keys.
         ending: Tells whether the server is about to end.
 
     """
@@ -134,32 +141,38 @@ async def assemble(
         rewards=rewards,
     )
     planner.check_profiles()
-    api_keys = accepted = _api_keys(args)
-    if api_keys and options.steering and options.steering.admin_key:
-        # So that vLLM's authentication, which stands before all routes, lets the admin through.
-        args.api_key = accepted = [*api_keys, options.steering.admin_key]
-
+    # vLLM's own guard, which leaves many routes open, is not put up: no key means no guard.
+    args.api_key = [""]
     tasks = await engine.get_supported_tasks()
     app: FastAPI = build_app(args, tasks, engine.model_config)
     app.include_router(status.router(planner))
     app.include_router(planned.router(planner))
     app.include_router(ready.router(engine, ending))
-    app.include_router(root.router(planner, accepted))
+    app.include_router(root.router(planner, keys))
     if desk is not None and options.steering is not None:
-        admin = Admin(options.steering.admin_key, api_keys, options.steering.max_bytes)
+        admin = Admin(keys, options.steering.max_bytes)
         app.include_router(vectors.router(desk.store, admin))
         app.include_router(edits.router(desk.live, desk.edits, admin))
     else:
         app.include_router(closed("vector"))
         app.include_router(closed("edit"))
     openapi.describe_control(app)
-    controlled = ControlledEngine(engine, reasoning, reports)
+    controlled = ControlledEngine(Meter(engine), reasoning, reports)
     await init_app_state(controlled, app.state, args, tasks)
     _list_profiles(app.state.openai_serving_models, names, presets)
-    # Appended, so innermost: authentication and CORS come before any control is looked at.
+    metrics = Metrics(registry, desk)
+    # Appended, so innermost: keys and CORS come before any control is looked at.
     app.user_middleware.append(
-        Middleware(ControlMiddleware, planner=planner, metrics=Metrics(registry, desk), desk=desk)
+        Middleware(ControlMiddleware, planner=planner, metrics=metrics, desk=desk)
     )
+    if keys.closed:
+        guard.install(
+            app,
+            outside=(CORSMiddleware, XRequestIdMiddleware),
+            keys=keys,
+            open_metrics=options.open_metrics,
+            limited=metrics.limited,
+        )
     app.middleware_stack = app.build_middleware_stack()
     return app
 
@@ -182,11 +195,6 @@ def _list_profiles(
         ]
 
     list_more(models, suffixed)
-
-
-def _api_keys(args: Namespace) -> list[str]:
-    """The keys that vLLM asks for; none if requests need none."""
-    return [key for key in args.api_key or [vllm.envs.VLLM_API_KEY] if key]
 
 
 async def _watch(app: FastAPI, engine: EngineClient, address: str, ending: Ending) -> None:

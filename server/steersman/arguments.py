@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from vllm import envs
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.exceptions import VLLMClientError
 from vllm.logger import configure_logging_from_args
@@ -15,11 +16,16 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from steersman import by_model, models
 from steersman.engine.compat import connectors, inspection
 from steersman.engine.settings import Settings
+from steersman.keys.file import load
+from steersman.keys.ring import Keys
 from steersman.models.catalog import CONTROLS
 
 _DEFAULTS = {
     # Below the 30 s that Kubernetes gives a container to end by itself.
     "shutdown_timeout": 25,
+    # vLLM would fetch any address that a request names, those of the operator's network too. No
+    # host has such a name.
+    "allowed_media_domains": ["none: --allowed-media-domains names them"],
 }
 _CPU_DEFAULTS = {
     # A CPU is for a first try: compiling would delay the start by two minutes.
@@ -97,6 +103,28 @@ def controls_of(args: Namespace) -> Path | None:
     """Controls that a model directory ships: `vectors`, `edits` and `profiles.yaml`."""
     directory = Path(args.model) / CONTROLS
     return directory if directory.is_dir() else None
+
+
+def keys_of(args: Namespace, admin_key: str | None, path: Path | None) -> Keys:
+    """The keys of the command line, of the environment and of the operator's file.
+
+    Args:
+        args: The parsed arguments; VLLM_API_KEY counts where they have no key.
+        admin_key: The key of `--admin-api-key`.
+        path: The file.
+
+    Raises:
+        ArgumentError: The admin key is for everybody, or a key's priority would be an error.
+        steersman.keys.file.KeyFileError: Keys that cannot be used.
+
+    """
+    api_keys = [key for key in args.api_key or [envs.VLLM_API_KEY] if key]
+    if admin_key and admin_key in api_keys:
+        raise ArgumentError("--admin-api-key must differ from --api-key: that one is for everybody")
+    keys = Keys(api_keys, admin_key, load(path) if path else None)
+    if any(key.priority for key in keys) and args.scheduling_policy != "priority":
+        raise ArgumentError("keys with a priority need --scheduling-policy priority")
+    return keys
 
 
 class _Parser(FlexibleArgumentParser):  # type: ignore[misc]

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from steersman.errors import ControlError
+from steersman.keys.key import KeyFacts
 from steersman.trajectory.phases import Markers
 
 
@@ -103,6 +104,8 @@ class Capabilities(_Value):
     rewards: tuple[str, ...] = ()
     """Rewards that this server keeps, by their names."""
     limits: Limits = Limits()
+    key: KeyFacts | None = None
+    """Key of the request that asks, with its limits; null on a server that wants none."""
 
     def markers(self, what: str, param: str) -> Markers:
         """The markers of the thinking phase, for something that cannot be done without.

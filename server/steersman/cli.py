@@ -50,6 +50,8 @@ def serve(
     context: typer.Context,
     profiles: options.Profiles = None,
     rewards: options.Rewards = None,
+    keys: options.KeysFile = None,
+    open_metrics: options.OpenMetrics = False,
     max_branches: options.MaxBranches = options.LIMITS.max_branches,
     max_forks: options.MaxForks = options.LIMITS.max_forks,
     max_control_tokens: options.MaxControlTokens = options.LIMITS.max_control_tokens,
@@ -82,6 +84,7 @@ def serve(
     from steersman.artifacts.artifact import ArtifactError
     from steersman.engine.settings import Settings
     from steersman.frontend.ranks import SteeringError
+    from steersman.keys.file import KeyFileError
     from steersman.observe.logs import configure
     from steersman.profiles import PROFILES, ProfileError
     from steersman.reward.file import RewardFileError
@@ -126,10 +129,12 @@ def serve(
             steer(args, Settings(rows=steering_rows, edit_rows=steered.engine_edit_rows))
         if profiles:
             presets.append(profiles)
-        alive = uvloop.run(run(args, options.Options(tuple(presets), limits, steered, rewards)))
+        own = options.Options(tuple(presets), limits, steered, rewards, keys, open_metrics)
+        alive = uvloop.run(run(args, own))
     except (
         ArgumentError,
         ArtifactError,
+        KeyFileError,
         ProfileError,
         RewardFileError,
         SteeringError,

@@ -11,6 +11,7 @@ class ControlError(Exception):
         message: The fault, and what would be allowed.
         param: The request field, as a path: `control.steer[0].vector`.
         status: HTTP status.
+        code: OpenAI's word for the fault; the status without one.
         headers: HTTP headers of the answer, beside those of every answer.
 
     """
@@ -21,12 +22,14 @@ class ControlError(Exception):
         *,
         param: str | None,
         status: int = 400,
+        code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.status = status
+        self.code = code
         self.headers = headers
 
     def body(self) -> dict[str, Any]:
@@ -36,7 +39,7 @@ class ControlError(Exception):
                 "message": self.message,
                 "type": "invalid_request_error" if self.status != 429 else "rate_limit_error",
                 "param": self.param,
-                "code": self.status,
+                "code": self.status if self.code is None else self.code,
             }
         }
 

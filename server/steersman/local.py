@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import httpx
 import psutil
@@ -32,7 +32,12 @@ class LocalServer:
         log: File that takes the output.
         environment: Variables laid over this process's own.
 
+    Attributes:
+        headers: HTTP headers of requests for metrics: a key, if the server wants one.
+
     """
+
+    headers: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
@@ -148,7 +153,8 @@ class LocalServer:
 
     def _samples(self, name: str) -> Iterator[tuple[set[str], float]]:
         sample = re.compile(rf"{re.escape(name)}(?:\{{(.*)\}})? (\S+)$")
-        for line in httpx.get(f"{self.url}/metrics", timeout=30).text.splitlines():
+        page = httpx.get(f"{self.url}/metrics", headers=self.headers, timeout=30)
+        for line in page.text.splitlines():
             if match := sample.match(line):
                 yield set((match[1] or "").split(",")), float(match[2])
 

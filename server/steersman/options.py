@@ -58,6 +58,10 @@ class Options:
     """None serves without steering."""
     rewards: Path | None = None
     """File of the operator's rewards."""
+    keys: Path | None = None
+    """File of keys."""
+    open_metrics: bool = False
+    """Whether `/metrics` needs no key."""
 
 
 LIMITS = Limits()
@@ -80,6 +84,13 @@ Rewards = Annotated[
     Path | None,
     typer.Option(help="YAML file of named rewards.", exists=True, dir_okay=False),
 ]
+KeysFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--keys", help="YAML file of keys, their scopes and limits.", exists=True, dir_okay=False
+    ),
+]
+OpenMetrics = Annotated[bool, typer.Option(help="Let /metrics be read without a key.")]
 MaxBranches = Annotated[int, _limit("max_branches", 1)]
 MaxForks = Annotated[int, _limit("max_forks", 1)]
 MaxControlTokens = Annotated[int, _limit("max_control_tokens", 1)]

@@ -17,7 +17,7 @@ from steersman.profiles import Profile, ProfileError, merge
 from steersman.request import Endpoint, Request
 from steersman.reward.rewards import Rewards
 from steersman.steering.plan import Edits, Vectors
-from steersman_client import Applied, AppliedEdit, ControlSpec, Receipt
+from steersman_client import Applied, AppliedEdit, ControlSpec, Limits, Receipt
 
 PLAIN = "plain"
 """The method of a request without a search, in metrics."""
@@ -115,19 +115,29 @@ class Planner:
     encode: Encode = field(kw_only=True)
     rewards: Rewards = field(default_factory=lambda: Rewards({}), kw_only=True)
 
-    def plan(self, control: object, request: Request, *, profile_suffix: str | None = None) -> Plan:
+    def plan(
+        self,
+        control: object,
+        request: Request,
+        *,
+        profile_suffix: str | None = None,
+        seconds: float | None = None,
+    ) -> Plan:
         """Check one request.
 
         Args:
             control: The request's `control` field as it came, None if absent.
             request: The facts of the rest of the body.
             profile_suffix: The profile named by the model suffix, if any.
+            seconds: Seconds that its client waits for it; None if it does not say. The control may
+                name fewer.
 
         Raises:
             ControlError: The request cannot be served as asked.
 
         """
         spec = self._spec({} if control is None else schema.fields(control), profile_suffix)
+        spec = _within(spec, seconds)
         self._refuse_unsupported(spec)
         _refuse_conflicts(request)
         planning = Planning(
@@ -196,6 +206,16 @@ class Planner:
                     f"{name} is not supported by this server{f': {how}' if how else ''}",
                     param=f"control.{name}",
                 )
+
+
+def _within(spec: ControlSpec, seconds: float | None) -> ControlSpec:
+    if seconds is None:
+        return spec
+    limits = spec.limits or Limits()
+    if limits.max_seconds is not None:
+        seconds = min(seconds, limits.max_seconds)
+    limits = limits.model_copy(update={"max_seconds": seconds})
+    return spec.model_copy(update={"limits": limits})
 
 
 def _checked() -> Iterator[tuple[Control, str]]:

@@ -12,6 +12,7 @@ from tests.http.server import ADMIN_KEY, API_KEY, ForkedServer, Server
 
 PROFILES = str(Path(__file__).parent / "profiles.yaml")
 REWARDS = str(Path(__file__).parent / "rewards.yaml")
+KEYS = str(Path(__file__).parent / "keys.yaml")
 SMOLLM2 = (
     "smollm2",
     "--max-num-seqs=32",
@@ -29,6 +30,7 @@ REASONER = (
     "--steering-wait=0.2",
     f"--edit-rows={EDIT_ROWS}",
     f"--rewards={REWARDS}",
+    f"--keys={KEYS}",
     "--max-steering-norm=1e300",  # for what goes wrong where nothing is bounded but by the dtype
 )
 TWO_ENGINES = (*REASONER, "--data-parallel-size=2")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import httpx
 
@@ -22,10 +22,10 @@ TEMPLATE = Template("tests.http.imported")
 class Server(LocalServer):
     """A local server that wants a key."""
 
+    headers: ClassVar[Mapping[str, str]] = {"Authorization": f"Bearer {API_KEY}"}
+
     def client(self) -> httpx.Client:
-        return httpx.Client(
-            base_url=self.url, timeout=120, headers={"Authorization": f"Bearer {API_KEY}"}
-        )
+        return httpx.Client(base_url=self.url, timeout=120, headers=self.headers)
 
 
 class ForkedServer(Server):

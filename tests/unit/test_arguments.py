@@ -1,9 +1,13 @@
 """Engine arguments that controls could not live with are refused at the start."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
+from vllm.multimodal.media import ImageMediaIO, MediaConnector
 from vllm.platforms import current_platform
 
-from steersman.arguments import ArgumentError, parse
+from steersman.arguments import ArgumentError, keys_of, parse
 from steersman.engine.settings import Settings
 
 
@@ -84,6 +88,61 @@ def test_what_would_steer_the_wrong_token(arguments: list[str], reason: str) -> 
     with pytest.raises(ArgumentError, match=f"with steering: .*{reason}.* add --no-steering"):
         parse(["some/model", *arguments], Settings(rows=4))
     assert parse(["some/model", *arguments])
+
+
+def test_keys_of_command_line_environment_and_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text("[{name: alice, key: sk-alice}]")
+    monkeypatch.setenv("VLLM_API_KEY", "of-the-environment")
+    keys = keys_of(parse(["some/model"]), "sk-admin", path)
+    assert [key.name for key in keys] == ["api-key", "admin-api-key", "alice"]
+    assert keys.find("of-the-environment")
+    keys = keys_of(parse(["some/model", "--api-key", "one", "two"]), None, None)
+    assert [key.name for key in keys] == ["api-key", "api-key-2"]
+    assert keys.find("of-the-environment") is None
+    monkeypatch.delenv("VLLM_API_KEY")
+    assert not keys_of(parse(["some/model"]), None, None).closed
+
+
+def test_the_admin_key_is_not_for_everybody() -> None:
+    with pytest.raises(ArgumentError, match="must differ from --api-key"):
+        keys_of(parse(["some/model", "--api-key", "one", "two"]), "two", None)
+
+
+def test_priorities_need_a_scheduler_that_knows_them(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text("[{name: alice, key: sk-alice, priority: 1}]")
+    with pytest.raises(ArgumentError, match="need --scheduling-policy priority"):
+        keys_of(parse(["some/model"]), None, path)
+    assert keys_of(parse(["some/model", "--scheduling-policy", "priority"]), None, path)
+
+
+def test_pages_of_other_origins_are_kept_out_unless_they_are_named() -> None:
+    assert parse(["some/model"]).allowed_origins == []
+    named = parse(["some/model", "--allowed-origins", '["https://page.example"]'])
+    assert named.allowed_origins == ["https://page.example"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/x.png", "https://example.com/x.png", "http:///x", "file:///etc/x"]
+)
+def test_no_address_of_a_request_is_fetched_unless_its_host_is_named(url: str) -> None:
+    class NoConnection:
+        def get_bytes(self, *_: object, **__: object) -> bytes:
+            raise AssertionError("an address was fetched")
+
+    connection: Any = NoConnection()
+    domains = parse(["some/model"]).allowed_media_domains
+    closed = MediaConnector(connection=connection, allowed_media_domains=domains)
+    with pytest.raises((ValueError, RuntimeError), match="--allowed-"):
+        closed.load_from_url(url, ImageMediaIO())
+
+
+def test_hosts_that_an_operator_names() -> None:
+    args = parse(["some/model", "--allowed-media-domains", "a.example", "b.example"])
+    assert args.allowed_media_domains == ["a.example", "b.example"]
 
 
 def test_the_plugin_must_not_be_filtered_out(monkeypatch: pytest.MonkeyPatch) -> None:

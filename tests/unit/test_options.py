@@ -32,8 +32,8 @@ def default(name: str, parameter: click.Parameter) -> str:
     """The default of an option, as the table writes it."""
     if name == "--edit-rows":
         return f"{options.EDIT_ROWS} with edits on offer, else {options.STEERING.edit_rows}"
-    if name in SWITCHES.values():
-        assert parameter.default is True
+    if isinstance(parameter.default, bool):
+        assert parameter.default is (name in SWITCHES.values())
         return ""
     if parameter.envvar:
         return f"`${parameter.envvar}`"

@@ -1,6 +1,6 @@
 """Changes to a running server: permission, the upload's size, and the answers to refusals."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from steersman.api.refusal import Refusal
 from steersman.artifacts.artifact import ArtifactError, UnknownArtifactError
 from steersman.artifacts.directory import DirectoryError
 from steersman.errors import ControlError
+from steersman.keys.key import Scope
+from steersman.keys.ring import Keys
 
 
 class ArtifactRoute(APIRoute):
@@ -66,18 +68,16 @@ class Admin:
     """Permission to change a server, and the size of an upload.
 
     Attributes:
-        key: The admin key; without one no client may change anything.
-        api_keys: Ordinary keys of the server, which may not.
+        keys: The server's keys; without one for admins no client may change anything.
         max_bytes: Size of an upload.
 
     """
 
-    key: str | None
-    api_keys: Sequence[str]
+    keys: Keys
     max_bytes: int
 
     def authorize(self, request: Request, noun: str) -> None:
-        """Let a request through that has the key.
+        """Let a request through that has an admin key.
 
         Args:
             request: The request.
@@ -87,27 +87,25 @@ class Admin:
             ControlError: It has not: HTTP 401, or 403.
 
         """
-        if not self.key:
+        if not self.keys.has_admin:
             raise ControlError(
                 f"the {noun}s of this server are read-only: start it with --admin-api-key to "
                 "change them",
                 param=None,
                 status=403,
             )
-        given = keys.bearer(request)
-        if given is not None:
-            if keys.matches(given, [self.key]):
-                return
-            if keys.matches(given, self.api_keys):
-                raise ControlError(
-                    f"this is an ordinary API key: changing {noun}s needs the admin key",
-                    param=None,
-                    status=403,
-                )
-            reason = "the admin key is wrong"
-        else:
-            reason = f"changing {noun}s needs the admin key: Authorization: Bearer KEY"
-        raise ControlError(reason, param=None, status=401, headers={"WWW-Authenticate": "Bearer"})
+        given = keys.bearer(request.headers)
+        if given is None:
+            raise keys.unknown(f"changing {noun}s needs the admin key: Authorization: Bearer KEY")
+        key = self.keys.find(given)
+        if key is None:
+            raise keys.unknown("the admin key is wrong")
+        if Scope.ADMIN not in key.scopes:
+            raise ControlError(
+                f"this is an ordinary API key: changing {noun}s needs the admin key",
+                param=None,
+                status=403,
+            )
 
     async def upload(self, request: Request) -> bytes | None:
         """The body of an upload; None if the client hung up before its end.
@@ -116,9 +114,8 @@ class Admin:
             ControlError: It is too large.
 
         """
-        declared = request.headers.get("content-length", "")
         try:
-            if declared.isdecimal() and int(declared[:20]) > self.max_bytes:
+            if body.declared(request.headers) > self.max_bytes:
                 raise body.BodyTooLargeError(self.max_bytes)
             return await body.read(request.receive, self.max_bytes)
         except body.BodyTooLargeError:

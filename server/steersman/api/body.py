@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
 from steersman.errors import ControlError
@@ -75,6 +76,30 @@ async def read(receive: Receive, limit: int) -> bytes | None:
             return b"".join(parts)
 
 
+def bounded(receive: Receive, limit: int) -> Receive:
+    """A `receive` that hands a body on as it comes, up to a limit.
+
+    What comes over it raises `BodyTooLargeError`.
+    """
+    size = 0
+
+    async def receive_some() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            raise BodyTooLargeError(limit)
+        return message
+
+    return receive_some
+
+
+def declared(headers: Headers) -> int:
+    """The size that a body is said to have; 0 if nothing sensible is said of it."""
+    length = headers.get("content-length", "")
+    return int(length[:20]) if length.isdecimal() else 0
+
+
 def replay(body: bytes, receive: Receive) -> Receive:
     """A `receive` that hands out a body that was read already, then goes on with the client."""
     pending = [body]
@@ -123,6 +148,12 @@ def take_control(
     if control is None and suffix is None:
         return None
     return Controlled(control, suffix, rest)
+
+
+def uncontrolled(body: bytes) -> Controlled | None:
+    """A body without a control, as one with an empty control; None if it is no JSON object."""
+    rest = plain(body)
+    return None if rest is None else Controlled(None, None, rest)
 
 
 def plain(body: bytes) -> dict[str, Any] | None:

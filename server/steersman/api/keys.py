@@ -1,19 +1,22 @@
 """The key that a request brings."""
 
-import secrets
-from collections.abc import Iterable
+from starlette.datastructures import Headers
 
-from starlette.requests import Request
+from steersman.errors import ControlError
 
 
-def bearer(request: Request) -> str | None:
+def bearer(headers: Headers) -> str | None:
     """The key in the `Authorization` header; None if it holds none."""
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    scheme, _, given = headers.get("authorization", "").partition(" ")
     return given if scheme.lower() == "bearer" and given else None
 
 
-def matches(given: str, keys: Iterable[str]) -> bool:
-    """Tell whether a key is one of these."""
-    # Headers come decoded as Latin-1, whatever the client wrote.
-    content = given.encode("latin-1")
-    return any(secrets.compare_digest(content, key.encode()) for key in keys)
+def unknown(reason: str) -> ControlError:
+    """The error for a request without a key that is known."""
+    return ControlError(
+        reason,
+        param=None,
+        status=401,
+        code="invalid_api_key",
+        headers={"WWW-Authenticate": "Bearer"},
+    )

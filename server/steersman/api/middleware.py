@@ -14,7 +14,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from steersman.api import body, facts
+from steersman.api import body, deadline, facts
 from steersman.api.answer import Answer
 from steersman.api.body import Controlled
 from steersman.api.chunks import ChunkHead
@@ -28,6 +28,7 @@ from steersman.controls.limits import LimitsPart
 from steersman.controls.monitor import MonitorPart
 from steersman.controls.search import SearchPart
 from steersman.errors import ControlError
+from steersman.keys.usage import PASS
 from steersman.observe.metrics import Metrics
 from steersman.plan import Plan, Planner
 from steersman.request import Endpoint, Request
@@ -57,8 +58,11 @@ class ControlMiddleware:
         self._desk = desk
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not _may_hold_control(scope):
+        if not _has_body(scope):
             await self._app(scope, receive, send)
+            return
+        if _is_form(scope):
+            await self._form(scope, receive, send)
             return
         capabilities = self._planner.capabilities
         async with contextlib.AsyncExitStack() as taken:
@@ -69,6 +73,9 @@ class ControlMiddleware:
                 controlled = body.take_control(
                     content, capabilities.model.names, self._planner.profiles
                 )
+                seconds = deadline.read(Headers(scope=scope))
+                if controlled is None and seconds is not None:
+                    controlled = body.uncontrolled(content)
                 if controlled is None:
                     await self._app(scope, body.replay(content, receive), send)
                     return
@@ -78,8 +85,13 @@ class ControlMiddleware:
                     await self._refused(scope, content if rest is None else rest, receive, send)
                     return
                 plan = self._planner.plan(
-                    controlled.control, request, profile_suffix=controlled.profile_suffix
+                    controlled.control,
+                    request,
+                    profile_suffix=controlled.profile_suffix,
+                    seconds=seconds,
                 )
+                if (admitted := PASS.get()) is not None:
+                    admitted.check_fan_out(plan.branches(request.choices) * request.prompts)
                 if self._desk is not None:
                     for part in plan.parts:
                         await taken.enter_async_context(part.held(self._desk))
@@ -90,6 +102,15 @@ class ControlMiddleware:
             scope = _sized(scope, rest)
             head = self._chunk_head(plan, controlled.rest, scope)
             await self._run(plan, head, scope, body.replay(rest, receive), send)
+
+    async def _form(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on a form, an audio file for one: it holds no control, and is not read here."""
+        limit = self._planner.capabilities.limits.max_body_bytes
+        if body.declared(Headers(scope=scope)) > limit:
+            self._metrics.refused()
+            await Refusal(body.BodyTooLargeError(limit))(scope, receive, send)
+            return
+        await self._app(scope, body.bounded(receive, limit), send)
 
     async def _refused(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
         """Have vLLM say what is wrong with a request that could not be planned."""
@@ -104,8 +125,7 @@ class ControlMiddleware:
     ) -> None:
         request = plan.request
         edits = self._desk.applied_edits if self._desk is not None else tuple
-        max_forks = self._planner.capabilities.limits.max_forks
-        control = ControlScope.of(plan, max_forks, edits)
+        control = ControlScope.of(plan, self._max_forks(), edits)
         events = told.kinds if (told := plan.part(EventsPart)) else frozenset()
         monitor = plan.part(MonitorPart) if request.stream else None
         live = LiveValues(control, monitor) if monitor is not None else None
@@ -126,6 +146,12 @@ class ControlMiddleware:
             # A step can end many requests: their answers go out before the first is counted.
             asyncio.get_running_loop().call_soon(self._count, control, _outcome(answer))
 
+    def _max_forks(self) -> int:
+        """Engine requests of a request that may be in flight: over it they wait."""
+        server, admitted = self._planner.capabilities.limits.max_forks, PASS.get()
+        own = admitted.key.limits.fan_out if admitted is not None else None
+        return server if own is None else min(server, own)
+
     def _chunk_head(self, plan: Plan, rest: Mapping[str, Any], scope: Scope) -> ChunkHead | None:
         """The common fields of the chunks of a stream that may need some of our own: with events,
         or with a limit; None for any other."""
@@ -141,14 +167,16 @@ class ControlMiddleware:
         self._metrics.closed(control.plan, control.ledger, outcome)
 
 
-def _may_hold_control(scope: Scope) -> bool:
-    """Tell whether a body is to be read: it is JSON whatever its headers call it, unless a form."""
+def _has_body(scope: Scope) -> bool:
+    """Tell whether a body is to be read, or bounded; plans and uploads are read by their routes."""
     return (
-        scope["type"] == "http"
-        and scope["method"] == "POST"
-        and not scope["path"].endswith(PLAN)
-        and not Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
+        scope["type"] == "http" and scope["method"] == "POST" and not scope["path"].endswith(PLAN)
     )
+
+
+def _is_form(scope: Scope) -> bool:
+    """Tell whether a body is a form: any other is JSON, whatever its headers call it."""
+    return Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
 
 
 def _facts(scope: Scope, controlled: Controlled, server: Capabilities) -> Request | None:
@@ -165,9 +193,11 @@ def _facts(scope: Scope, controlled: Controlled, server: Capabilities) -> Reques
         return facts.read(Endpoint(path), controlled.rest, server.tool_grammar, server.defaults)
     if path.endswith("/"):
         return None  # no route does: vLLM names the path without the slash
+    asked, param = "control", "control" if controlled.profile_suffix is None else "model"
+    if controlled.control is None and controlled.profile_suffix is None:
+        asked, param = deadline.HEADER, None
     raise ControlError(
-        f"{path} does not take control; these do: {', '.join(Endpoint)}",
-        param="control" if controlled.profile_suffix is None else "model",
+        f"{path} does not take {asked}; these do: {', '.join(Endpoint)}", param=param
     )
 
 

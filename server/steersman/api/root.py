@@ -9,7 +9,8 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from steersman import __version__
-from steersman.api import keys
+from steersman.api.keys import bearer
+from steersman.keys.ring import Keys
 from steersman.plan import Planner
 
 _LINKS = {
@@ -34,21 +35,21 @@ _STYLE = (
 )
 
 
-def router(planner: Planner, api_keys: Sequence[str]) -> APIRouter:
+def router(planner: Planner, keys: Keys) -> APIRouter:
     """The route of the page.
 
     Args:
         planner: Knows model, methods and profiles.
-        api_keys: Keys that requests may bring; none if they need none. Without one of them the page
-            says only that a server is here, as `/health` does.
+        keys: The server's keys. Where requests need one, the page says to those without only that
+            a server is here, as `/health` does.
 
     """
     routes = APIRouter()
 
     @routes.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     def root(request: Request) -> Response:
-        given = keys.bearer(request)
-        known = not api_keys or (given is not None and keys.matches(given, api_keys))
+        given = bearer(request.headers)
+        known = not keys.closed or (given is not None and keys.find(given) is not None)
         content = {
             "server": "steersman",
             **(_facts(planner) if known else {"message": _LOCKED}),

@@ -5,6 +5,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from steersman.capabilities import Capabilities
+from steersman.keys.key import KeyFacts
+from steersman.keys.usage import PASS
 from steersman.plan import Planner
 
 
@@ -15,7 +17,10 @@ def router(planner: Planner) -> APIRouter:
     @routes.get("/capabilities")
     def capabilities() -> Capabilities:
         """Capabilities of this server: model, thinking tokens, methods and limits."""
-        return planner.capabilities
+        admitted = PASS.get()
+        if admitted is None:
+            return planner.capabilities
+        return planner.capabilities.model_copy(update={"key": KeyFacts.of(admitted.key)})
 
     @routes.get("/profiles")
     def profiles() -> dict[str, Any]:

@@ -26,6 +26,7 @@ from steersman.frontend.outputs import as_delta, replay, transfer_of
 from steersman.frontend.reasoning import Reasoning, closing_tokens
 from steersman.frontend.reports import Reports
 from steersman.frontend.source import Call, EngineSource, truncations
+from steersman.keys.usage import PASS, LimitError
 from steersman.ledger import Failure, Generation
 from steersman.plan import Plan
 from steersman.reward.error import RewardError
@@ -72,7 +73,7 @@ class ControlledEngine:
         if self._refusal is not None:
             raise self._refusal
         control = CONTROL.get()
-        branches = control.plan.branches(n) if control else n
+        branches = control.plan.branches(n) * control.plan.request.prompts if control else n
         self._engine.check_admission(branches, request_id)
 
     def generate(
@@ -83,6 +84,7 @@ class ControlledEngine:
         Raises:
             ValueError: The request carries a field that only this class may set.
             VLLMValidationError: The call differs from the plan, or has none.
+            GracefulHTTPError: It has more choices than a request with its key may have.
 
         """
         if KEY in (sampling_params.extra_args or ()):
@@ -94,6 +96,7 @@ class ControlledEngine:
             )
         control = CONTROL.get()
         if control is None:
+            _check_fan_out(sampling_params.n)
             outputs: AsyncGenerator[RequestOutput, None] = self._engine.generate(
                 prompt, sampling_params, request_id, **options
             )
@@ -216,6 +219,16 @@ class ControlledEngine:
                 winners[completion.index].delivered += len(completion.token_ids)
             _end_at_limit(output, control)
             yield output
+
+
+def _check_fan_out(choices: int) -> None:
+    admitted = PASS.get()
+    if admitted is None:
+        return
+    try:
+        admitted.check_fan_out(choices)
+    except LimitError as error:
+        raise GracefulHTTPError(error.message, HTTPStatus.TOO_MANY_REQUESTS) from error
 
 
 @contextlib.asynccontextmanager

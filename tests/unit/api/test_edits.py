@@ -15,6 +15,7 @@ from steersman.artifacts.store import Store
 from steersman.edits import file
 from steersman.edits.edit import Edit
 from steersman.edits.store import EDITS, LiveEdits
+from steersman.keys.ring import Keys
 from tests.unit.edits import made_up
 from tests.unit.edits.scripted import MODEL, REFUSED, ScriptedEngine
 
@@ -31,7 +32,7 @@ class Server:
         self.live = LiveEdits(MODEL, self.host.apply)
         self.offered = Store(EDITS, MODEL, self.host, max_entries=rows) if rows else None
         self.app = FastAPI()
-        admin = Admin(admin_key, [ORDINARY], 20_000)
+        admin = Admin(Keys([ORDINARY], admin_key), 20_000)
         self.app.include_router(edits.router(self.live, self.offered, admin))
 
     async def ask(

@@ -1,8 +1,9 @@
 """The middleware around a made-up application that behaves like vLLM's routes."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
@@ -15,9 +16,11 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from steersman.api import progress
-from steersman.api.body import Controlled
+from steersman.api.body import BodyTooLargeError, Controlled
 from steersman.api.middleware import ControlMiddleware
 from steersman.capabilities import Limits
+from steersman.keys.key import Key, KeyLimits
+from steersman.keys.usage import PASS, Pass, Usage
 from steersman.observe.metrics import Metrics
 from steersman.scope import CONTROL, REFUSED
 from steersman.trajectory.outcome import Outcome
@@ -408,3 +411,93 @@ async def test_a_client_that_hangs_up_is_counted_as_such() -> None:
     assert tokens == {"sampled": 6, "returned": 0, "cancelled": 6}
     labels = {"method": "first_finish", "outcome": "disconnected"}
     assert await server.metric("steersman_requests_total", **labels) == 1
+
+
+@contextlib.contextmanager
+def passed(**limits: int) -> Iterator[Pass]:
+    """A request with a key that has these limits."""
+    admitted = Pass(Usage(Key("alice", b"", limits=KeyLimits(**limits))))
+    token = PASS.set(admitted)
+    yield admitted
+    PASS.reset(token)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "branches"),
+    [
+        (CHAT, {"control": FIRST}, 2),
+        (CHAT, {"n": 4, "control": {"profile": "plain"}}, 4),
+        ("/v1/completions", {"prompt": ["a", "b", "c"], "control": FIRST}, 6),
+    ],
+)
+async def test_branches_of_all_prompts_are_held_to_the_limit_of_the_key(
+    path: str, fields: dict[str, Any], branches: int
+) -> None:
+    server = Server()
+    with passed(fan_out=branches):
+        assert (await server.post({"model": "tiny", **fields}, path)).status_code == 200
+    with passed(fan_out=branches - 1):
+        refused = await server.post({"model": "tiny", **fields}, path)
+    assert refused.status_code == 429
+    assert f"asks for {branches} branches" in refused.json()["error"]["message"]
+    assert refused.headers["retry-after"] == "1"
+    assert await server.metric("steersman_refused_total") == 1
+
+
+@pytest.mark.parametrize(("fan_out", "room"), [(None, 64), (3, 3), (100, 64)])
+async def test_forks_wait_where_the_key_has_no_room_for_them(
+    fan_out: int | None, room: int
+) -> None:
+    seen: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        control = CONTROL.get()
+        assert control is not None
+        seen.append(control.room._value)
+        await Response("{}")(scope, receive, send)
+
+    server = Server()
+    server.app._app = app
+    limits = {} if fan_out is None else {"fan_out": fan_out}
+    with passed(**limits):
+        await server.post({"model": "tiny", "control": FIRST})
+    assert seen == [room]
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_form_is_bounded_like_every_body(declared: bool) -> None:
+    """Forms are not read here: they come to their route as they are."""
+    read: list[bytes] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            while True:
+                message = await receive()
+                read.append(message["body"])
+                if not message.get("more_body"):
+                    break
+        except BodyTooLargeError:
+            await Response(status_code=400)(scope, receive, send)
+            return
+        await Response(status_code=200)(scope, receive, send)
+
+    async def pieces(number: int) -> AsyncIterator[bytes]:
+        for _ in range(number):
+            yield b"a" * 16
+
+    server = Server(Limits(max_body_bytes=64))
+    server.app._app = app
+    headers = {"content-type": "Multipart/Form-Data; boundary=a"}
+    transport = httpx.ASGITransport(app=server.app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+
+        async def post(number: int) -> int:
+            content: Any = b"a" * 16 * number if declared else pieces(number)
+            path = "/v1/audio/transcriptions"
+            return (await client.post(path, content=content, headers=headers)).status_code
+
+        assert await post(4) == 200
+        assert sum(map(len, read)) == 64
+        read.clear()
+        assert await post(5) == (413 if declared else 400)
+        assert sum(map(len, read)) == (0 if declared else 64)

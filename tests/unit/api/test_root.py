@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from steersman.api import root
 from steersman.capabilities import Methods
+from steersman.keys.ring import Keys
 from steersman.profiles import Profile
 from tests.unit.servers import planner
 
@@ -22,7 +23,7 @@ def client(
         profiles=profiles, methods=Methods(monitor=("entropy",), search=("first_finish",))
     )
     app = FastAPI() if docs else FastAPI(docs_url=None, openapi_url=None)
-    app.include_router(root.router(plan, api_keys))
+    app.include_router(root.router(plan, Keys(api_keys)))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here")
 
 

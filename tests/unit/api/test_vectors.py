@@ -12,6 +12,7 @@ from starlette.types import Message
 from steersman.api import vectors
 from steersman.api.admin import Admin
 from steersman.artifacts.store import Store
+from steersman.keys.ring import Keys
 from steersman.vectors import file, gguf
 from steersman.vectors.store import VECTORS
 from tests.unit.servers import MODEL
@@ -39,7 +40,7 @@ class Server:
         self.store = Store(VECTORS, MODEL, self.host, directory)
         self.app = FastAPI()
         self.app.include_router(
-            vectors.router(self.store, Admin(admin_key, [ORDINARY, "other"], LIMIT))
+            vectors.router(self.store, Admin(Keys([ORDINARY, "other"], admin_key), LIMIT))
         )
         self.sent: list[Message] = []
 
@@ -94,7 +95,8 @@ def refused(response: httpx.Response) -> tuple[int, Any, str]:
     """Status, param and message of an error in OpenAI's format."""
     error = response.json()["error"]
     assert error["type"] == "invalid_request_error"
-    assert error["code"] == response.status_code
+    code = "invalid_api_key" if response.status_code == 401 else response.status_code
+    assert error["code"] == code
     return response.status_code, error["param"], error["message"]
 
 

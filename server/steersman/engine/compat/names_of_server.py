@@ -35,7 +35,7 @@ _CLIENT = (
         "prompt",
         "sampling_params",
         "request_id",
-        keywords=("data_parallel_rank", "reasoning_ended", "reasoning_parser_kwargs"),
+        keywords=("data_parallel_rank", "priority", "reasoning_ended", "reasoning_parser_kwargs"),
     ),
     one(_ASYNC + "check_admission", Use.WRAPPED, "n", "request_id", exact=True),
     one(_ASYNC + "abort", Use.CALLED, "request_id"),
@@ -69,9 +69,11 @@ _CLIENT = (
     ),
     one("vllm.v1.engine.parallel_sampling:ParentRequest.get_child_info", Use.CALLED, "index"),
     *of("vllm.v1.engine:EngineCoreOutput.", "kv_transfer_params new_token_ids request_id"),
+    *of("vllm.v1.engine.output_processor:OutputProcessor.", "external_req_ids request_states"),
+    one("vllm.v1.engine.output_processor:RequestState.detokenizer"),
+    one("vllm.exceptions:GracefulHTTPError", Use.CALLED, "message", "http_status"),
     one("vllm.exceptions:VLLMClientError"),
     one("vllm.exceptions:GenerationError", Use.CALLED, "message"),
-    one("vllm.exceptions:GracefulHTTPError", Use.CALLED, "message", "http_status"),
     one("vllm.v1.engine.output_processor:OutputProcessor.propagate_error", Use.CALLED, "e"),
     one("vllm.exceptions:VLLMValidationError", Use.CALLED, "message", keywords=("parameter",)),
     one("vllm.inputs:tokens_input", Use.CALLED, "prompt_token_ids"),
@@ -156,6 +158,7 @@ _FRONT_END = (
     one(_LAUNCHER + "launcher:*.server"),
     one(_OPENAI + "models.serving:OpenAIServingModels.show_available_models", Use.WRAPPED),
     *of("vllm.entrypoints.serve.engine.protocol:", "ModelCard.id ModelList.data"),
+    one("vllm.entrypoints.serve.middleware.x_request_id:XRequestIdMiddleware"),
     one("vllm.v1.metrics.prometheus:get_prometheus_registry", Use.CALLED),
     one("vllm.renderers.inputs.preprocess:prompt_to_seq", Use.CALLED, "prompt_or_prompts"),
     *of(
@@ -192,17 +195,17 @@ _COMMAND_LINE = (
     ),
     *of(
         "",
-        "additional_config api_key api_server_count block_size chat_template "
+        "additional_config allowed_media_domains api_key api_server_count block_size chat_template "
         "data_parallel_multi_port_external_lb data_parallel_size disable_uvicorn_access_log dtype "
         "enable_auto_tool_choice enable_chunked_prefill enable_dbo enable_hc_sp enable_ssl_refresh "
         "enforce_eager grpc h11_max_header_count h11_max_incomplete_event_size headless hf_token "
         "host kv_cache_memory_bytes kv_sharing_fast_prefill kv_transfer_config max_model_len model "
         "model_tag pipeline_parallel_size port prefill_context_parallel_size quantization "
-        "reasoning_parser revision served_model_name shutdown_timeout skip_tokenizer_init "
-        "spec_method spec_model speculative_config ssl_ca_certs ssl_cert_reqs ssl_certfile "
-        "ssl_ciphers ssl_keyfile structured_outputs_config tensor_parallel_size tokenizer "
-        "tokenizer_mode tokenizer_revision tool_call_parser tool_strict_level trust_remote_code "
-        "ubatch_size uvicorn_log_level",
+        "reasoning_parser revision scheduling_policy served_model_name shutdown_timeout "
+        "skip_tokenizer_init spec_method spec_model speculative_config ssl_ca_certs ssl_cert_reqs "
+        "ssl_certfile ssl_ciphers ssl_keyfile structured_outputs_config tensor_parallel_size "
+        "tokenizer tokenizer_mode tokenizer_revision tool_call_parser tool_strict_level "
+        "trust_remote_code ubatch_size uvicorn_log_level",
         Use.ARGUMENT,
     ),
 )

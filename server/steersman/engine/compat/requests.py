@@ -31,3 +31,18 @@ def before_outputs(engine: Any, take: Callable[[Sequence[Any]], None]) -> None:
         return process_outputs(outputs, *args, **options)
 
     processor.process_outputs = process
+
+
+def sampled_tokens(engine: Any, request_id: str) -> int:
+    """Tokens that were sampled for a request in flight, all its choices together.
+
+    Args:
+        engine: vLLM's engine client.
+        request_id: The id that `generate` was called with.
+
+    """
+    processor = engine.output_processor
+    states = (
+        processor.request_states.get(one) for one in processor.external_req_ids.get(request_id, ())
+    )
+    return sum(state.detokenizer.num_output_tokens() for state in states if state is not None)

@@ -1,0 +1,133 @@
+"""The guard before all routes: keys, their scopes and their limits."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from steersman.api import access, keys
+from steersman.api.refusal import Refusal
+from steersman.errors import ControlError
+from steersman.keys.key import Key
+from steersman.keys.ring import Keys
+from steersman.keys.usage import PASS, Pass, Usage
+
+
+class Guard:
+    """Pure ASGI middleware which lets requests with a key in. WebSockets are requests too.
+
+    Args:
+        app: The application inside.
+        keys: The server's keys.
+        open_metrics: Whether `/metrics` needs no key.
+        limited: Called with the name of a limit that refused a request, and that of its key.
+
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: Keys,
+        open_metrics: bool = False,
+        limited: Callable[[str, str], None] = lambda limit, key: None,
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._open = access.OPEN | ({access.METRICS} if open_metrics else frozenset())
+        self._usages = {key.name: _usage(key, limited) for key in keys}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or access.path_of(scope) in self._open:
+            await self._app(scope, receive, send)
+            return
+        try:
+            admitted = Pass(self._usages[self._key(scope).name])
+            counted = access.limited(scope)
+            if counted:
+                admitted.usage.check()
+        except ControlError as error:
+            await _refuse(error, scope, receive, send)
+            return
+        token = PASS.set(admitted)
+        try:
+            if not counted:
+                await self._app(scope, receive, send)
+                return
+            with admitted.held():
+                await self._app(scope, receive, _refusing(admitted, scope, receive, send))
+        finally:
+            PASS.reset(token)
+
+    def _key(self, scope: Scope) -> Key:
+        """The key of a request.
+
+        Raises:
+            ControlError: It has none, or one that does not open the route.
+
+        """
+        given = keys.bearer(Headers(scope=scope))
+        if given is None:
+            raise keys.unknown("this server wants an API key: Authorization: Bearer KEY")
+        key = self._keys.find(given)
+        if key is None:
+            raise keys.unknown("the API key is wrong")
+        needed = access.opening(access.path_of(scope), operators=self._keys.scoped)
+        if needed.isdisjoint(key.scopes):
+            raise ControlError(
+                f"key {key.name!r} does not open this: that takes the scope "
+                f"{' or '.join(sorted(needed))}",
+                param=None,
+                status=403,
+            )
+        return key
+
+
+def install(app: FastAPI, outside: Collection[Any], **options: Any) -> None:
+    """Put a guard around an application and around all its middleware but these.
+
+    Args:
+        app: The application.
+        outside: Classes of middleware that every answer goes through, refusals among them.
+        options: Of the guard.
+
+    """
+    first = [one for one in app.user_middleware if one.cls in outside]
+    rest = [one for one in app.user_middleware if one.cls not in outside]
+    app.user_middleware[:] = [*first, Middleware(Guard, **options), *rest]
+
+
+def _usage(key: Key, limited: Callable[[str, str], None]) -> Usage:
+    return Usage(key, lambda limit: limited(limit, key.name))
+
+
+async def _refuse(error: ControlError, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket" and "websocket.http.response" not in (
+        scope.get("extensions") or {}
+    ):
+        await send({"type": "websocket.close", "code": 1008, "reason": error.message})
+        return
+    await Refusal(error)(scope, receive, send)
+
+
+def _refusing(admitted: Pass, scope: Scope, receive: Receive, send: Send) -> Send:
+    """A `send` which answers with the limit that refused a request inside its route.
+
+    vLLM has an answer of its own for each kind of route; none has `Retry-After`.
+    """
+    if admitted.key.limits.fan_out is None:
+        return send
+    replaced = False
+
+    async def send_or_refuse(message: Message) -> None:
+        nonlocal replaced
+        if message["type"] == "http.response.start" and admitted.refused is not None:
+            replaced = True
+            await _refuse(admitted.refused, scope, receive, send)
+        elif not replaced:
+            await send(message)
+
+    return send_or_refuse

@@ -1,0 +1,1 @@
+"""Keys, their file, their limits and their use."""
