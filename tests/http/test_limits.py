@@ -50,6 +50,32 @@ def test_at_its_seconds_too(thinker: Steersman) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "search",
+    [
+        None,
+        {"method": "first_finish", "n": 4, "min_thinking": 400},
+        {"method": "majority", "n": 8},
+        {"method": "align", "target": {"power": 4}, "steps": 1000},
+    ],
+)
+def test_the_deadline_of_a_header_holds_in_every_method(
+    thinker: Steersman, search: Any, stream: bool
+) -> None:
+    asked: dict[str, Any] = {**ASKED, "extra_headers": {"X-Steersman-Timeout": "0.1"}}
+    if search is None or search["method"] != "align":
+        asked |= {"max_tokens": 480, "extra_body": {"ignore_eos": True}}
+    if search is not None:
+        asked["control"] = spec(search=search)
+    if stream:
+        answer: Any = [*thinker.chat.completions.create(**asked, stream=True)][-1]
+    else:
+        answer = thinker.chat.completions.create(**asked)
+    assert answer.control is not None
+    assert answer.control.applied.stopped_by == "max_seconds"
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_one_that_ends_before_its_first_token_has_a_receipt(
     thinker: Steersman, stream: bool
 ) -> None:

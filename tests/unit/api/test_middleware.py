@@ -19,10 +19,11 @@ from steersman.api import progress
 from steersman.api.body import BodyTooLargeError, Controlled
 from steersman.api.middleware import ControlMiddleware
 from steersman.capabilities import Limits
+from steersman.controls.limits import LimitsPart
 from steersman.keys.key import Key, KeyLimits
 from steersman.keys.usage import PASS, Pass, Usage
 from steersman.observe.metrics import Metrics
-from steersman.scope import CONTROL, REFUSED
+from steersman.scope import CONTROL, REFUSED, ControlScope
 from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.trajectory import Piece, Start, Trajectory
 from tests.unit.servers import planner
@@ -501,3 +502,58 @@ async def test_a_form_is_bounded_like_every_body(declared: bool) -> None:
         read.clear()
         assert await post(5) == (413 if declared else 400)
         assert sum(map(len, read)) == (0 if declared else 64)
+
+
+@pytest.mark.parametrize(
+    ("control", "header", "seconds"),
+    [
+        (None, "2.5", 2.5),
+        (None, None, None),
+        ({"profile": "plain"}, "2", 2.0),
+        ({**FIRST, "limits": {"max_sampled_tokens": 9}}, "2", 2.0),
+        ({"limits": {"max_seconds": 1}}, "2", 1.0),
+        ({"limits": {"max_seconds": 3}}, "2", 2.0),
+    ],
+)
+@pytest.mark.parametrize("path", [CHAT, "/v1/completions", "/v1/responses"])
+async def test_the_deadline_of_a_header(
+    path: str, control: Any, header: str | None, seconds: float | None
+) -> None:
+    seen: list[ControlScope | None] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(CONTROL.get())
+        await Response("{}")(scope, receive, send)
+
+    server = Server()
+    server.app._app = app
+    headers = {} if header is None else {"x-steersman-timeout": header}
+    body = {"model": "tiny"} | ({} if control is None else {"control": control})
+    assert (await server.post(body, path, headers=headers)).status_code == 200
+    [scope] = seen
+    if seconds is None:
+        assert scope is None
+        return
+    assert scope is not None
+    limits = scope.plan.part(LimitsPart)
+    assert limits is not None
+    assert limits.limits.max_seconds == seconds
+
+
+@pytest.mark.parametrize("header", ["", "0", "-1", "nan", "inf", "soon", "2s"])
+async def test_a_deadline_that_is_none(header: str) -> None:
+    server = Server()
+    refused = await server.post({"model": "tiny"}, headers={"X-Steersman-Timeout": header})
+    assert refused.status_code == 400
+    assert "X-Steersman-Timeout must be seconds" in refused.json()["error"]["message"]
+
+
+async def test_a_deadline_where_none_can_be_kept() -> None:
+    server = Server()
+    headers = {"X-Steersman-Timeout": "2"}
+    refused = await server.post({"model": "tiny"}, "/v1/messages", headers=headers)
+    assert refused.status_code == 400
+    assert "does not take X-Steersman-Timeout" in refused.json()["error"]["message"]
+    assert refused.json()["error"]["param"] is None
+    stainless = {"x-stainless-read-timeout": "2"}
+    assert (await server.post({"model": "tiny"}, "/v1/messages", headers=stainless)).is_success

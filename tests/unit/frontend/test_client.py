@@ -148,6 +148,16 @@ async def test_without_a_control_the_call_is_the_clients_own() -> None:
     assert engine.aborted is client.aborted
 
 
+async def test_a_fan_out_is_admitted_with_all_its_prompts() -> None:
+    client = ScriptedClient()
+    engine = ControlledEngine(client, NO_PHASE, Reports())
+    request = Request(Endpoint.COMPLETIONS, prompts=4)
+    token = CONTROL.set(controlled(plan(RACE, request=request)))
+    engine.check_admission(1)
+    CONTROL.reset(token)
+    assert client.admitted == [12]
+
+
 async def test_a_search_is_one_request_to_the_caller(race: ControlScope) -> None:
     client = ScriptedClient()
     sampling = params(max_tokens=50)

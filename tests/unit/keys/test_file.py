@@ -1,5 +1,6 @@
 """The file of keys: all that it says, and no fault that shows a key."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,15 @@ def test_a_bad_file_is_one_line_without_a_key(tmp_path: Path, text: str, reason:
         load(write(tmp_path, text))
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_example_of_the_docs(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/serving.md").read_text()
+    example = re.search(r"```yaml\n(- name: alice.*?)```", page, re.DOTALL)
+    assert example is not None
+    keys = load(write(tmp_path, example[1]))
+    assert [key.name for key in keys] == ["alice", "batch", "prometheus", "ops"]
+    assert [key.priority for key in keys] == [None, 10, None, None]
 
 
 def test_no_file(tmp_path: Path) -> None:
