@@ -7,5 +7,13 @@ from deploy.dashboards import alerts, grafana
 
 FILES = Path(__file__).parents[1] / "helm" / "steersman" / "files"
 
-(FILES / "dashboard.json").write_text(grafana.encoded())
-(FILES / "alerts.yaml").write_text(yaml.safe_dump(alerts.document(), sort_keys=False, width=100))
+
+def main() -> None:
+    """Write both files."""
+    rules = yaml.safe_dump(alerts.document(), sort_keys=False, width=100)
+    (FILES / "alerts.yaml").write_text(rules)
+    (FILES / "dashboard.json").write_text(grafana.encoded())
+
+
+if __name__ == "__main__":
+    main()
