@@ -154,7 +154,12 @@ def test_the_autoscaler_owns_the_number_of_replicas() -> None:
     assert of_kind("default", "HorizontalPodAutoscaler") == []
     scaled = render(values("multi-node", autoscaling={"enabled": True}))
     (scaler,) = (one for one in scaled if one["kind"] == "HorizontalPodAutoscaler")
-    assert scaler["spec"]["scaleTargetRef"]["kind"] == "LeaderWorkerSet"
+    (group,) = (one for one in scaled if one["kind"] == "LeaderWorkerSet")
+    assert scaler["spec"]["scaleTargetRef"] == {
+        "apiVersion": group["apiVersion"],
+        "kind": "LeaderWorkerSet",
+        "name": name(group),
+    }
 
 
 def name(manifest: Manifest) -> str:
@@ -193,6 +198,12 @@ def test_nodes_of_a_replica_talk_freely() -> None:
         assert selected(peer["podSelector"], "multi-node") == {"server", "worker"}
     assert policy["spec"]["podSelector"]
     assert selected(policy["spec"]["podSelector"], "multi-node") == {"server", "worker"}
+
+
+def test_the_set_of_nodes_keeps_its_own_service() -> None:
+    (group,) = of_kind("multi-node", "LeaderWorkerSet")
+    services = {name(one) for one in of_kind("multi-node", "Service")}
+    assert name(group) not in services, "LeaderWorkerSet makes a headless one of its name"
 
 
 def test_a_gateway_sends_requests_to_the_pool() -> None:
