@@ -19,6 +19,8 @@ override DEVICE := $(or $(patsubst $(VENV)/ready-%,%,$(firstword $(wildcard $(VE
 endif
 READY := $(VENV)/ready-$(DEVICE)
 TOOLS := $(VENV)/tools-$(DEVICE)
+RAY := $(VENV)/ray-$(DEVICE)
+DEPLOY := $(VENV)-deploy
 TORCH := torch==2.13.0+cpu
 # Pythons before 3.7 cannot read the file that names the ones that will do.
 OLD = import sys; sys.version_info < (3, 7) and sys.exit("set-up: Python 3.11 to 3.13 is needed: name it with PYTHON=")
@@ -28,16 +30,18 @@ FAILED = || { $(PREFLIGHT) --failed; exit 1; }
 QUIET := $(shell test -t 2 || echo --quiet)
 ALONE = flock $(CURDIR) $(MAKE) --silent DEVICE=$(DEVICE)
 # Packages come from where pip would look. What a killed run has left half done is done anew.
-UV = eval "$$($(BIN)/python tools/uv_sources.py $(BIN)/pip)" && VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv
+SOURCES = eval "$$($(BIN)/python tools/uv_sources.py $(BIN)/pip)"
+UV = $(SOURCES) && VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv
 INSTALL = $(UV) pip install $(QUIET) --no-deps $(if $(wildcard $(VENV)/unfinished),--reinstall)
 LOCK = $(abspath $(BIN))/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup dev serve test test-unit fuzz soak lint format bench evidence lock clean
+.PHONY: help check setup setup-ray dev serve test test-unit test-deploy fuzz soak lint format \
+	bench evidence dashboards lock clean
 
 help: ## Show this
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 	@echo
 	@echo 'make serve MODEL=smollm2 PORT=8000 ARGS="--max-model-len 4096": ARGS is any vLLM engine argument'
 	@echo 'make test PYTEST="-k budget -x"; PYTHON=python3.12, VENV=.venv and DEVICE=auto|cpu|cuda work everywhere'
@@ -48,7 +52,10 @@ check:
 setup: check ## Make .venv with vLLM and Steersman (idempotent)
 	@$(ALONE) $(READY)
 
-dev: check ## The same, with the tools for working on Steersman
+setup-ray: check ## The same, with Ray for several nodes
+	@$(ALONE) $(RAY)
+
+dev: check ## The first, with the tools for working on Steersman
 	@$(ALONE) $(TOOLS)
 
 $(BIN)/uv: requirements/setup.lock
@@ -82,6 +89,20 @@ $(TOOLS): requirements/dev.lock $(READY)
 	@$(INSTALL) --require-hashes -r $< $(FAILED)
 	@rm $(VENV)/unfinished && touch $@
 
+$(RAY): requirements/ray.lock $(READY)
+	@touch $(VENV)/unfinished
+	@echo "$<"
+	@$(INSTALL) --require-hashes -r $< $(FAILED)
+	@rm $(VENV)/unfinished && touch $@
+
+# An environment of its own: it needs no vLLM.
+$(DEPLOY)/ready: requirements/deploy.lock | $(BIN)/uv
+	@echo "$<"
+	@rm -rf $(DEPLOY) && $(BIN)/uv venv --quiet --python $(BIN)/python $(DEPLOY)
+	@$(SOURCES) && VIRTUAL_ENV=$(abspath $(DEPLOY)) \
+		$(BIN)/uv pip install $(QUIET) --no-deps --require-hashes -r $< $(FAILED)
+	@touch $@
+
 serve: setup ## Serve MODEL on PORT
 	@exec $(BIN)/steersman serve $(MODEL) --port $(PORT) $(ARGS)
 
@@ -90,6 +111,10 @@ test: dev ## Run the tests, in two workers
 
 test-unit: dev ## Run the tests that need neither an engine nor a server
 	$(BIN)/pytest -n 2 --dist loadscope tests/unit $(PYTEST)
+
+test-deploy: check ## Check the chart in deploy/ and its dashboard, without a cluster
+	@$(ALONE) $(DEPLOY)/ready
+	$(DEPLOY)/bin/python -m pytest tests/deploy $(PYTEST)
 
 fuzz: dev ## Ask a server REQUESTS odd requests; fails if one hurts another
 	$(BIN)/python -m tests.fuzz fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
@@ -128,12 +153,18 @@ evidence: dev ## Run the evaluations behind docs/evidence.md again
 	$(BIN)/python -m evals.evidence.align
 	$(BIN)/python -m evals.evidence.page
 
+dashboards: check ## Write the dashboard and the alerts of deploy/ anew
+	@$(ALONE) $(DEPLOY)/ready
+	$(DEPLOY)/bin/python -m deploy.dashboards
+
 lock: dev ## Resolve requirements/*.in anew
 	cd requirements && $(LOCK) setup.in -o setup.lock
 	cd requirements && $(LOCK) --excludes excluded-on-cpu.txt cpu.in -o cpu.lock
 	cd requirements && $(LOCK) cuda.in -o cuda.lock
 	cd requirements && $(LOCK) -c cpu.lock -c cuda.lock dev.in -o dev.lock
+	cd requirements && $(LOCK) -c cpu.lock -c cuda.lock ray.in -o ray.lock
+	cd requirements && $(LOCK) -c cpu.lock -c dev.lock deploy.in -o deploy.lock
 
 clean: ## Remove the environment and everything generated
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
-	find server kernels clients tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) $(DEPLOY) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find server kernels clients tests tools benchmarks deploy -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,134 @@
+"""Alerts of a Steersman server, as Prometheus rules."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+JOB = 'job=~".*steersman.*"'
+"""Scrape jobs of Steersman: in compose its name, in a cluster the name of the chart's Service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert.
+
+    Attributes:
+        name: Name, without the product's.
+        expression: PromQL; the alert fires while it returns something.
+        lasts: Time for which it must do so.
+        severity: `page` wakes someone, `ticket` waits for the morning.
+        summary: One line for whoever is woken.
+        to_do: First thing to look at.
+
+    """
+
+    name: str
+    expression: str
+    lasts: str
+    severity: Literal["page", "ticket"]
+    summary: str
+    to_do: str
+
+    def rule(self) -> dict[str, Any]:
+        """The rule in Prometheus' format."""
+        return {
+            "alert": f"Steersman{self.name}",
+            "expr": self.expression,
+            "for": self.lasts,
+            "labels": {"severity": self.severity},
+            "annotations": {"summary": self.summary, "description": self.to_do},
+        }
+
+
+ALERTS = (
+    Alert(
+        "Down",
+        f"up{{{JOB}}} == 0",
+        "2m",
+        "page",
+        "{{ $labels.instance }} does not answer.",
+        "Its engine has died or the process is starting: read the log of its last run.",
+    ),
+    Alert(
+        "Absent",
+        f"absent(up{{{JOB}}})",
+        "5m",
+        "page",
+        "Prometheus knows of no Steersman server.",
+        "No replica is scheduled, or the scrape configuration finds none.",
+    ),
+    Alert(
+        "Errors",
+        'sum by (job) (rate(steersman_requests_total{outcome="error"}[5m]))'
+        " / sum by (job) (rate(steersman_requests_total[5m])) > 0.05",
+        "5m",
+        "page",
+        "{{ $value | humanizePercentage }} of controlled requests end with an error.",
+        "The log has each error with its request. Rewards that fail count here too.",
+    ),
+    Alert(
+        "Faults",
+        "sum by (job, instance, method) (increase(steersman_faults_total[15m])) > 0",
+        "0m",
+        "ticket",
+        "The engine ended requests of {{ $labels.method }} because of a fault of their own.",
+        "A rank refused them, or their logits were no numbers: check the vectors they used.",
+    ),
+    Alert(
+        "Queue",
+        "sum by (job, instance) (vllm:num_requests_waiting) > 32",
+        "10m",
+        "ticket",
+        "{{ $value }} requests wait on {{ $labels.instance }}.",
+        "The autoscaler is at its maximum, or has no metric: `kubectl describe hpa`.",
+    ),
+    Alert(
+        "Rejecting",
+        "sum by (job, instance, reason) (increase(vllm:admission_rejections_total[5m])) > 0",
+        "5m",
+        "page",
+        "{{ $labels.instance }} answers requests with 503: {{ $labels.reason }}.",
+        "Its queue is full. Add replicas, or lower what one client may ask for.",
+    ),
+    Alert(
+        "FirstToken",
+        "histogram_quantile(0.95, sum by (job, le)"
+        " (rate(vllm:time_to_first_token_seconds_bucket[5m]))) > 10",
+        "10m",
+        "ticket",
+        "The 95th percentile of the time to first token is {{ $value | humanizeDuration }}.",
+        "Look at the queue and at preemptions.",
+    ),
+    Alert(
+        "CacheFull",
+        "max by (job, instance) (vllm:kv_cache_usage_perc) > 0.95"
+        " and on (job, instance)"
+        " sum by (job, instance) (rate(vllm:num_preemptions_total[5m])) > 0.1",
+        "10m",
+        "ticket",
+        "{{ $labels.instance }} computes requests anew, because its KV cache is full.",
+        "Lower --max-num-seqs or --max-branches, or add memory or replicas.",
+    ),
+    Alert(
+        "RowsTaken",
+        "max by (job, instance) (steersman_steering_waiting) > 0",
+        "5m",
+        "ticket",
+        "Requests wait for a steering row on {{ $labels.instance }}.",
+        "More distinct sums of vectors are in use than --steering-rows has room for.",
+    ),
+    Alert(
+        "ReplicasDiffer",
+        "max by (job) (steersman_vectors) != min by (job) (steersman_vectors)"
+        " or max by (job) (steersman_edits_live) != min by (job) (steersman_edits_live)"
+        " or max by (job) (steersman_edits_offered) != min by (job) (steersman_edits_offered)",
+        "15m",
+        "ticket",
+        "Replicas of {{ $labels.job }} have different vectors or edits.",
+        "An upload went to one replica alone: send it to all, or restart the others.",
+    ),
+)
+
+
+def document() -> dict[str, Any]:
+    """The file of rules that Prometheus loads."""
+    return {"groups": [{"name": "steersman", "rules": [alert.rule() for alert in ALERTS]}]}

@@ -1,0 +1,369 @@
+"""Rows and panels of the dashboard: titles, units and PromQL."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+SELECTED = 'job=~"$job",instance=~"$instance"'
+"""Label matchers of the dashboard's variables; each query has them."""
+RATE = "$__rate_interval"
+"""Range of rates; Grafana fills in at least four scrapes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query of a panel.
+
+    Attributes:
+        expression: PromQL.
+        legend: Name of each series, with labels in `{{ }}`.
+
+    """
+
+    expression: str
+    legend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Queries drawn together.
+
+    Attributes:
+        title: Heading.
+        meaning: Sentence for the reader of the panel.
+        queries: Series that it draws.
+        unit: Grafana's name of the unit.
+        kind: `lines` over time, or `number` for the latest values.
+        stacked: Draw the lines on top of each other.
+
+    """
+
+    title: str
+    meaning: str
+    queries: tuple[Query, ...]
+    unit: str = "short"
+    kind: Literal["lines", "number"] = "lines"
+    stacked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Panels under a heading."""
+
+    title: str
+    panels: tuple[Panel, ...]
+
+
+def rate(metric: str, *labels: str, where: str = "") -> str:
+    """Rate of a counter in 1/s, summed over replicas and over all labels but these."""
+    by = f" by ({', '.join(labels)})" if labels else ""
+    matchers = f"{SELECTED},{where}" if where else SELECTED
+    return f"sum{by} (rate({metric}{{{matchers}}}[{RATE}]))"
+
+
+def total(metric: str, *labels: str) -> str:
+    """Sum of a gauge over replicas and over all labels but these."""
+    by = f" by ({', '.join(labels)})" if labels else ""
+    return f"sum{by} ({metric}{{{SELECTED}}})"
+
+
+def quantile(q: float, histogram: str, *labels: str) -> str:
+    """Quantile of a histogram over replicas, for each value of some labels."""
+    return f"histogram_quantile({q:g}, {rate(f'{histogram}_bucket', 'le', *labels)})"
+
+
+def quantiles(histogram: str) -> tuple[Query, ...]:
+    """Queries of a histogram's median, 95th and 99th percentile."""
+    return tuple(Query(quantile(q, histogram), f"p{q * 100:g}") for q in (0.5, 0.95, 0.99))
+
+
+def share(part: str, whole: str) -> str:
+    """Ratio of two rates; no data while the whole is 0."""
+    return f"{part} / ({whole} > 0)"
+
+
+_TOKENS = "steersman_tokens_total"
+
+ROWS = (
+    Row(
+        "Requests",
+        (
+            Panel(
+                "Replicas up",
+                "Servers that Prometheus reaches.",
+                (Query(f"sum (up{{{SELECTED}}})", "up"),),
+                kind="number",
+            ),
+            Panel(
+                "Waiting in the engines",
+                "Engine requests in vLLM's queues; the autoscaler follows it.",
+                (Query(total("vllm:num_requests_waiting"), "waiting"),),
+                kind="number",
+            ),
+            Panel(
+                "Faults in the last hour",
+                "Controlled requests that the engine ended because of a fault of their own.",
+                (Query(f"sum (increase(steersman_faults_total{{{SELECTED}}}[1h]))", "faults"),),
+                kind="number",
+            ),
+            Panel(
+                "Controlled requests by method",
+                "Controlled requests that ended.",
+                (Query(rate("steersman_requests_total", "method"), "{{method}}"),),
+                "reqps",
+                stacked=True,
+            ),
+            Panel(
+                "Controlled requests by outcome",
+                "ok, error, or disconnected: the client hung up. Refused: a 4xx before anything "
+                "ran.",
+                (
+                    Query(rate("steersman_requests_total", "outcome"), "{{outcome}}"),
+                    Query(rate("steersman_refused_total"), "refused"),
+                ),
+                "reqps",
+            ),
+            Panel(
+                "Engine requests by end",
+                "What ended engine requests; each branch and fork is one.",
+                (
+                    Query(
+                        rate("vllm:request_success_total", "finished_reason"),
+                        "{{finished_reason}}",
+                    ),
+                    Query(
+                        rate("vllm:admission_rejections_total", "reason"), "rejected: {{reason}}"
+                    ),
+                ),
+                "reqps",
+            ),
+        ),
+    ),
+    Row(
+        "Latency",
+        (
+            Panel(
+                "Duration of controlled requests, p95",
+                "From the first byte of the request to the last of the response.",
+                (Query(quantile(0.95, "steersman_request_seconds", "method"), "{{method}}"),),
+                "s",
+            ),
+            Panel(
+                "Time to first token",
+                "Of engine requests, queue and prompt included.",
+                quantiles("vllm:time_to_first_token_seconds"),
+                "s",
+            ),
+            Panel(
+                "Time between tokens",
+                "Of engine requests.",
+                quantiles("vllm:inter_token_latency_seconds"),
+                "s",
+            ),
+            Panel(
+                "Time in the queue",
+                "Of engine requests.",
+                quantiles("vllm:request_queue_time_seconds"),
+                "s",
+            ),
+        ),
+    ),
+    Row(
+        "Engine",
+        (
+            Panel(
+                "Running and waiting",
+                "Engine requests in the batch and in the queue.",
+                (
+                    Query(total("vllm:num_requests_running"), "running"),
+                    Query(
+                        total("vllm:num_requests_waiting_by_reason", "reason"),
+                        "waiting: {{reason}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "KV cache in use",
+                "Share of the blocks; at 1 requests are preempted.",
+                (
+                    Query(
+                        f"max by (instance) (vllm:kv_cache_usage_perc{{{SELECTED}}})",
+                        "{{instance}}",
+                    ),
+                ),
+                "percentunit",
+            ),
+            Panel(
+                "Prefix cache hits",
+                "Share of prompt tokens; branches of one request hit, too.",
+                (
+                    Query(
+                        share(
+                            rate("vllm:prefix_cache_hits_total"),
+                            rate("vllm:prefix_cache_queries_total"),
+                        ),
+                        "hits",
+                    ),
+                ),
+                "percentunit",
+            ),
+            Panel(
+                "Preemptions",
+                "Engine requests that lost their blocks and are computed again.",
+                (Query(rate("vllm:num_preemptions_total"), "preemptions"),),
+                "ops",
+            ),
+            Panel(
+                "Tokens of the engine",
+                "Prompt and generated tokens of all requests, controlled or not.",
+                (
+                    Query(rate("vllm:prompt_tokens_total"), "prompt"),
+                    Query(rate("vllm:generation_tokens_total"), "generated"),
+                ),
+                "cps",
+            ),
+        ),
+    ),
+    Row(
+        "Branches and tokens",
+        (
+            Panel(
+                "Branches",
+                "Branches of controlled requests: launched, finished by themselves, cancelled.",
+                (Query(rate("steersman_branches_total", "event"), "{{event}}"),),
+                "ops",
+            ),
+            Panel(
+                "Tokens of controlled requests by kind",
+                "Returned, cancelled (of aborted branches), and lost (of branches that finished "
+                "unused, and of forks). Together they are all that were sampled.",
+                (Query(rate(_TOKENS, "kind", where='kind!="sampled"'), "{{kind}}"),),
+                "cps",
+                stacked=True,
+            ),
+            Panel(
+                "Returned share of sampled tokens",
+                "What is left is the price of the search.",
+                (
+                    Query(
+                        share(
+                            rate(_TOKENS, "method", where='kind="returned"'),
+                            rate(_TOKENS, "method", where='kind="sampled"'),
+                        ),
+                        "{{method}}",
+                    ),
+                ),
+                "percentunit",
+            ),
+            Panel(
+                "Branch points of samplers",
+                "Tokens at which a sampler drew trials; degraded: the engine refused them.",
+                (
+                    Query(
+                        rate("steersman_sampler_branch_points_total", "method"),
+                        "{{method}}",
+                    ),
+                    Query(
+                        rate("steersman_sampler_degraded_total", "method"),
+                        "{{method}}, degraded",
+                    ),
+                ),
+                "ops",
+            ),
+            Panel(
+                "Trials of samplers",
+                "Trials, and the tokens of those that are in no response.",
+                (
+                    Query(rate("steersman_sampler_trials_total", "method"), "{{method}}, trials"),
+                    Query(
+                        rate("steersman_sampler_lost_tokens_total", "method"),
+                        "{{method}}, lost tokens",
+                    ),
+                ),
+                "ops",
+            ),
+            Panel(
+                "Rewards",
+                "Responses given to rewards, and their tokens.",
+                (
+                    Query(rate("steersman_reward_calls_total", "method"), "{{method}}, responses"),
+                    Query(rate("steersman_reward_tokens_total", "method"), "{{method}}, tokens"),
+                ),
+                "ops",
+            ),
+        ),
+    ),
+    Row(
+        "Thinking",
+        (
+            Panel(
+                "Who closed the thinking",
+                "Of returned choices of governed requests.",
+                (Query(rate("steersman_thinking_closed_total", "closed_by"), "{{closed_by}}"),),
+                "ops",
+                stacked=True,
+            ),
+            Panel(
+                "Thinking tokens",
+                "In returned choices of governed requests; forced ones were put there.",
+                (
+                    Query(rate("steersman_thinking_tokens_total"), "thinking"),
+                    Query(rate("steersman_forced_tokens_total"), "forced"),
+                ),
+                "cps",
+            ),
+            Panel(
+                "Probes",
+                "Forks that were asked for their answer in the middle of a thought.",
+                (Query(rate("steersman_probes_total"), "probes"),),
+                "ops",
+            ),
+            Panel(
+                "Entropy by phase",
+                "Median and 95th percentile of the tokens of monitored requests, in nats.",
+                tuple(
+                    Query(
+                        quantile(q, "steersman_token_entropy_nats", "phase"),
+                        f"{{{{phase}}}}, p{q * 100:g}",
+                    )
+                    for q in (0.5, 0.95)
+                ),
+            ),
+        ),
+    ),
+    Row(
+        "Steering and edits",
+        (
+            Panel(
+                "Steering rows",
+                "Distinct sums of vectors in use, of those that there is room for; and requests "
+                "that wait for one.",
+                (
+                    Query(total("steersman_steering_rows_in_use"), "in use"),
+                    Query(total("steersman_steering_rows"), "room"),
+                    Query(total("steersman_steering_waiting"), "waiting"),
+                ),
+            ),
+            Panel(
+                "Steered and edited tokens",
+                "Steered ones by segment of the response.",
+                (
+                    Query(rate("steersman_steered_tokens_total", "segment"), "{{segment}}"),
+                    Query(rate("steersman_edited_tokens_total"), "edited"),
+                ),
+                "cps",
+            ),
+            Panel(
+                "Vectors and edits by replica",
+                "Replicas that differ here have had an upload of their own.",
+                (
+                    Query(total("steersman_vectors", "instance"), "{{instance}}, vectors"),
+                    Query(total("steersman_edits_live", "instance"), "{{instance}}, live edits"),
+                    Query(
+                        total("steersman_edits_offered", "instance"),
+                        "{{instance}}, edits on offer",
+                    ),
+                ),
+            ),
+        ),
+    ),
+)
