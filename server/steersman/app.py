@@ -147,12 +147,13 @@ async def assemble(
         app.include_router(closed("vector"))
         app.include_router(closed("edit"))
     openapi.describe_control(app)
+    metrics = Metrics(registry, desk, rewards)
     controlled = ControlledEngine(engine, reasoning, reports)
     await init_app_state(controlled, app.state, args, tasks)
     _list_profiles(app.state.openai_serving_models, names, presets)
     # Appended, so innermost: authentication and CORS come before any control is looked at.
     app.user_middleware.append(
-        Middleware(ControlMiddleware, planner=planner, metrics=Metrics(registry, desk), desk=desk)
+        Middleware(ControlMiddleware, planner=planner, metrics=metrics, desk=desk)
     )
     app.middleware_stack = app.build_middleware_stack()
     return app

@@ -128,6 +128,10 @@ class Ledger:
         """The limit that ended the request before it had ended by itself."""
         self.failure: Failure | None = None
         """The fault that ended it; None without one, or for one of the engine's."""
+        self.first_token_seconds: float | None = None
+        """Seconds to the first token of the response, where it is streamed; None before that."""
+        self.first_answer_seconds: float | None = None
+        """Seconds to the first token after the thinking; None before that."""
 
     def open(self, reading: Reading | None = None) -> Generation:
         """Start the books of an engine call."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from steersman import schema
 from steersman.capabilities import Capabilities
-from steersman.controls.control import Control, Encode, Part, PartT, Planning
+from steersman.controls.control import Control, Encode, Labels, Part, PartT, Planning
 from steersman.controls.registry import CONTROLS
 from steersman.errors import ControlError
 from steersman.ledger import Ledger
@@ -21,6 +21,8 @@ from steersman_client import Applied, AppliedEdit, ControlSpec, Receipt
 
 PLAIN = "plain"
 """The method of a request without a search, in metrics."""
+NO_PROFILE = "none"
+"""The profile of a request that names none, in metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,11 @@ class Plan:
     def method(self) -> str:
         """The label of this plan in metrics."""
         return next((part.method for part in self.parts if part.method is not None), PLAIN)
+
+    @property
+    def labels(self) -> Labels:
+        """Labels of the request in metrics."""
+        return self.method, self.profile or NO_PROFILE
 
     @property
     def reads_tokens(self) -> bool:

@@ -18,6 +18,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from steersman.controls.events import EventsPart
 from steersman.controls.limits import LimitsPart
 from steersman.controls.search import SearchPart
+from steersman.frontend import first_tokens
 from steersman.frontend.arrival import check_arrival
 from steersman.frontend.carrier import Carrier
 from steersman.frontend.failure import reward_failure
@@ -109,7 +110,10 @@ class ControlledEngine:
         params = sampling_params.clone()
         limit = _share(control, params)
         params.max_tokens = generation.branch_max_tokens = limit
-        return self._controlled(control, generation, replace(call, params=params), carrier)
+        outputs = self._controlled(control, generation, replace(call, params=params), carrier)
+        if params.output_kind is RequestOutputKind.DELTA:
+            outputs = first_tokens.timed(outputs, reading, control.ledger)
+        return outputs
 
     def _carrier(self, plan: Plan, call: Call) -> Carrier:
         token_ids = call.prompt_token_ids

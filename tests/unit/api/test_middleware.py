@@ -22,6 +22,7 @@ from steersman.observe.metrics import Metrics
 from steersman.scope import CONTROL, REFUSED
 from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.trajectory import Piece, Start, Trajectory
+from tests.unit.samples import total
 from tests.unit.servers import planner
 
 pytestmark = pytest.mark.anyio
@@ -93,7 +94,7 @@ class Server:
 
     async def metric(self, name: str, **labels: str) -> float:
         await asyncio.sleep(0)  # what has ended is counted in the loop's next round
-        return self.registry.get_sample_value(name, labels) or 0.0
+        return total(self.registry, name, **labels)
 
 
 async def test_a_request_without_control_passes_untouched() -> None:
@@ -152,6 +153,17 @@ async def test_what_a_sampler_cannot_stand_is_refused_before_anything_runs(
     assert param in error["message"]
     assert await server.metric("steersman_refused_total") == 1
     assert await server.metric("steersman_requests_total", method="plain", outcome="ok") == 0
+
+
+async def test_a_profile_is_counted_by_its_name_in_the_servers_file() -> None:
+    server = Server()
+    await server.post({"model": "tiny:fast"})
+    await server.post({"control": {"profile": "fast"}})
+    await server.post({"control": {}})
+    await server.post({"control": {"profile": "made up"}})
+    for profile, requests in (("fast", 2), ("none", 1)):
+        assert await server.metric("steersman_requests_total", profile=profile) == requests
+    assert await server.metric("steersman_requests_total") == 3
 
 
 async def test_a_stream_ends_in_its_receipt() -> None:
