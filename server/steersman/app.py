@@ -23,6 +23,7 @@ from steersman import profiles
 from steersman.api import edits, openapi, planned, root, status, vectors
 from steersman.api.admin import Admin, closed
 from steersman.api.middleware import ControlMiddleware
+from steersman.api.request_id import RequestIdMiddleware
 from steersman.arguments import ArgumentError
 from steersman.engine.compat.models import list_more
 from steersman.frontend import parsers
@@ -134,6 +135,8 @@ async def assemble(
         # So that vLLM's authentication, which stands before all routes, lets the admin through.
         args.api_key = accepted = [*api_keys, options.steering.admin_key]
 
+    args.enable_request_id_headers = False  # ours are on every answer: there would be two
+
     tasks = await engine.get_supported_tasks()
     app: FastAPI = build_app(args, tasks, engine.model_config)
     app.include_router(status.router(planner))
@@ -155,7 +158,8 @@ async def assemble(
     app.user_middleware.append(
         Middleware(ControlMiddleware, planner=planner, metrics=metrics, desk=desk)
     )
-    app.middleware_stack = app.build_middleware_stack()
+    # Around everything: errors that no route has answered have an id too.
+    app.middleware_stack = RequestIdMiddleware(app.build_middleware_stack())
     return app
 
 

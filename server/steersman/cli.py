@@ -65,6 +65,7 @@ def serve(
     steering_rows: options.SteeringRows = options.STEERING.rows,
     steering_wait: options.SteeringWait = options.STEERING.wait_seconds,
     max_vector_bytes: options.MaxVectorBytes = options.STEERING.max_bytes,
+    log_format: options.Log = options.LogFormat.TEXT,
 ) -> None:
     """Serve a model: steersman serve MODEL, these options, and any argument of `vllm serve`.
 
@@ -87,7 +88,7 @@ def serve(
     from steersman.reward.file import RewardFileError
 
     cli_env_setup()
-    configure()
+    configure(log_format)
     limits = Limits(
         max_branches=max_branches,
         max_forks=max_forks,

@@ -194,6 +194,25 @@ class Ledger:
         seeds = (trajectory.seed for _, trajectory in self.returned)
         return tuple(seed for seed in seeds if seed is not None) or None
 
+    def spent(self, *, answered: bool) -> Compute:
+        """The cost of a request that has ended.
+
+        Args:
+            answered: Whether it was answered. Without an answer nothing is returned, and branches
+                that it broke off are cancelled though nobody aborted them.
+
+        """
+        compute = self.compute()
+        if answered:
+            return compute
+        cancelled = sum(one.sampled_tokens for one in self.branches if not one.finished)
+        broken = {
+            "returned_tokens": 0,
+            "cancelled_tokens": cancelled,
+            "lost_tokens": compute.sampled_tokens - cancelled,
+        }
+        return compute.model_copy(update=broken)
+
     def compute(self) -> Compute:
         """The cost so far; `sampled = returned + cancelled + lost`."""
         # In one go: every request asks for it, and mostly it has but one trajectory.

@@ -8,6 +8,7 @@ import typer
 
 from steersman.artifacts.store import MAX_BYTES
 from steersman.capabilities import Limits
+from steersman.observe.logs import LogFormat
 from steersman.steering.admission import WAIT_SECONDS
 
 EDIT_ROWS = 8
@@ -79,6 +80,9 @@ Profiles = Annotated[
 Rewards = Annotated[
     Path | None,
     typer.Option(help="YAML file of named rewards.", exists=True, dir_okay=False),
+]
+Log = Annotated[
+    LogFormat, typer.Option("--log-format", help="Form of this server's own log lines.")
 ]
 MaxBranches = Annotated[int, _limit("max_branches", 1)]
 MaxForks = Annotated[int, _limit("max_forks", 1)]

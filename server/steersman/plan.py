@@ -78,12 +78,15 @@ class Plan:
         """True if it needs prompts of tokens, not of embeddings."""
         return any(part.reads_tokens for part in self.parts)
 
-    def receipt(self, ledger: Ledger, edits: Iterable[AppliedEdit] = ()) -> Receipt:
+    def receipt(
+        self, ledger: Ledger, edits: Iterable[AppliedEdit] = (), request_id: str | None = None
+    ) -> Receipt:
         """The receipt, as of now.
 
         Args:
             ledger: The books of the request.
             edits: The edits that the model's weights have.
+            request_id: Id of the HTTP request.
 
         """
         limits = ledger.limits
@@ -98,7 +101,12 @@ class Plan:
         for part in self.parts:
             applied.update(part.applied(ledger))
             reported.update(part.reported(ledger))
-        return Receipt(applied=Applied(**applied), compute=ledger.compute(), **reported)
+        return Receipt(
+            request_id=request_id,
+            applied=Applied(**applied),
+            compute=ledger.compute(),
+            **reported,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ class ControlScope:
         ledger: The books.
         room: Bounds its engine requests in flight.
         edits: Returns the weight edits that are live; called when the receipt is made.
+        request_id: Id of the HTTP request.
 
     """
 
@@ -27,10 +28,15 @@ class ControlScope:
     ledger: Ledger
     room: asyncio.Semaphore
     edits: Callable[[], Sequence[AppliedEdit]] = field(default=tuple)
+    request_id: str | None = None
 
     @classmethod
     def of(
-        cls, plan: Plan, max_forks: int, edits: Callable[[], Sequence[AppliedEdit]] = tuple
+        cls,
+        plan: Plan,
+        max_forks: int,
+        edits: Callable[[], Sequence[AppliedEdit]] = tuple,
+        request_id: str | None = None,
     ) -> "ControlScope":
         """A scope with empty books.
 
@@ -38,13 +44,14 @@ class ControlScope:
             plan: The request's plan.
             max_forks: Engine requests of it that may be in flight.
             edits: Returns the weight edits that are live.
+            request_id: Id of the HTTP request.
 
         """
         in_turn = plan.request.endpoint is Endpoint.RESPONSES
-        return cls(plan, Ledger(in_turn=in_turn), asyncio.Semaphore(max_forks), edits)
+        return cls(plan, Ledger(in_turn=in_turn), asyncio.Semaphore(max_forks), edits, request_id)
 
     def receipt(self) -> Receipt:
-        return self.plan.receipt(self.ledger, self.edits())
+        return self.plan.receipt(self.ledger, self.edits(), self.request_id)
 
 
 CONTROL: ContextVar[ControlScope | None] = ContextVar("steersman_control", default=None)

@@ -7,14 +7,13 @@ Requests without a control pass through untouched.
 import asyncio
 import contextlib
 import logging
-import uuid
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from steersman.api import body, facts
+from steersman.api import body, facts, request_id
 from steersman.api.answer import Answer
 from steersman.api.body import Controlled
 from steersman.api.chunks import ChunkHead
@@ -29,6 +28,7 @@ from steersman.controls.monitor import MonitorPart
 from steersman.controls.search import SearchPart
 from steersman.errors import ControlError
 from steersman.observe.metrics import Metrics
+from steersman.observe.requests import log_end, log_refusal
 from steersman.plan import Plan, Planner
 from steersman.request import Endpoint, Request
 from steersman.scope import CONTROL, REFUSED, ControlScope
@@ -70,6 +70,7 @@ class ControlMiddleware:
                     content, capabilities.model.names, self._planner.profiles
                 )
                 if controlled is None:
+                    scope = _named(scope, content)
                     await self._app(scope, body.replay(content, receive), send)
                     return
                 request = _facts(scope, controlled, capabilities)
@@ -85,11 +86,13 @@ class ControlMiddleware:
                         await taken.enter_async_context(part.held(self._desk))
             except ControlError as error:
                 self._metrics.refused()
+                log_refusal(request_id.identified(scope)[1].value, error)
                 await Refusal(error)(scope, receive, send)
                 return
-            scope = _sized(scope, rest)
-            head = self._chunk_head(plan, controlled.rest, scope)
-            await self._run(plan, head, scope, body.replay(rest, receive), send)
+            scope, own = request_id.identified(_sized(scope, rest))
+            scope = request_id.renamed(scope, controlled.rest)
+            head = self._chunk_head(plan, controlled.rest, own.value)
+            await self._run(plan, head, own.value, scope, body.replay(rest, receive), send)
 
     async def _refused(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
         """Have vLLM say what is wrong with a request that could not be planned."""
@@ -100,12 +103,18 @@ class ControlMiddleware:
             REFUSED.reset(token)
 
     async def _run(
-        self, plan: Plan, head: ChunkHead | None, scope: Scope, receive: Receive, send: Send
+        self,
+        plan: Plan,
+        head: ChunkHead | None,
+        own_id: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         request = plan.request
         edits = self._desk.applied_edits if self._desk is not None else tuple
         max_forks = self._planner.capabilities.limits.max_forks
-        control = ControlScope.of(plan, max_forks, edits)
+        control = ControlScope.of(plan, max_forks, edits, own_id)
         events = told.kinds if (told := plan.part(EventsPart)) else frozenset()
         monitor = plan.part(MonitorPart) if request.stream else None
         live = LiveValues(control, monitor) if monitor is not None else None
@@ -124,9 +133,9 @@ class ControlMiddleware:
         finally:
             CONTROL.reset(token)
             # A step can end many requests: their answers go out before the first is counted.
-            asyncio.get_running_loop().call_soon(self._count, control, _outcome(answer))
+            asyncio.get_running_loop().call_soon(self._tell, control, answer)
 
-    def _chunk_head(self, plan: Plan, rest: Mapping[str, Any], scope: Scope) -> ChunkHead | None:
+    def _chunk_head(self, plan: Plan, rest: Mapping[str, Any], own_id: str) -> ChunkHead | None:
         """The common fields of the chunks of a stream that may need some of our own: with events,
         or with a limit; None for any other."""
         own = plan.part(EventsPart) or plan.part(LimitsPart)
@@ -135,10 +144,12 @@ class ControlMiddleware:
         names, model = self._planner.capabilities.model.names, rest.get("model")
         # vLLM answers under its first name, or under that of an adapter.
         shown = names[0] if not model or model in names else str(model)
-        return ChunkHead(plan.request.endpoint, _request_id(scope, rest), shown)
+        return ChunkHead(plan.request.endpoint, own_id, shown)
 
-    def _count(self, control: ControlScope, outcome: str) -> None:
+    def _tell(self, control: ControlScope, answer: Answer) -> None:
+        outcome = _outcome(answer)
         self._metrics.closed(control.plan, control.ledger, outcome)
+        log_end(control, outcome, answer.status)
 
 
 def _may_hold_control(scope: Scope) -> bool:
@@ -185,13 +196,11 @@ def _sized(scope: Scope, content: bytes) -> Scope:
     return {**scope, "headers": headers.raw}
 
 
-def _request_id(scope: Scope, rest: Mapping[str, Any]) -> str:
-    """The id under which vLLM answers; where it would draw one, that is done here."""
-    headers = MutableHeaders(raw=scope["headers"])
-    named = rest.get("request_id")
-    if "x-request-id" not in headers and isinstance(named, str):
-        return named
-    return headers.setdefault("x-request-id", uuid.uuid4().hex)
+def _named(scope: Scope, content: bytes) -> Scope:
+    """A request without control, under the id that its body names, if it does."""
+    if not request_id.may_name(content):
+        return scope
+    return request_id.renamed(request_id.identified(scope)[0], body.plain(content))
 
 
 def _outcome(answer: Answer) -> str:

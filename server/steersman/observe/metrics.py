@@ -128,20 +128,18 @@ class Metrics:
 
     def closed(self, plan: Plan, ledger: Ledger, outcome: str) -> None:
         """Count a request that has ended, from its books."""
-        labels, branches, compute = plan.labels, ledger.branches, ledger.compute()
+        labels, branches = plan.labels, ledger.branches
+        compute = ledger.spent(answered=outcome == "ok")
         self._child(self._requests, *labels, outcome).inc()
         self._child(self._faults, *labels).inc(any(one.failed for one in branches))
         unfinished = [one for one in branches if not one.finished]
         self._add(self._branches, labels, "launched", len(branches))
         self._add(self._branches, labels, "finished", len(branches) - len(unfinished))
         self._add(self._branches, labels, "cancelled", len(unfinished))
-        returned, cancelled = compute.returned_tokens, compute.cancelled_tokens
-        if outcome != "ok":  # one that broke off has branches that were not aborted: cancelled too
-            returned, cancelled = 0, sum(one.sampled_tokens for one in unfinished)
         self._add(self._tokens, labels, "sampled", compute.sampled_tokens)
-        self._add(self._tokens, labels, "returned", returned)
-        self._add(self._tokens, labels, "cancelled", cancelled)
-        self._add(self._tokens, labels, "lost", compute.sampled_tokens - returned - cancelled)
+        self._add(self._tokens, labels, "returned", compute.returned_tokens)
+        self._add(self._tokens, labels, "cancelled", compute.cancelled_tokens)
+        self._add(self._tokens, labels, "lost", compute.lost_tokens)
         self._child(self._sequential, *labels).inc(compute.sequential_tokens)
         if compute.reward_calls:
             self._child(self._reward_calls, *labels).inc(compute.reward_calls)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from steersman.api import progress
 from steersman.api.body import Controlled
 from steersman.api.middleware import ControlMiddleware
 from steersman.capabilities import Limits
+from steersman.observe.logs import fields_of
 from steersman.observe.metrics import Metrics
 from steersman.scope import CONTROL, REFUSED
 from steersman.trajectory.outcome import Outcome
@@ -216,7 +218,34 @@ async def test_a_client_may_name_the_request_in_the_body_or_in_a_header() -> Non
     server = Server()
     assert (await server.post({"control": FIRST, "request_id": "mine"})).json()["header"] is None
     named = await server.post({"control": FIRST}, headers={"X-Request-Id": "theirs"})
-    assert named.json()["header"] == "theirs"
+    assert named.json()["header"] == named.json()["control"]["request_id"] == "theirs"
+
+
+async def test_a_log_line_for_each_controlled_request(caplog: pytest.LogCaptureFixture) -> None:
+    server, named = Server(), {"X-Request-Id": "theirs"}
+    with caplog.at_level(logging.INFO, "steersman.observe.requests"):
+        await server.post({"model": "tiny:fast", "x": "secret"}, headers=named)
+        await server.post({"control": FIRST, "fail": True}, headers=named)
+        await server.post({"control": {"secret": 1}}, headers=named)
+        await server.post({"model": "tiny"})
+        await asyncio.sleep(0)
+    ended, failed, refused = (fields_of(record) for record in caplog.records)
+    assert {one["request_id"] for one in (ended, failed, refused)} == {"theirs"}
+    assert [ended[name] for name in ("method", "profile", "outcome", "status")] == [
+        "first_finish",
+        "fast",
+        "ok",
+        200,
+    ]
+    assert (ended["branches"], ended["sampled_tokens"], ended["returned_tokens"]) == (3, 9, 3)
+    assert (failed["outcome"], failed["status"], failed["returned_tokens"]) == ("error", 500, 0)
+    assert dict(refused) == {
+        "request_id": "theirs",
+        "outcome": "refused",
+        "status": 400,
+        "param": "control.secret",
+    }
+    assert "secret" not in json.dumps([dict(ended), dict(failed)])
 
 
 async def test_errors_of_the_application_are_left_as_they_are() -> None:

@@ -191,7 +191,8 @@ _COMMAND_LINE = (
         "",
         "additional_config api_key api_server_count block_size chat_template "
         "data_parallel_multi_port_external_lb data_parallel_size disable_uvicorn_access_log dtype "
-        "enable_auto_tool_choice enable_chunked_prefill enable_dbo enable_hc_sp enable_ssl_refresh "
+        "enable_auto_tool_choice enable_chunked_prefill enable_dbo enable_hc_sp "
+        "enable_request_id_headers enable_ssl_refresh "
         "enforce_eager grpc h11_max_header_count h11_max_incomplete_event_size headless hf_token "
         "host kv_cache_memory_bytes kv_sharing_fast_prefill kv_transfer_config max_model_len model "
         "model_tag pipeline_parallel_size port prefill_context_parallel_size quantization "
