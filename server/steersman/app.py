@@ -38,6 +38,7 @@ from steersman.plan import Planner
 from steersman.profiles import Profile
 from steersman.reward.rewards import Rewards
 from steersman.steering.plan import NoVectors
+from steersman.tracing import Tracing
 
 DEAD_ENGINE_SECONDS = 5.0
 """How long a server whose engine died goes on answering (503 on `/health`) before it exits."""
@@ -151,12 +152,13 @@ async def assemble(
         app.include_router(closed("edit"))
     openapi.describe_control(app)
     metrics = Metrics(registry, desk, rewards)
+    tracing = Tracing.of_server(args.otlp_traces_endpoint)
     controlled = ControlledEngine(engine, reasoning, reports)
     await init_app_state(controlled, app.state, args, tasks)
     _list_profiles(app.state.openai_serving_models, names, presets)
     # Appended, so innermost: authentication and CORS come before any control is looked at.
     app.user_middleware.append(
-        Middleware(ControlMiddleware, planner=planner, metrics=metrics, desk=desk)
+        Middleware(ControlMiddleware, planner=planner, metrics=metrics, desk=desk, tracing=tracing)
     )
     # Around everything: errors that no route has answered have an id too.
     app.middleware_stack = RequestIdMiddleware(app.build_middleware_stack())

@@ -40,6 +40,7 @@ class Generation:
         judge: Scores its responses; None without rewards.
         steps: The steps of its search's chains.
         after: Tokens sampled one after another before it could begin.
+        prompt_tokens: Tokens of its prompt.
 
     """
 
@@ -52,6 +53,7 @@ class Generation:
     judge: Judge[Any] | None = None
     steps: list[ChainStep] = field(default_factory=list)
     after: int = 0
+    prompt_tokens: int = 0
     _leader: Trajectory[Any] | None = None
     _shown: int = 0
 

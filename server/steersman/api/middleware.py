@@ -13,7 +13,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from steersman.api import body, facts, request_id
+from steersman.api import body, facts, request_id, traced
 from steersman.api.answer import Answer
 from steersman.api.body import Controlled
 from steersman.api.chunks import ChunkHead
@@ -33,6 +33,7 @@ from steersman.plan import Plan, Planner
 from steersman.request import Endpoint, Request
 from steersman.scope import CONTROL, REFUSED, ControlScope
 from steersman.steering.desk import Desk
+from steersman.tracing import NO_SPAN, NO_TRACING, Span, Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -45,22 +46,30 @@ class ControlMiddleware:
         planner: Checks every control.
         metrics: Counts the requests and their outcomes.
         desk: Hands out rows and edits; None on a server without steering.
+        tracing: Makes spans of the requests.
 
     """
 
     def __init__(
-        self, app: ASGIApp, *, planner: Planner, metrics: Metrics, desk: Desk | None = None
+        self,
+        app: ASGIApp,
+        *,
+        planner: Planner,
+        metrics: Metrics,
+        desk: Desk | None = None,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._app = app
         self._planner = planner
         self._metrics = metrics
         self._desk = desk
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not _may_hold_control(scope):
             await self._app(scope, receive, send)
             return
-        capabilities = self._planner.capabilities
+        capabilities, span = self._planner.capabilities, NO_SPAN
         async with contextlib.AsyncExitStack() as taken:
             try:
                 content = await body.read(receive, capabilities.limits.max_body_bytes)
@@ -73,26 +82,44 @@ class ControlMiddleware:
                     scope = _named(scope, content)
                     await self._app(scope, body.replay(content, receive), send)
                     return
+                scope = request_id.renamed(request_id.identified(scope)[0], controlled.rest)
                 request = _facts(scope, controlled, capabilities)
                 rest = _written(controlled)
                 if request is None or rest is None:
                     await self._refused(scope, content if rest is None else rest, receive, send)
                     return
-                plan = self._planner.plan(
-                    controlled.control, request, profile_suffix=controlled.profile_suffix
-                )
-                if self._desk is not None:
-                    for part in plan.parts:
-                        await taken.enter_async_context(part.held(self._desk))
+                span = traced.begin(self._tracing, request.endpoint, controlled.rest, scope)
+                taken.callback(span.close)
+                with span.within("plan"):
+                    plan = self._planner.plan(
+                        controlled.control, request, profile_suffix=controlled.profile_suffix
+                    )
+                with span.within("hold"):
+                    await self._hold(plan, taken)
             except ControlError as error:
+                own = request_id.identified(scope)[1]
                 self._metrics.refused()
-                log_refusal(request_id.identified(scope)[1].value, error)
+                log_refusal(own.value, error)
+                traced.refuse(span, own.value, error)
                 await Refusal(error)(scope, receive, send)
                 return
             scope, own = request_id.identified(_sized(scope, rest))
-            scope = request_id.renamed(scope, controlled.rest)
             head = self._chunk_head(plan, controlled.rest, own.value)
-            await self._run(plan, head, own.value, scope, body.replay(rest, receive), send)
+            control = self._opened(plan, own.value, span)
+            await self._run(control, head, scope, body.replay(rest, receive), send)
+
+    async def _hold(self, plan: Plan, taken: contextlib.AsyncExitStack) -> None:
+        """Take the rows and edits of a request, for as long as the stack is not unwound."""
+        if self._desk is not None:
+            for part in plan.parts:
+                await taken.enter_async_context(part.held(self._desk))
+
+    def _opened(self, plan: Plan, own_id: str, span: Span) -> ControlScope:
+        edits = self._desk.applied_edits if self._desk is not None else tuple
+        max_forks = self._planner.capabilities.limits.max_forks
+        control = ControlScope.of(plan, max_forks, edits, own_id, span)
+        traced.planned(control)
+        return control
 
     async def _refused(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
         """Have vLLM say what is wrong with a request that could not be planned."""
@@ -104,17 +131,13 @@ class ControlMiddleware:
 
     async def _run(
         self,
-        plan: Plan,
+        control: ControlScope,
         head: ChunkHead | None,
-        own_id: str,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
-        request = plan.request
-        edits = self._desk.applied_edits if self._desk is not None else tuple
-        max_forks = self._planner.capabilities.limits.max_forks
-        control = ControlScope.of(plan, max_forks, edits, own_id)
+        plan, request = control.plan, control.plan.request
         events = told.kinds if (told := plan.part(EventsPart)) else frozenset()
         monitor = plan.part(MonitorPart) if request.stream else None
         live = LiveValues(control, monitor) if monitor is not None else None
@@ -132,8 +155,10 @@ class ControlMiddleware:
             logger.exception("The stream of a request broke off")
         finally:
             CONTROL.reset(token)
+            outcome = _outcome(answer)
+            traced.end(control, outcome, answer.status)
             # A step can end many requests: their answers go out before the first is counted.
-            asyncio.get_running_loop().call_soon(self._tell, control, answer)
+            asyncio.get_running_loop().call_soon(self._tell, control, outcome, answer.status)
 
     def _chunk_head(self, plan: Plan, rest: Mapping[str, Any], own_id: str) -> ChunkHead | None:
         """The common fields of the chunks of a stream that may need some of our own: with events,
@@ -146,10 +171,9 @@ class ControlMiddleware:
         shown = names[0] if not model or model in names else str(model)
         return ChunkHead(plan.request.endpoint, own_id, shown)
 
-    def _tell(self, control: ControlScope, answer: Answer) -> None:
-        outcome = _outcome(answer)
+    def _tell(self, control: ControlScope, outcome: str, status: int) -> None:
         self._metrics.closed(control.plan, control.ledger, outcome)
-        log_end(control, outcome, answer.status)
+        log_end(control, outcome, status)
 
 
 def _may_hold_control(scope: Scope) -> bool:

@@ -39,6 +39,7 @@ def _fields(control: ControlScope, outcome: str, status: int) -> dict[str, Any]:
     compute = ledger.spent(answered=outcome == "ok")
     fields = {
         "request_id": control.request_id,
+        "trace_id": control.span.trace_id,
         "endpoint": str(plan.request.endpoint),
         "stream": plan.request.stream,
         "method": method,

@@ -35,7 +35,12 @@ _CLIENT = (
         "prompt",
         "sampling_params",
         "request_id",
-        keywords=("data_parallel_rank", "reasoning_ended", "reasoning_parser_kwargs"),
+        keywords=(
+            "data_parallel_rank",
+            "reasoning_ended",
+            "reasoning_parser_kwargs",
+            "trace_headers",
+        ),
     ),
     one(_ASYNC + "check_admission", Use.WRAPPED, "n", "request_id", exact=True),
     one(_ASYNC + "abort", Use.CALLED, "request_id"),
@@ -195,8 +200,8 @@ _COMMAND_LINE = (
         "enable_request_id_headers enable_ssl_refresh "
         "enforce_eager grpc h11_max_header_count h11_max_incomplete_event_size headless hf_token "
         "host kv_cache_memory_bytes kv_sharing_fast_prefill kv_transfer_config max_model_len model "
-        "model_tag pipeline_parallel_size port prefill_context_parallel_size quantization "
-        "reasoning_parser revision served_model_name skip_tokenizer_init spec_method spec_model "
+        "model_tag otlp_traces_endpoint pipeline_parallel_size port prefill_context_parallel_size "
+        "quantization reasoning_parser revision served_model_name skip_tokenizer_init spec_method spec_model "
         "speculative_config ssl_ca_certs ssl_cert_reqs ssl_certfile ssl_ciphers ssl_keyfile "
         "structured_outputs_config tensor_parallel_size tokenizer tokenizer_mode "
         "tokenizer_revision tool_call_parser tool_strict_level trust_remote_code ubatch_size "
