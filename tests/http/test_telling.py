@@ -60,15 +60,14 @@ def test_first_tokens_of_streams_are_timed(reasoner: Server) -> None:
         "messages": [{"role": "user", "content": "6+9*3-8=?"}],
         "max_tokens": 200,
         "seed": 3,
-        "control": {"monitor": {}},
+        "control": {"thinking": {"budget": 20}},
     }
     labels = {"method": "plain", "profile": "none"}
     before, spent = counts(**labels), sums()
     with reasoner.client() as http:
         http.post("/v1/chat/completions", json=chat)
         with http.stream("POST", "/v1/chat/completions", json={**chat, "stream": True}) as answer:
-            text = "".join(answer.iter_text())
-    assert '"content":' in text  # it came to an answer
+            answer.read()
     name = "steersman_first_token_seconds_count"
     assert reasoner.wait_for_metric(name, before[0] + 1, 10, **labels)
     assert counts(**labels) == [count + 1 for count in before]

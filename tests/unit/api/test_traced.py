@@ -49,20 +49,18 @@ class Server:
 
     async def endpoint(self, request: Request) -> Response:
         body = await request.json()
-        headers = {
-            name: request.headers[name] for name in ("traceparent",) if name in request.headers
-        }
+        given = request.headers.get("traceparent")
+        headers = None if given is None else {"traceparent": given}
         kind = RequestOutputKind.DELTA if body.get("stream") else WHOLE
         params = SamplingParams(seed=2, n=body.get("n", 1), output_kind=kind)
-        outputs = self.engine.generate(PROMPT, params, "r", trace_headers=headers or None)
+        outputs = self.engine.generate(PROMPT, params, "r", trace_headers=headers)
 
         async def events() -> AsyncIterator[str]:
             async for output in outputs:
                 choice = output.outputs[0]
-                reason = (
-                    f',"finish_reason":"{choice.finish_reason}"' if choice.finish_reason else ""
-                )
-                yield f'data: {{"choices":[{{"index":0,"text":"{choice.text}"{reason}}}]}}\n\n'
+                chunk = {"index": 0, "text": choice.text, "finish_reason": choice.finish_reason}
+                text = json.dumps({"choices": [chunk]}, separators=(",", ":"))
+                yield f"data: {text}\n\n"
             yield "data: [DONE]\n\n"
 
         if body.get("stream"):
