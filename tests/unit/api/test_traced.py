@@ -1,5 +1,6 @@
 """Spans of requests: from the middleware through the wrapped engine to its calls."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -198,16 +199,18 @@ async def test_a_client_that_hangs_up_ends_every_span() -> None:
         "query_string": b"",
         "headers": [(b"content-type", b"application/json")],
     }
-    messages: list[Message] = [
-        {"type": "http.request", "body": content},
-        {"type": "http.disconnect"},
-    ]
+    messages: list[Message] = [{"type": "http.request", "body": content}]
+    streaming = asyncio.Event()
 
     async def receive() -> Message:
-        return messages.pop(0)
+        if messages:
+            return messages.pop()
+        await streaming.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
-        pass
+        if message.get("body"):
+            streaming.set()
 
     await server.app(scope, receive, send)
     assert server.kept.tree() == [("chat tiny", ["plan", "hold", ("generate", ["branch"])])]
