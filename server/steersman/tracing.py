@@ -110,8 +110,9 @@ class RecordedSpan(Span):
         self.recorded = span.is_recording()
         self.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
         self.latest = None
-        self.headers = headers = {}
+        headers: dict[str, str] = {}
         _W3C.inject(headers, self._context)
+        self.headers = headers
 
     def child(
         self,
