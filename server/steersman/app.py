@@ -17,7 +17,6 @@ from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.launcher import serve_http, setup_server
 from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
-from vllm.entrypoints.serve.middleware.x_request_id import XRequestIdMiddleware
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
@@ -25,6 +24,7 @@ from steersman import profiles
 from steersman.api import edits, guard, openapi, planned, ready, root, status, vectors
 from steersman.api.admin import Admin, closed
 from steersman.api.middleware import ControlMiddleware
+from steersman.api.request_id import RequestIdMiddleware
 from steersman.arguments import ArgumentError, keys_of
 from steersman.ending import TELLING_SECONDS, Ending
 from steersman.engine.compat.models import list_more
@@ -42,6 +42,7 @@ from steersman.plan import Planner
 from steersman.profiles import Profile
 from steersman.reward.rewards import Rewards
 from steersman.steering.plan import NoVectors
+from steersman.tracing import Tracing
 
 DEAD_ENGINE_SECONDS = 5.0
 """How long a server whose engine died goes on answering (503 on `/health`) before it exits."""
@@ -143,6 +144,7 @@ async def assemble(
     planner.check_profiles()
     # vLLM's own guard, which leaves many routes open, is not put up: no key means no guard.
     args.api_key = [""]
+    args.enable_request_id_headers = False  # ours are on every answer: there would be two
     tasks = await engine.get_supported_tasks()
     app: FastAPI = build_app(args, tasks, engine.model_config)
     app.include_router(status.router(planner))
@@ -157,23 +159,25 @@ async def assemble(
         app.include_router(closed("vector"))
         app.include_router(closed("edit"))
     openapi.describe_control(app)
+    metrics = Metrics(registry, desk, rewards)
+    tracing = Tracing.of_server(args.otlp_traces_endpoint)
     controlled = ControlledEngine(Meter(engine), reasoning, reports)
     await init_app_state(controlled, app.state, args, tasks)
     _list_profiles(app.state.openai_serving_models, names, presets)
-    metrics = Metrics(registry, desk)
     # Appended, so innermost: keys and CORS come before any control is looked at.
     app.user_middleware.append(
-        Middleware(ControlMiddleware, planner=planner, metrics=metrics, desk=desk)
+        Middleware(ControlMiddleware, planner=planner, metrics=metrics, desk=desk, tracing=tracing)
     )
     if keys.closed:
         guard.install(
             app,
-            outside=(CORSMiddleware, XRequestIdMiddleware),
+            outside=(CORSMiddleware,),
             keys=keys,
             open_metrics=options.open_metrics,
             limited=metrics.limited,
         )
-    app.middleware_stack = app.build_middleware_stack()
+    # Around everything: errors that no route has answered have an id too.
+    app.middleware_stack = RequestIdMiddleware(app.build_middleware_stack())
     return app
 
 

@@ -18,6 +18,7 @@ from steersman.chains import cli as chains_cli
 from steersman.console import errors, fail, output
 from steersman.directions import cli as directions_cli
 from steersman.engine.compat import version as version_of_vllm
+from steersman.observe.logs import LogFormat, configure
 from steersman.preflight import Check, machine_checks
 from steersman.supported import supported_vllm
 from steersman.vectors import cli as vectors_cli
@@ -67,6 +68,7 @@ def serve(
     steering_rows: options.SteeringRows = options.STEERING.rows,
     steering_wait: options.SteeringWait = options.STEERING.wait_seconds,
     max_vector_bytes: options.MaxVectorBytes = options.STEERING.max_bytes,
+    log_format: options.Log = LogFormat.TEXT,
 ) -> None:
     """Serve a model: steersman serve MODEL, these options, and any argument of `vllm serve`.
 
@@ -85,12 +87,11 @@ def serve(
     from steersman.engine.settings import Settings
     from steersman.frontend.ranks import SteeringError
     from steersman.keys.file import KeyFileError
-    from steersman.observe.logs import configure
     from steersman.profiles import PROFILES, ProfileError
     from steersman.reward.file import RewardFileError
 
     cli_env_setup()
-    configure()
+    configure(log_format)
     limits = Limits(
         max_branches=max_branches,
         max_forks=max_forks,

@@ -40,6 +40,7 @@ class Generation:
         judge: Scores its responses; None without rewards.
         steps: The steps of its search's chains.
         after: Tokens sampled one after another before it could begin.
+        prompt_tokens: Tokens of its prompt.
 
     """
 
@@ -52,6 +53,7 @@ class Generation:
     judge: Judge[Any] | None = None
     steps: list[ChainStep] = field(default_factory=list)
     after: int = 0
+    prompt_tokens: int = 0
     _leader: Trajectory[Any] | None = None
     _shown: int = 0
 
@@ -128,6 +130,10 @@ class Ledger:
         """The limit that ended the request before it had ended by itself."""
         self.failure: Failure | None = None
         """The fault that ended it; None without one, or for one of the engine's."""
+        self.first_token_seconds: float | None = None
+        """Seconds to the first token of the response, where it is streamed; None before that."""
+        self.first_answer_seconds: float | None = None
+        """Seconds to the first token after the thinking; None before that."""
 
     def open(self, reading: Reading | None = None) -> Generation:
         """Start the books of an engine call."""
@@ -189,6 +195,25 @@ class Ledger:
         """Seeds of the returned choices; None if the request names none."""
         seeds = (trajectory.seed for _, trajectory in self.returned)
         return tuple(seed for seed in seeds if seed is not None) or None
+
+    def spent(self, *, answered: bool) -> Compute:
+        """The cost of a request that has ended.
+
+        Args:
+            answered: Whether it was answered. Without an answer nothing is returned, and branches
+                that it broke off are cancelled though nobody aborted them.
+
+        """
+        compute = self.compute()
+        if answered:
+            return compute
+        cancelled = sum(one.sampled_tokens for one in self.branches if not one.finished)
+        broken = {
+            "returned_tokens": 0,
+            "cancelled_tokens": cancelled,
+            "lost_tokens": compute.sampled_tokens - cancelled,
+        }
+        return compute.model_copy(update=broken)
 
     def compute(self) -> Compute:
         """The cost so far; `sampled = returned + cancelled + lost`."""

@@ -8,6 +8,7 @@ import typer
 
 from steersman.artifacts.store import MAX_BYTES
 from steersman.capabilities import Limits
+from steersman.observe.logs import LogFormat
 from steersman.steering.admission import WAIT_SECONDS
 
 EDIT_ROWS = 8
@@ -91,6 +92,9 @@ KeysFile = Annotated[
     ),
 ]
 OpenMetrics = Annotated[bool, typer.Option(help="Let /metrics be read without a key.")]
+Log = Annotated[
+    LogFormat, typer.Option("--log-format", help="Form of this server's own log lines.")
+]
 MaxBranches = Annotated[int, _limit("max_branches", 1)]
 MaxForks = Annotated[int, _limit("max_forks", 1)]
 MaxControlTokens = Annotated[int, _limit("max_control_tokens", 1)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from steersman import schema
 from steersman.capabilities import Capabilities
-from steersman.controls.control import Control, Encode, Part, PartT, Planning
+from steersman.controls.control import Control, Encode, Labels, Part, PartT, Planning
 from steersman.controls.registry import CONTROLS
 from steersman.errors import ControlError
 from steersman.ledger import Ledger
@@ -21,6 +21,8 @@ from steersman_client import Applied, AppliedEdit, ControlSpec, Limits, Receipt
 
 PLAIN = "plain"
 """The method of a request without a search, in metrics."""
+NO_PROFILE = "none"
+"""The profile of a request that names none, in metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +69,24 @@ class Plan:
         return next((part.method for part in self.parts if part.method is not None), PLAIN)
 
     @property
+    def labels(self) -> Labels:
+        """Labels of the request in metrics."""
+        return self.method, self.profile or NO_PROFILE
+
+    @property
     def reads_tokens(self) -> bool:
         """True if it needs prompts of tokens, not of embeddings."""
         return any(part.reads_tokens for part in self.parts)
 
-    def receipt(self, ledger: Ledger, edits: Iterable[AppliedEdit] = ()) -> Receipt:
+    def receipt(
+        self, ledger: Ledger, edits: Iterable[AppliedEdit] = (), request_id: str | None = None
+    ) -> Receipt:
         """The receipt, as of now.
 
         Args:
             ledger: The books of the request.
             edits: The edits that the model's weights have.
+            request_id: Id of the HTTP request.
 
         """
         limits = ledger.limits
@@ -91,7 +101,12 @@ class Plan:
         for part in self.parts:
             applied.update(part.applied(ledger))
             reported.update(part.reported(ledger))
-        return Receipt(applied=Applied(**applied), compute=ledger.compute(), **reported)
+        return Receipt(
+            request_id=request_id,
+            applied=Applied(**applied),
+            compute=ledger.compute(),
+            **reported,
+        )
 
 
 @dataclass(frozen=True, slots=True)

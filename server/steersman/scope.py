@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from steersman.ledger import Ledger
 from steersman.plan import Plan
 from steersman.request import Endpoint
+from steersman.tracing import NO_SPAN, Span
 from steersman_client import AppliedEdit, Receipt
 
 
@@ -20,6 +21,8 @@ class ControlScope:
         ledger: The books.
         room: Bounds its engine requests in flight.
         edits: Returns the weight edits that are live; called when the receipt is made.
+        request_id: Id of the HTTP request.
+        span: The request's.
 
     """
 
@@ -27,10 +30,17 @@ class ControlScope:
     ledger: Ledger
     room: asyncio.Semaphore
     edits: Callable[[], Sequence[AppliedEdit]] = field(default=tuple)
+    request_id: str | None = None
+    span: Span = NO_SPAN
 
     @classmethod
     def of(
-        cls, plan: Plan, max_forks: int, edits: Callable[[], Sequence[AppliedEdit]] = tuple
+        cls,
+        plan: Plan,
+        max_forks: int,
+        edits: Callable[[], Sequence[AppliedEdit]] = tuple,
+        request_id: str | None = None,
+        span: Span = NO_SPAN,
     ) -> "ControlScope":
         """A scope with empty books.
 
@@ -38,13 +48,16 @@ class ControlScope:
             plan: The request's plan.
             max_forks: Engine requests of it that may be in flight.
             edits: Returns the weight edits that are live.
+            request_id: Id of the HTTP request.
+            span: The request's.
 
         """
         in_turn = plan.request.endpoint is Endpoint.RESPONSES
-        return cls(plan, Ledger(in_turn=in_turn), asyncio.Semaphore(max_forks), edits)
+        ledger, room = Ledger(in_turn=in_turn), asyncio.Semaphore(max_forks)
+        return cls(plan, ledger, room, edits, request_id, span)
 
     def receipt(self) -> Receipt:
-        return self.plan.receipt(self.ledger, self.edits())
+        return self.plan.receipt(self.ledger, self.edits(), self.request_id)
 
 
 CONTROL: ContextVar[ControlScope | None] = ContextVar("steersman_control", default=None)

@@ -266,24 +266,18 @@ def test_an_earlier_turns_thinking_does_not_count(thinker: Steersman) -> None:
 
 
 def test_the_official_sdk_and_the_metrics(reasoner: Server) -> None:
-    def metric(name: str, label: str) -> float:
-        with reasoner.client() as http:
-            text = http.get("/metrics").text
-        found = re.search(rf"^{name}{{{label}}} (\S+)$", text, re.MULTILINE)
-        return float(found[1]) if found else 0.0
-
     names = (
-        ("steersman_thinking_closed_total", 'closed_by="budget"'),
-        ("steersman_token_entropy_nats_count", 'phase="thinking"'),
+        ("steersman_thinking_closed_total", {"closed_by": "budget"}),
+        ("steersman_token_entropy_nats_count", {"phase": "thinking"}),
     )
-    before = [metric(*name) for name in names]
+    before = [reasoner.metric(name, **labels) for name, labels in names]
     with openai.OpenAI(base_url=f"{reasoner.url}/v1", api_key=API_KEY, max_retries=0) as sdk:
         answer = sdk.chat.completions.create(
             **FIXED, extra_body={"control": {"thinking": {"budget": 5}, "monitor": {}}}
         )
     receipt = (answer.model_extra or {})["control"]
     assert receipt["applied"]["thinking"]["tokens"] == 5
-    after = [metric(*name) for name in names]
+    after = [reasoner.metric(name, **labels) for name, labels in names]
     assert [new - old for new, old in zip(after, before, strict=True)] == [1, 5]
 
 

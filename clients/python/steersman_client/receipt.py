@@ -263,6 +263,9 @@ class Entropy(_Part):
 class Receipt(_Part):
     """The receipt of one HTTP request."""
 
+    request_id: str | None = None
+    """Id of the request: also in the header `X-Request-Id` of the answer, and in the server's
+    log."""
     applied: Applied = Applied()
     compute: Compute = Compute()
     entropy: Entropy | None = None

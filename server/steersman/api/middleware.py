@@ -7,14 +7,13 @@ Requests without a control pass through untouched.
 import asyncio
 import contextlib
 import logging
-import uuid
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from steersman.api import body, deadline, facts
+from steersman.api import body, deadline, facts, request_id, traced
 from steersman.api.answer import Answer
 from steersman.api.body import Controlled
 from steersman.api.chunks import ChunkHead
@@ -30,10 +29,12 @@ from steersman.controls.search import SearchPart
 from steersman.errors import ControlError
 from steersman.keys.usage import PASS
 from steersman.observe.metrics import Metrics
+from steersman.observe.requests import log_end, log_refusal
 from steersman.plan import Plan, Planner
 from steersman.request import Endpoint, Request
 from steersman.scope import CONTROL, REFUSED, ControlScope
 from steersman.steering.desk import Desk
+from steersman.tracing import NO_SPAN, NO_TRACING, Span, Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -46,16 +47,24 @@ class ControlMiddleware:
         planner: Checks every control.
         metrics: Counts the requests and their outcomes.
         desk: Hands out rows and edits; None on a server without steering.
+        tracing: Makes spans of the requests.
 
     """
 
     def __init__(
-        self, app: ASGIApp, *, planner: Planner, metrics: Metrics, desk: Desk | None = None
+        self,
+        app: ASGIApp,
+        *,
+        planner: Planner,
+        metrics: Metrics,
+        desk: Desk | None = None,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
         self._app = app
         self._planner = planner
         self._metrics = metrics
         self._desk = desk
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not _has_body(scope):
@@ -64,7 +73,7 @@ class ControlMiddleware:
         if _is_form(scope):
             await self._form(scope, receive, send)
             return
-        capabilities = self._planner.capabilities
+        capabilities, span = self._planner.capabilities, NO_SPAN
         async with contextlib.AsyncExitStack() as taken:
             try:
                 content = await body.read(receive, capabilities.limits.max_body_bytes)
@@ -77,31 +86,51 @@ class ControlMiddleware:
                 if controlled is None and seconds is not None:
                     controlled = body.uncontrolled(content)
                 if controlled is None:
+                    scope = _named(scope, content)
                     await self._app(scope, body.replay(content, receive), send)
                     return
+                scope = request_id.renamed(request_id.identified(scope)[0], controlled.rest)
                 request = _facts(scope, controlled, capabilities)
                 rest = _written(controlled)
                 if request is None or rest is None:
                     await self._refused(scope, content if rest is None else rest, receive, send)
                     return
-                plan = self._planner.plan(
-                    controlled.control,
-                    request,
-                    profile_suffix=controlled.profile_suffix,
-                    seconds=seconds,
-                )
+                span = traced.begin(self._tracing, request.endpoint, controlled.rest, scope)
+                taken.callback(span.close)
+                with span.within("plan"):
+                    plan = self._planner.plan(
+                        controlled.control,
+                        request,
+                        profile_suffix=controlled.profile_suffix,
+                        seconds=seconds,
+                    )
                 if (admitted := PASS.get()) is not None:
                     admitted.check_fan_out(plan.branches(request.choices) * request.prompts)
-                if self._desk is not None:
-                    for part in plan.parts:
-                        await taken.enter_async_context(part.held(self._desk))
+                with span.within("hold"):
+                    await self._hold(plan, taken)
             except ControlError as error:
+                own = request_id.identified(scope)[1]
                 self._metrics.refused()
+                log_refusal(own.value, error)
+                traced.refuse(span, own.value, error)
                 await Refusal(error)(scope, receive, send)
                 return
-            scope = _sized(scope, rest)
-            head = self._chunk_head(plan, controlled.rest, scope)
-            await self._run(plan, head, scope, body.replay(rest, receive), send)
+            scope, own = request_id.identified(_sized(scope, rest))
+            head = self._chunk_head(plan, controlled.rest, own.value)
+            control = self._opened(plan, own.value, span)
+            await self._run(control, head, scope, body.replay(rest, receive), send)
+
+    async def _hold(self, plan: Plan, taken: contextlib.AsyncExitStack) -> None:
+        """Take the rows and edits of a request, for as long as the stack is not unwound."""
+        if self._desk is not None:
+            for part in plan.parts:
+                await taken.enter_async_context(part.held(self._desk))
+
+    def _opened(self, plan: Plan, own_id: str, span: Span) -> ControlScope:
+        edits = self._desk.applied_edits if self._desk is not None else tuple
+        control = ControlScope.of(plan, self._max_forks(), edits, own_id, span)
+        traced.planned(control)
+        return control
 
     async def _form(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on a form, an audio file for one: it holds no control, and is not read here."""
@@ -121,11 +150,14 @@ class ControlMiddleware:
             REFUSED.reset(token)
 
     async def _run(
-        self, plan: Plan, head: ChunkHead | None, scope: Scope, receive: Receive, send: Send
+        self,
+        control: ControlScope,
+        head: ChunkHead | None,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        request = plan.request
-        edits = self._desk.applied_edits if self._desk is not None else tuple
-        control = ControlScope.of(plan, self._max_forks(), edits)
+        plan, request = control.plan, control.plan.request
         events = told.kinds if (told := plan.part(EventsPart)) else frozenset()
         monitor = plan.part(MonitorPart) if request.stream else None
         live = LiveValues(control, monitor) if monitor is not None else None
@@ -143,8 +175,10 @@ class ControlMiddleware:
             logger.exception("The stream of a request broke off")
         finally:
             CONTROL.reset(token)
+            outcome = _outcome(answer)
+            traced.end(control, outcome, answer.status)
             # A step can end many requests: their answers go out before the first is counted.
-            asyncio.get_running_loop().call_soon(self._count, control, _outcome(answer))
+            asyncio.get_running_loop().call_soon(self._tell, control, outcome, answer.status)
 
     def _max_forks(self) -> int:
         """Engine requests of a request that may be in flight: over it they wait."""
@@ -152,7 +186,7 @@ class ControlMiddleware:
         own = admitted.key.limits.fan_out if admitted is not None else None
         return server if own is None else min(server, own)
 
-    def _chunk_head(self, plan: Plan, rest: Mapping[str, Any], scope: Scope) -> ChunkHead | None:
+    def _chunk_head(self, plan: Plan, rest: Mapping[str, Any], own_id: str) -> ChunkHead | None:
         """The common fields of the chunks of a stream that may need some of our own: with events,
         or with a limit; None for any other."""
         own = plan.part(EventsPart) or plan.part(LimitsPart)
@@ -161,10 +195,11 @@ class ControlMiddleware:
         names, model = self._planner.capabilities.model.names, rest.get("model")
         # vLLM answers under its first name, or under that of an adapter.
         shown = names[0] if not model or model in names else str(model)
-        return ChunkHead(plan.request.endpoint, _request_id(scope, rest), shown)
+        return ChunkHead(plan.request.endpoint, own_id, shown)
 
-    def _count(self, control: ControlScope, outcome: str) -> None:
+    def _tell(self, control: ControlScope, outcome: str, status: int) -> None:
         self._metrics.closed(control.plan, control.ledger, outcome)
+        log_end(control, outcome, status)
 
 
 def _has_body(scope: Scope) -> bool:
@@ -215,13 +250,11 @@ def _sized(scope: Scope, content: bytes) -> Scope:
     return {**scope, "headers": headers.raw}
 
 
-def _request_id(scope: Scope, rest: Mapping[str, Any]) -> str:
-    """The id under which vLLM answers; where it would draw one, that is done here."""
-    headers = MutableHeaders(raw=scope["headers"])
-    named = rest.get("request_id")
-    if "x-request-id" not in headers and isinstance(named, str):
-        return named
-    return headers.setdefault("x-request-id", uuid.uuid4().hex)
+def _named(scope: Scope, content: bytes) -> Scope:
+    """A request without control, under the id that its body names, if it does."""
+    if not request_id.may_name(content):
+        return scope
+    return request_id.renamed(request_id.identified(scope)[0], body.plain(content))
 
 
 def _outcome(answer: Answer) -> str:

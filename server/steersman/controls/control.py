@@ -1,6 +1,7 @@
 """Port of a control, one part of a request's `control` field: from its plan to its metrics."""
 
 import contextlib
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,12 @@ from steersman_client import ControlSpec
 
 Encode = Callable[[str], Sequence[int]]
 """The token ids of a text, without special tokens around it."""
+
+LABELS = ("method", "profile")
+"""Labels that metrics of requests have in common."""
+Labels = tuple[str, str]
+"""Their values: the search method, or `plain`; and the profile's name in the server's files, or
+`none`. Nothing that a client makes up can become one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +171,30 @@ class Planning:
         return next((part for part in self.parts if isinstance(part, kind)), None)
 
 
+class Children:
+    """Children of labelled metrics, each looked up once: `labels` takes a lock for that."""
+
+    def __init__(self) -> None:
+        self.of = functools.cache(_labelled)
+        """Child of a metric with the labels that follow it."""
+
+
+def _labelled(metric: Any, *labels: str) -> Any:
+    return metric.labels(*labels)
+
+
 class Counting:
     """Counts the parts of one control in the requests that have ended. The base counts nothing."""
 
-    def count(self, part: Any, ledger: Ledger) -> None:
-        """Count a request."""
+    def count(self, part: Any, ledger: Ledger, labels: Labels) -> None:
+        """Count a request.
+
+        Args:
+            part: Its part of the control.
+            ledger: Its books.
+            labels: Its method and profile.
+
+        """
 
 
 class Control(ABC):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry
 
-from steersman.controls.control import Control, Counting, Part, Planning
+from steersman.controls.control import LABELS, Control, Counting, Labels, Part, Planning
 from steersman.ledger import Ledger
 from steersman.thinking import report
 from steersman.thinking.entropies import TokenEntropies
@@ -70,9 +70,9 @@ class MonitorControl(Control):
 
 class _Counting(Counting):
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._entropies = TokenEntropies(registry)
+        self._entropies = TokenEntropies(registry, LABELS)
 
-    def count(self, part: MonitorPart, ledger: Ledger) -> None:
+    def count(self, part: MonitorPart, ledger: Ledger, labels: Labels) -> None:
         if part.of != "raw":
             return  # it would mix two distributions in one histogram
         for generation, trajectory in ledger.returned:
@@ -82,4 +82,4 @@ class _Counting(Counting):
                 trajectory.track, part.markers, opened=generation.reading.opened
             )
             for phase, entropies in phases.items():
-                self._entropies.observe(phase, entropies)
+                self._entropies.observe((phase, *labels), entropies)

@@ -8,7 +8,16 @@ from prometheus_client import CollectorRegistry, Counter
 from pydantic import BaseModel
 
 from steersman.controls import needs
-from steersman.controls.control import Arrived, Control, Counting, Part, Planning
+from steersman.controls.control import (
+    LABELS,
+    Arrived,
+    Children,
+    Control,
+    Counting,
+    Labels,
+    Part,
+    Planning,
+)
 from steersman.ledger import Ledger
 from steersman.needs import Need
 from steersman.plugins import method_of
@@ -80,8 +89,11 @@ class SamplerControl(Control):
 
 class _Counting(Counting):
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._child = Children().of
+
         def counter(name: str, of: str) -> Counter:
-            return Counter(f"steersman_sampler_{name}", of, ["method"], registry=registry)
+            # The method is the sampler's here.
+            return Counter(f"steersman_sampler_{name}", of, LABELS, registry=registry)
 
         self._counters = {
             "branch_points": counter("branch_points", "Tokens at which a sampler drew trials."),
@@ -94,7 +106,7 @@ class _Counting(Counting):
             ),
         }
 
-    def count(self, part: SamplerPart, ledger: Ledger) -> None:
-        outcome = part.outcome(ledger)
+    def count(self, part: SamplerPart, ledger: Ledger, labels: Labels) -> None:
+        outcome, (_, profile) = part.outcome(ledger), labels
         for name, counter in self._counters.items():
-            counter.labels(outcome.method).inc(getattr(outcome, name) or 0)
+            self._child(counter, outcome.method, profile).inc(getattr(outcome, name) or 0)

@@ -4,10 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client import CollectorRegistry, Counter
 from pydantic import BaseModel
 
 from steersman.controls import needs
-from steersman.controls.control import Arrived, Control, Part, Planning
+from steersman.controls.control import (
+    LABELS,
+    Arrived,
+    Children,
+    Control,
+    Counting,
+    Labels,
+    Part,
+    Planning,
+)
 from steersman.controls.thinking import ThinkingPart
 from steersman.errors import ControlError
 from steersman.ledger import Ledger
@@ -114,6 +124,37 @@ class SearchControl(Control):
         part = SearchPart(policy, spec, asked)
         needs.check(part.needs, part.method, "search", planning)
         return part
+
+    def counting(self, registry: CollectorRegistry) -> Counting:
+        return _Counting(registry)
+
+
+class _Counting(Counting):
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._child = Children().of
+        self._steps = Counter(
+            "steersman_search_steps",
+            "Steps of the chains of a search, by result: accepted or rejected.",
+            [*LABELS, "result"],
+            registry=registry,
+        )
+        self._fallbacks = Counter(
+            "steersman_search_fallbacks",
+            "Prompts for which no branch met the conditions of the search, so that the best of the "
+            "others was returned.",
+            LABELS,
+            registry=registry,
+        )
+
+    def count(self, part: SearchPart, ledger: Ledger, labels: Labels) -> None:
+        steps = [step for generation in ledger.generations for step in generation.steps]
+        if steps:
+            accepted = sum(step.accepted for step in steps)
+            self._child(self._steps, *labels, "accepted").inc(accepted)
+            self._child(self._steps, *labels, "rejected").inc(len(steps) - accepted)
+        outcomes = [one.outcome for one in ledger.generations if one.outcome is not None]
+        fallbacks = sum(outcome.decided_by == "fallback" for outcome in outcomes)
+        self._child(self._fallbacks, *labels).inc(fallbacks)
 
 
 def _check_budget(min_thinking: int, planning: Planning) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry, Counter
 
-from steersman.controls.control import Control, Counting, Part, Planning
+from steersman.controls.control import Control, Counting, Labels, Part, Planning
 from steersman.controls.thinking import ThinkingPart
 from steersman.ledger import Ledger
 from steersman.steering import plan
@@ -108,7 +108,7 @@ class _Counting(Counting):
             registry=registry,
         )
 
-    def count(self, part: SteeringPart, ledger: Ledger) -> None:
+    def count(self, part: SteeringPart, ledger: Ledger, labels: Labels) -> None:
         for (segment, boundary), count in steered_tokens(ledger).items():
             if count:
                 self._steered.labels(segment, str(boundary).lower()).inc(count)

@@ -6,7 +6,17 @@ from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry, Counter
 
-from steersman.controls.control import Arrived, Control, Counting, Part, Planning, UnplannedError
+from steersman.controls.control import (
+    LABELS,
+    Arrived,
+    Children,
+    Control,
+    Counting,
+    Labels,
+    Part,
+    Planning,
+    UnplannedError,
+)
 from steersman.errors import ControlError
 from steersman.ledger import Ledger
 from steersman.request import Request
@@ -150,33 +160,38 @@ def _check_allowed(governing: Governing, markers: Markers, request: Request) -> 
 
 class _Counting(Counting):
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._child = Children().of
         self._closed = Counter(
             "steersman_thinking_closed",
             "Returned choices of governed requests by what closed their thinking: model, budget, "
             "entropy, loop, length, certainty, or none if nothing did.",
-            ["closed_by"],
+            [*LABELS, "closed_by"],
             registry=registry,
         )
         self._tokens = Counter(
             "steersman_thinking_tokens",
             "Thinking tokens in returned choices of governed requests.",
+            LABELS,
             registry=registry,
         )
         self._forced = Counter(
             "steersman_forced_tokens",
             "Tokens in returned choices of governed requests that were put there and not drawn.",
+            LABELS,
             registry=registry,
         )
         self._probes = Counter(
             "steersman_probes",
             "Forks that were asked for their answer while a trajectory was thinking.",
+            LABELS,
             registry=registry,
         )
 
-    def count(self, part: ThinkingPart, ledger: Ledger) -> None:
-        for thinking in part.outcomes(ledger):
-            self._closed.labels(thinking.closed_by or "none").inc()
-            self._tokens.inc(thinking.tokens)
-            self._forced.inc(thinking.forced_tokens)
+    def count(self, part: ThinkingPart, ledger: Ledger, labels: Labels) -> None:
+        outcomes = part.outcomes(ledger)
+        for thinking in outcomes:
+            self._child(self._closed, *labels, thinking.closed_by or "none").inc()
+        self._child(self._tokens, *labels).inc(sum(one.tokens for one in outcomes))
+        self._child(self._forced, *labels).inc(sum(one.forced_tokens for one in outcomes))
         if part.governing.probing is not None:
-            self._probes.inc(sum(len(one.forks) for one in ledger.branches))
+            self._child(self._probes, *labels).inc(sum(len(one.forks) for one in ledger.branches))

@@ -19,6 +19,7 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from steersman.controls.events import EventsPart
 from steersman.controls.limits import LimitsPart
 from steersman.controls.search import SearchPart
+from steersman.frontend import first_tokens, traced
 from steersman.frontend.arrival import check_arrival
 from steersman.frontend.carrier import Carrier
 from steersman.frontend.failure import reward_failure
@@ -34,6 +35,7 @@ from steersman.reward.judge import Judge
 from steersman.reward.rewards import Asked
 from steersman.scope import CONTROL, REFUSED, ControlScope
 from steersman.search.policy import Search
+from steersman.tracing import NO_SPAN, Span
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.together import pieces
 from steersman.trajectory.trajectory import ABORTED, Source
@@ -119,10 +121,18 @@ class ControlledEngine:
         reading = Reading(self._markers, carrier.opened, closing, self._reasoning.text_of)
         generation = control.ledger.open(reading)
         generation.stops = frozenset(carrier.stops_of(sampling_params))
+        generation.prompt_tokens = len(call.prompt_token_ids)
         params = sampling_params.clone()
         limit = _share(control, params)
         params.max_tokens = generation.branch_max_tokens = limit
-        return self._controlled(control, generation, replace(call, params=params), carrier)
+        span = control.span.child("generate")
+        call = replace(call, params=params)
+        outputs = self._controlled(control, generation, call, carrier, span)
+        if span is not NO_SPAN:
+            outputs = traced.generation(outputs, generation, span)
+        if params.output_kind is RequestOutputKind.DELTA:
+            outputs = first_tokens.timed(outputs, reading, control.ledger)
+        return outputs
 
     def _carrier(self, plan: Plan, call: Call) -> Carrier:
         token_ids = call.prompt_token_ids
@@ -137,11 +147,16 @@ class ControlledEngine:
         )
 
     def _controlled(
-        self, control: ControlScope, generation: Generation, call: Call, carrier: Carrier
+        self,
+        control: ControlScope,
+        generation: Generation,
+        call: Call,
+        carrier: Carrier,
+        span: Span,
     ) -> AsyncGenerator[RequestOutput, None]:
         plan = control.plan
         engine_source = EngineSource(
-            self._engine, call, carrier, control.room, generation.started.append
+            self._engine, call, carrier, control.room, generation.started.append, span
         )
         source: Source[RequestOutput] = engine_source
         for part in plan.parts:
@@ -157,7 +172,8 @@ class ControlledEngine:
         if (searched := plan.part(SearchPart)) is not None:
             if searched.asked is not None:
                 search.judge = generation.judge = self._judge(searched.asked, control, search, call)
-            return self._search(searched, search, control, generation, call)
+                search.judge.span = span
+            return self._search(searched, search, control, generation, call, span)
         # In one output of several choices vLLM gives the cached tokens of one choice only.
         streamed = call.params.output_kind is RequestOutputKind.DELTA
         watched = plan.part(LimitsPart) is not None or plan.part(EventsPart) is not None
@@ -205,6 +221,7 @@ class ControlledEngine:
         control: ControlScope,
         generation: Generation,
         call: Call,
+        span: Span,
     ) -> AsyncGenerator[RequestOutput, None]:
         try:
             async with _limited(control, search):
@@ -213,6 +230,7 @@ class ControlledEngine:
             control.ledger.failure = Failure(error.status, str(error))
             raise reward_failure(error) from error
         generation.outcome = outcome
+        traced.select(outcome, span)
         winners, kind = outcome.winners, call.params.output_kind
         for output in replay(winners, kind, call.request_id, transfer_of(search.started)):
             for completion in output.outputs:

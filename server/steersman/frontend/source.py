@@ -15,9 +15,11 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from steersman.changes import LOST, changes
 from steersman.engine.compat.client import collective_rpc
 from steersman.engine.plugin import ASK
+from steersman.frontend import traced
 from steersman.frontend.carrier import Carrier
 from steersman.frontend.outputs import check, never_begun, piece, prefill_tokens
 from steersman.frontend.splice import Seam, Texts, begun_tokens, excerpt, fork_params, joined_track
+from steersman.tracing import NO_SPAN, Span
 from steersman.trajectory.trajectory import Piece, Start, Trajectory
 
 _NOTHING = Carrier()
@@ -60,6 +62,12 @@ class Call:
         )
         return outputs
 
+    def below(self, span: Span) -> "Call":
+        """The same as a part of a span, to which vLLM's own span of it will belong."""
+        if span.headers is None:
+            return self
+        return replace(self, options={**self.options, "trace_headers": span.headers})
+
     def after(self, token_ids: Sequence[int]) -> "Call":
         """The same with a prompt that goes on with generated tokens."""
         if not token_ids:
@@ -81,6 +89,7 @@ class EngineSource:
         carrier: The control that all trajectories have.
         room: Bounds the engine requests in flight: over it a trajectory waits before it begins.
         opened: Called with each trajectory that is admitted.
+        span: Of the request, above the spans of its trajectories.
 
     """
 
@@ -91,12 +100,15 @@ class EngineSource:
         carrier: Carrier = _NOTHING,
         room: asyncio.Semaphore | None = None,
         opened: Callable[[Trajectory[RequestOutput]], None] = lambda _: None,
+        span: Span = NO_SPAN,
     ) -> None:
         self._engine = engine
         self._call = call
         self._carrier = carrier
         self._room = room or asyncio.Semaphore(1 << 30)
         self._opened = opened
+        self._span = span
+        self._spans: dict[Trajectory[RequestOutput], Span] = {}
         # Clients may reuse their request ids; the ids that `stop` aborts must be ours alone.
         self._prefix = f"{call.request_id}-{uuid.uuid4().hex}"
         self._ids: dict[Trajectory[RequestOutput], str] = {}
@@ -227,9 +239,13 @@ class EngineSource:
         """The outputs of one engine request, whose choices are these trajectories."""
         start = trajectories[0].start
         carrier = replace(self._carrier.bare() if start.bare else self._carrier, begun=start.begun)
-        with carrier.carrying(trajectories, params) as carried:
+        with (
+            traced.branch(trajectories, self._span, self._spans) as span,
+            carrier.carrying(trajectories, params) as carried,
+        ):
             joined_track(trajectories[0].track, start.prefix, start.suffix)
-            async with contextlib.aclosing(call.start(self._engine, carried)) as outputs:
+            outputs = call.below(span).start(self._engine, carried)
+            async with contextlib.aclosing(outputs):
                 async for output in outputs:
                     check(output, trajectories)
                     first = trajectories[output.outputs[0].index]

@@ -1,37 +1,63 @@
 """Prometheus metrics of controlled requests, on `/metrics` beside vLLM's own."""
 
-import functools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from steersman.controls.control import LABELS, Children, Labels
 from steersman.controls.registry import CONTROLS
 from steersman.ledger import Ledger
 from steersman.plan import Plan
+from steersman.reward.rewards import Rewards
 from steersman.steering.desk import Desk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000)
+_FIRST_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)
+_WAIT_SECONDS = (0.01, 0.025, 0.1, 0.25, 1, 2.5, 5, 10, 25, 60)
 
 
 class Metrics:
-    """The collectors, all labelled by `method`: the search method, or `plain`.
+    """The collectors. Those of requests are labelled by method and profile.
 
     Args:
         registry: Where to register; the one that `/metrics` serves.
         desk: Rows and edits in use; None on a server without steering.
+        rewards: The server's rewards.
 
     """
 
-    def __init__(self, registry: CollectorRegistry, desk: Desk | None = None) -> None:
-        # `labels` looks a child up under a lock, and a request counts a dozen.
-        self._child = functools.cache(_labelled)
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        desk: Desk | None = None,
+        rewards: Rewards | None = None,
+    ) -> None:
+        self._child = Children().of
+        self._register_outcomes(registry)
+        self._register_compute(registry)
+        self._register_times(registry)
+        self._countings = [(control.part, control.counting(registry)) for control in CONTROLS]
+        proven = Gauge(
+            "steersman_self_test_passed",
+            "1 if every rank passed the self-test of steering at the start, without which a server "
+            "does not start; 0 on a server without steering, where there is none.",
+            registry=registry,
+        )
+        proven.set(desk is not None)
+        if desk is not None:
+            _watch(desk, registry)
+        if rewards is not None:
+            rewards.count_in(registry)
+
+    def _register_outcomes(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "steersman_requests",
             "Controlled requests by outcome: ok, error or disconnected.",
-            ["method", "outcome"],
+            [*LABELS, "outcome"],
             registry=registry,
         )
         self._refused = Counter(
@@ -47,75 +73,60 @@ class Metrics:
             "steersman_faults",
             "Controlled requests that the engine ended because of a fault: they could not be taken "
             "in on a rank, or their logits were no numbers.",
-            ["method"],
+            LABELS,
             registry=registry,
         )
+
+    def _register_compute(self, registry: CollectorRegistry) -> None:
         self._branches = Counter(
             "steersman_branches",
             "Branches by event: launched, finished (to their own end) or cancelled.",
-            ["method", "event"],
+            [*LABELS, "event"],
             registry=registry,
         )
         self._tokens = Counter(
             "steersman_tokens",
             "Tokens by kind: sampled (all), returned, cancelled (of aborted branches), or lost (of "
             "branches that finished and are not returned, and of forks).",
-            ["method", "kind"],
+            [*LABELS, "kind"],
+            registry=registry,
+        )
+        self._sequential = Counter(
+            "steersman_sequential_tokens",
+            "Tokens of the longest chain of each request in which each waited for the one before.",
+            LABELS,
             registry=registry,
         )
         self._reward_calls = Counter(
             "steersman_reward_calls",
             "Responses given to rewards, each once for every reward.",
-            ["method"],
+            LABELS,
             registry=registry,
         )
         self._reward_tokens = Counter(
             "steersman_reward_tokens",
             "Tokens of these responses, as far as the rewards saw them.",
-            ["method"],
+            LABELS,
             registry=registry,
         )
-        self._seconds = Histogram(
-            "steersman_request_seconds",
-            "Duration of controlled requests.",
-            ["method"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._countings = [(control.part, control.counting(registry)) for control in CONTROLS]
-        if desk is not None:
-            self._watch(desk, registry)
 
-    @staticmethod
-    def _watch(desk: Desk, registry: CollectorRegistry) -> None:
-        gauges: dict[str, tuple[str, Callable[[], float]]] = {
-            "steersman_steering_rows": (
-                "Distinct sums of steering vectors that can be in use.",
-                lambda: desk.admission.rows,
-            ),
-            "steersman_steering_rows_in_use": (
-                "Distinct sums of steering vectors in use.",
-                lambda: desk.admission.rows_in_use,
-            ),
-            "steersman_steering_waiting": (
-                "Requests that wait for a row.",
-                lambda: desk.admission.waiting,
-            ),
-            "steersman_vectors": (
-                "Steering vectors that requests can name.",
-                lambda: len(desk.store.names),
-            ),
-            "steersman_edits_live": (
-                "Edits that the model's weights have.",
-                lambda: len(desk.live.entries),
-            ),
-            "steersman_edits_offered": (
-                "Edits that requests can choose.",
-                lambda: len(desk.edits.names) if desk.edits is not None else 0,
-            ),
-        }
-        for name, (meaning, read) in gauges.items():
-            Gauge(name, meaning, registry=registry).set_function(read)
+    def _register_times(self, registry: CollectorRegistry) -> None:
+        def histogram(name: str, meaning: str, buckets: Sequence[float]) -> Histogram:
+            return Histogram(name, meaning, LABELS, buckets=buckets, registry=registry)
+
+        self._seconds = histogram(
+            "steersman_request_seconds", "Duration of controlled requests.", _SECONDS
+        )
+        self._first_token = histogram(
+            "steersman_first_token_seconds",
+            "Time to the first token of streamed controlled requests.",
+            _FIRST_SECONDS,
+        )
+        self._first_answer = histogram(
+            "steersman_first_answer_token_seconds",
+            "Time to the first token after the thinking, of streamed controlled requests.",
+            _FIRST_SECONDS,
+        )
 
     def refused(self) -> None:
         """Count a request that was answered with an error before anything ran."""
@@ -127,33 +138,77 @@ class Metrics:
 
     def closed(self, plan: Plan, ledger: Ledger, outcome: str) -> None:
         """Count a request that has ended, from its books."""
-        method, branches, compute = plan.method, ledger.branches, ledger.compute()
-        self._child(self._requests, method, outcome).inc()
-        self._child(self._seconds, method).observe(ledger.seconds)
-        self._child(self._faults, method).inc(any(one.failed for one in branches))
+        labels, branches = plan.labels, ledger.branches
+        compute = ledger.spent(answered=outcome == "ok")
+        self._child(self._requests, *labels, outcome).inc()
+        self._child(self._faults, *labels).inc(any(one.failed for one in branches))
         unfinished = [one for one in branches if not one.finished]
-        self._add(self._branches, method, "launched", len(branches))
-        self._add(self._branches, method, "finished", len(branches) - len(unfinished))
-        self._add(self._branches, method, "cancelled", len(unfinished))
-        returned, cancelled = compute.returned_tokens, compute.cancelled_tokens
-        if outcome != "ok":  # one that broke off has branches that were not aborted: cancelled too
-            returned, cancelled = 0, sum(one.sampled_tokens for one in unfinished)
-        self._add(self._tokens, method, "sampled", compute.sampled_tokens)
-        self._add(self._tokens, method, "returned", returned)
-        self._add(self._tokens, method, "cancelled", cancelled)
-        self._add(self._tokens, method, "lost", compute.sampled_tokens - returned - cancelled)
+        self._add(self._branches, labels, "launched", len(branches))
+        self._add(self._branches, labels, "finished", len(branches) - len(unfinished))
+        self._add(self._branches, labels, "cancelled", len(unfinished))
+        self._add(self._tokens, labels, "sampled", compute.sampled_tokens)
+        self._add(self._tokens, labels, "returned", compute.returned_tokens)
+        self._add(self._tokens, labels, "cancelled", compute.cancelled_tokens)
+        self._add(self._tokens, labels, "lost", compute.lost_tokens)
+        self._child(self._sequential, *labels).inc(compute.sequential_tokens)
         if compute.reward_calls:
-            self._child(self._reward_calls, method).inc(compute.reward_calls)
-            self._child(self._reward_tokens, method).inc(compute.reward_tokens)
+            self._child(self._reward_calls, *labels).inc(compute.reward_calls)
+            self._child(self._reward_tokens, *labels).inc(compute.reward_tokens)
+        self._time(labels, ledger)
         for kind, counting in self._countings:
             if (part := plan.part(kind)) is not None:
-                counting.count(part, ledger)
+                counting.count(part, ledger, labels)
 
-    def _add(self, counter: Counter, first: str, second: str, count: int) -> None:
-        child = self._child(counter, first, second)
+    def _time(self, labels: Labels, ledger: Ledger) -> None:
+        for histogram, seconds in (
+            (self._seconds, ledger.seconds),
+            (self._first_token, ledger.first_token_seconds),
+            (self._first_answer, ledger.first_answer_seconds),
+        ):
+            if seconds is not None:
+                self._child(histogram, *labels).observe(seconds)
+
+    def _add(self, counter: Counter, labels: Labels, last: str, count: int) -> None:
+        child = self._child(counter, *labels, last)
         if count:  # to add nothing takes as long
             child.inc(count)
 
 
-def _labelled(metric: Any, *labels: str) -> Any:
-    return metric.labels(*labels)
+def _watch(desk: Desk, registry: CollectorRegistry) -> None:
+    gauges: dict[str, tuple[str, Callable[[], float]]] = {
+        "steersman_steering_rows": (
+            "Distinct sums of steering vectors that can be in use.",
+            lambda: desk.admission.rows,
+        ),
+        "steersman_steering_rows_in_use": (
+            "Distinct sums of steering vectors in use.",
+            lambda: desk.admission.rows_in_use,
+        ),
+        "steersman_steering_waiting": (
+            "Requests that wait for a row.",
+            lambda: desk.admission.waiting,
+        ),
+        "steersman_vectors": (
+            "Steering vectors that requests can name.",
+            lambda: len(desk.store.names),
+        ),
+        "steersman_edits_live": (
+            "Edits that the model's weights have.",
+            lambda: len(desk.live.entries),
+        ),
+        "steersman_edits_offered": (
+            "Edits that requests can choose.",
+            lambda: len(desk.edits.names) if desk.edits is not None else 0,
+        ),
+    }
+    for name, (meaning, read) in gauges.items():
+        Gauge(name, meaning, registry=registry).set_function(read)
+    waits = Histogram(
+        "steersman_steering_wait_seconds",
+        "Wait of requests for which no row was free at once, by end: admitted, refused (429), or "
+        "left by the client.",
+        ["end"],
+        buckets=_WAIT_SECONDS,
+        registry=registry,
+    )
+    desk.admission.on_wait = lambda seconds, end: waits.labels(end).observe(seconds)

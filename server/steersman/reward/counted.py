@@ -3,16 +3,20 @@
 import asyncio
 import logging
 import math
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steersman.reward.candidate import Candidate, See
 from steersman.reward.error import RewardError
 from steersman.reward.reward import LARGEST, Reward
+
+if TYPE_CHECKING:
+    from steersman.reward.counting import RewardCounting
 
 _ENDING_SECONDS = 1.0
 """How long a cancelled reward may take to end before nobody waits for it any more."""
@@ -78,6 +82,7 @@ class Counted:
     def __init__(self, name: str, reward: Reward[Any]) -> None:
         self.name = name
         self.reward = reward
+        self.counting: RewardCounting | None = None
         self._waiting: deque[_Item] = deque()
         self._running: list[_Item] = []
         self._runner: asyncio.Task[None] | None = None
@@ -162,6 +167,8 @@ class Counted:
                 by_call.setdefault(item.call, []).append(item)
         if error is None or not by_call:
             return
+        if self.counting is not None:
+            self.counting.failed(self.name, "timeout" if error.timed_out else "failed")
         logger.warning("%s", error, exc_info=error.__cause__)
         if len({item.call for item in batch}) == 1:
             batch[0].call.fail(error)
@@ -172,7 +179,7 @@ class Counted:
 
     async def _attempt(self, batch: Sequence[_Item]) -> RewardError | None:
         """Score a batch; the error, if it did not work."""
-        seconds = self.reward.options.timeout
+        seconds, began = self.reward.options.timeout, time.perf_counter()
         task = asyncio.create_task(self._scores(batch))
         calls = {item.call for item in batch}
 
@@ -188,6 +195,8 @@ class Counted:
             for call in calls:
                 call.done.remove_done_callback(stop_if_unwanted)
             late = not task.done()
+            if self.counting is not None:
+                self.counting.ended(self.name, time.perf_counter() - began)
             if late:
                 await _cancelled(task)
         if late:

@@ -7,6 +7,7 @@ from typing import Any, Generic
 from steersman.reward.candidate import Candidate
 from steersman.reward.counted import Spent
 from steersman.reward.rewards import Asked
+from steersman.tracing import NO_SPAN, Span
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.trajectory import OutputT, Trajectory
 
@@ -22,6 +23,7 @@ class Judge(Generic[OutputT]):
         messages: The messages that the prompt was made from; empty if it came as text.
         spent: The cost so far.
         waiting: Responses that are being scored.
+        span: Of the search, above the span of each scoring.
 
     """
 
@@ -31,6 +33,7 @@ class Judge(Generic[OutputT]):
     messages: Sequence[Mapping[str, Any]] = ()
     spent: Spent = field(default_factory=Spent)
     waiting: int = 0
+    span: Span = NO_SPAN
 
     async def scores(self, trajectories: Sequence[Trajectory[OutputT]]) -> tuple[float, ...]:
         """Scores of trajectories that have ended, within ±40, in their order.
@@ -45,6 +48,10 @@ class Judge(Generic[OutputT]):
         ]
         self.waiting += len(candidates)
         try:
-            return await self.asked.score(candidates, self.spent)
+            with self.span.within("rewards") as span:
+                if span.recorded:
+                    names = [term.reward.name for term in self.asked.terms]
+                    span.set({"steersman.rewards": names, "steersman.responses": len(candidates)})
+                return await self.asked.score(candidates, self.spent)
         finally:
             self.waiting -= len(candidates)

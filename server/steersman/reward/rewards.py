@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 
 from steersman.errors import ControlError, path_of, reason_of
 from steersman.reward import file
 from steersman.reward.candidate import Candidate, Measure, See
 from steersman.reward.counted import Counted, Spent
+from steersman.reward.counting import RewardCounting
 from steersman.reward.reward import LARGEST, Reward
 from steersman_client import RewardTerm
 
@@ -110,6 +112,12 @@ class Rewards:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(sorted(self._rewards))
+
+    def count_in(self, registry: CollectorRegistry) -> None:
+        """Register their metrics, and keep them from now on."""
+        counting = RewardCounting(registry, self.names)
+        for reward in self._rewards.values():
+            reward.counting = counting
 
     def asked(self, terms: Sequence[RewardTerm], param: str) -> Asked:
         """Check the rewards that a request names, and the data that it gives them.

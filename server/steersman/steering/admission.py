@@ -2,14 +2,19 @@
 
 import asyncio
 import contextlib
+import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from steersman.errors import ControlError
 
 WAIT_SECONDS = 10.0
 """How long a request waits for rows, unless an option says otherwise."""
+
+Waited = Literal["admitted", "refused", "left"]
+"""End of a wait for rows: with them, without them, or because the client had gone."""
 
 
 @dataclass(eq=False, slots=True)
@@ -38,6 +43,8 @@ class Admission:
         self._max_waiting = max_waiting
         self._holders: Counter[str] = Counter()
         self._waiting: deque[_Waiter] = deque()
+        self.on_wait: Callable[[float, Waited], None] = lambda seconds, end: None
+        """Called after each wait, with its seconds and its end."""
 
     @property
     def rows_in_use(self) -> int:
@@ -75,8 +82,9 @@ class Admission:
 
     async def _wait(self, wanted: frozenset[str]) -> None:
         if len(self._waiting) >= self._max_waiting:
+            self.on_wait(0.0, "refused")
             raise self._busy(f"{len(self._waiting)} requests already wait")
-        waiter = _Waiter(wanted)
+        waiter, began = _Waiter(wanted), time.perf_counter()
         self._waiting.append(waiter)
         try:
             async with asyncio.timeout(self._wait_seconds):
@@ -88,9 +96,12 @@ class Admission:
             else:
                 self._waiting.remove(waiter)
                 self._admit()
-            if isinstance(error, TimeoutError):
+            refused = isinstance(error, TimeoutError)
+            self.on_wait(time.perf_counter() - began, "refused" if refused else "left")
+            if refused:
                 raise self._busy(f"none came free within {self._wait_seconds:g} s") from None
             raise
+        self.on_wait(time.perf_counter() - began, "admitted")
 
     def _admit(self) -> None:
         while self._waiting and self._fits(self._waiting[0].sums):

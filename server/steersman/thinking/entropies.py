@@ -1,6 +1,6 @@
 """A histogram of token entropies that takes a whole response at once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,42 +15,47 @@ _MOST_WAITING = 2**14
 
 
 class TokenEntropies(Collector):
-    """`steersman_token_entropy_nats`, by phase.
+    """`steersman_token_entropy_nats`, by phase, and by labels of requests.
 
     The client library's own histogram takes one value a call, which the event loop would feel at
     the end of a long response.
 
     Args:
         registry: Where to register.
+        labels: Names of the labels beside `phase`.
 
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        # By phase: values in each bucket, the last one without an upper bound; and their sum.
-        self._counts = {
-            phase: np.zeros(len(BOUNDS) + 1, np.int64) for phase in ("thinking", "answer")
-        }
-        self._sums = dict.fromkeys(self._counts, 0.0)
-        self._waiting: list[tuple[str, NDArray[np.float64]]] = []
+    def __init__(self, registry: CollectorRegistry, labels: Sequence[str]) -> None:
+        self._labels = ("phase", *labels)
+        # By labels: values in each bucket, the last one without an upper bound; and their sum.
+        self._counts: dict[tuple[str, ...], NDArray[np.int64]] = {}
+        self._sums: dict[tuple[str, ...], float] = {}
+        self._waiting: dict[tuple[str, ...], list[NDArray[np.float64]]] = {}
         self._tokens_waiting = 0
         registry.register(self)
 
-    def observe(self, phase: str, entropies: NDArray[np.float64]) -> None:
-        """Count the entropies, in nats, of the tokens of a phase."""
-        self._waiting.append((phase, entropies))
+    def observe(self, labels: tuple[str, ...], entropies: NDArray[np.float64]) -> None:
+        """Count the entropies, in nats, of some tokens.
+
+        Args:
+            labels: Their phase, and the other labels.
+            entropies: One of each token.
+
+        """
+        self._waiting.setdefault(labels, []).append(entropies)
         self._tokens_waiting += len(entropies)
         if self._tokens_waiting > _MOST_WAITING:
             self._count()
 
     def _count(self) -> None:
-        for phase, counts in self._counts.items():
-            waiting = [entropies for name, entropies in self._waiting if name == phase]
-            values = np.concatenate([np.empty(0), *waiting])
+        waiting, self._waiting, self._tokens_waiting = self._waiting, {}, 0
+        for labels, entropies in waiting.items():
+            values = np.concatenate(entropies)
             buckets = np.searchsorted(BOUNDS, values)  # a bound is in its own bucket
+            counts = self._counts.setdefault(labels, np.zeros(len(BOUNDS) + 1, np.int64))
             counts += np.bincount(buckets, minlength=len(BOUNDS) + 1)
-            self._sums[phase] += float(values.sum())
-        self._waiting.clear()
-        self._tokens_waiting = 0
+            self._sums[labels] = self._sums.get(labels, 0.0) + float(values.sum())
 
     def collect(self) -> Iterable[Metric]:
         """The histogram as it stands."""
@@ -59,10 +64,10 @@ class TokenEntropies(Collector):
             "steersman_token_entropy_nats",
             "Entropy of the model's distribution at each returned token of monitored requests, "
             "by phase: thinking or answer.",
-            labels=["phase"],
+            labels=self._labels,
         )
-        for phase, counts in self._counts.items():
-            bounds = (*(str(bound) for bound in BOUNDS), "+Inf")
+        bounds = (*(str(bound) for bound in BOUNDS), "+Inf")
+        for labels, counts in self._counts.items():
             buckets = list(zip(bounds, counts.cumsum().tolist(), strict=True))
-            family.add_metric([phase], buckets, self._sums[phase])
+            family.add_metric(labels, buckets, self._sums[labels])
         yield family

@@ -1,10 +1,10 @@
 """Phases and answers of the responses to one prompt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steersman.trajectory.phases import Markers, Phases, split
+from steersman.trajectory.phases import Markers, Phases, split, thinking_span
 from steersman.trajectory.trajectory import Trajectory
 
 
@@ -24,6 +24,13 @@ class Reading:
     opened: bool = False
     closing: tuple[int, ...] = ()
     text_of: Callable[[int], str] = lambda _: ""
+
+    def thinking_tokens(self, token_ids: Sequence[int]) -> int:
+        """Number of thinking tokens among those of a response, markers not counted."""
+        if self.markers is None:
+            return 0
+        span = thinking_span(token_ids, self.markers, opened=self.opened)
+        return 0 if span is None else len(span.thinking)
 
     def phases(self, trajectory: Trajectory[Any]) -> Phases:
         return split(trajectory.token_ids, trajectory.text, self.markers, opened=self.opened)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -22,10 +23,12 @@ from steersman.capabilities import Limits
 from steersman.controls.limits import LimitsPart
 from steersman.keys.key import Key, KeyLimits
 from steersman.keys.usage import PASS, Pass, Usage
+from steersman.observe.logs import fields_of
 from steersman.observe.metrics import Metrics
 from steersman.scope import CONTROL, REFUSED, ControlScope
 from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.trajectory import Piece, Start, Trajectory
+from tests.unit.samples import total
 from tests.unit.servers import planner
 
 pytestmark = pytest.mark.anyio
@@ -97,7 +100,7 @@ class Server:
 
     async def metric(self, name: str, **labels: str) -> float:
         await asyncio.sleep(0)  # what has ended is counted in the loop's next round
-        return self.registry.get_sample_value(name, labels) or 0.0
+        return total(self.registry, name, **labels)
 
 
 async def test_a_request_without_control_passes_untouched() -> None:
@@ -158,6 +161,17 @@ async def test_what_a_sampler_cannot_stand_is_refused_before_anything_runs(
     assert await server.metric("steersman_requests_total", method="plain", outcome="ok") == 0
 
 
+async def test_a_profile_is_counted_by_its_name_in_the_servers_file() -> None:
+    server = Server()
+    await server.post({"model": "tiny:fast"})
+    await server.post({"control": {"profile": "fast"}})
+    await server.post({"control": {}})
+    await server.post({"control": {"profile": "made up"}})
+    for profile, requests in (("fast", 2), ("none", 1)):
+        assert await server.metric("steersman_requests_total", profile=profile) == requests
+    assert await server.metric("steersman_requests_total") == 3
+
+
 async def test_a_stream_ends_in_its_receipt() -> None:
     response = await Server().post({"model": "tiny", "control": FIRST, "stream": True})
     *_, last, done = response.text.strip().split("\n\n")
@@ -208,7 +222,34 @@ async def test_a_client_may_name_the_request_in_the_body_or_in_a_header() -> Non
     server = Server()
     assert (await server.post({"control": FIRST, "request_id": "mine"})).json()["header"] is None
     named = await server.post({"control": FIRST}, headers={"X-Request-Id": "theirs"})
-    assert named.json()["header"] == "theirs"
+    assert named.json()["header"] == named.json()["control"]["request_id"] == "theirs"
+
+
+async def test_a_log_line_for_each_controlled_request(caplog: pytest.LogCaptureFixture) -> None:
+    server, named = Server(), {"X-Request-Id": "theirs"}
+    with caplog.at_level(logging.INFO, "steersman.observe.requests"):
+        await server.post({"model": "tiny:fast", "x": "secret"}, headers=named)
+        await server.post({"control": FIRST, "fail": True}, headers=named)
+        await server.post({"control": {"secret": 1}}, headers=named)
+        await server.post({"model": "tiny"})
+        await asyncio.sleep(0)
+    ended, failed, refused = (fields_of(record) for record in caplog.records)
+    assert {one["request_id"] for one in (ended, failed, refused)} == {"theirs"}
+    assert [ended[name] for name in ("method", "profile", "outcome", "status")] == [
+        "first_finish",
+        "fast",
+        "ok",
+        200,
+    ]
+    assert (ended["branches"], ended["sampled_tokens"], ended["returned_tokens"]) == (3, 9, 3)
+    assert (failed["outcome"], failed["status"], failed["returned_tokens"]) == ("error", 500, 0)
+    assert dict(refused) == {
+        "request_id": "theirs",
+        "outcome": "refused",
+        "status": 400,
+        "param": "control.secret",
+    }
+    assert "secret" not in json.dumps([dict(ended), dict(failed)])
 
 
 async def test_errors_of_the_application_are_left_as_they_are() -> None:

@@ -21,6 +21,7 @@ from steersman.frontend.outputs import replay
 from steersman.frontend.reports import Reports
 from steersman.frontend.source import Call, EngineSource, branch_seed
 from steersman.trajectory.trajectory import Prefix, Start, Trajectory
+from tests.unit.spans import Kept
 
 pytestmark = pytest.mark.anyio
 
@@ -319,3 +320,36 @@ def test_a_branch_has_the_seed_of_vllms_own_choice() -> None:
     assert branch_seed(-1, 1) == 0
     assert branch_seed(2**63 - 1, 0) == 2**63 - 1
     assert 0 <= (branch_seed(2**63 - 1, 5) or -1) < 2**63
+
+
+async def test_the_span_of_a_fork_goes_on_from_its_parents() -> None:
+    kept = Kept()
+    call = Call({"prompt_token_ids": PROMPT}, SamplingParams(max_tokens=None), "r", {})
+    client: Any = Traced(TOKENIZER.encode("abc"))
+    search = kept.tracing.request("chat", {}, {})
+    own = EngineSource(client, call, Carrier(longest=1000), span=search)
+    parent = await run(own, Start(0))
+    await run(own, Start(1, prefix=Prefix(parent, 2)))
+    search.close()
+    (first,), (fork,) = kept.named("branch"), kept.named("fork")
+    assert [link.context for link in fork.links] == [first.context]
+    assert (fork.attributes or {})["steersman.begun_tokens"] == 2
+    assert (fork.attributes or {})["gen_ai.usage.output_tokens"] == 1
+    passed = [headers["traceparent"].split("-")[2] for headers in client.headers]
+    spans = [span.context.span_id for span in (first, fork) if span.context]
+    assert passed == [f"{one:016x}" for one in spans]
+
+
+class Traced(Engine):
+    """Keeps the trace context of its requests."""
+
+    def __init__(self, tokens: list[int]) -> None:
+        super().__init__(tokens)
+        self.headers: list[Any] = []
+
+    async def generate(
+        self, prompt: Any, params: SamplingParams, request_id: str, trace_headers: Any = None
+    ) -> AsyncGenerator[RequestOutput, None]:
+        self.headers.append(trace_headers)
+        async for output in super().generate(prompt, params, request_id):
+            yield output

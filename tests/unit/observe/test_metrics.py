@@ -1,5 +1,8 @@
-"""The metrics of governed and monitored requests."""
+"""Metrics of requests that have ended, and of what they share."""
 
+import re
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,16 +10,24 @@ from prometheus_client import CollectorRegistry
 
 from steersman.controls.control import Part
 from steersman.controls.monitor import MonitorPart
+from steersman.controls.search import SearchPart
 from steersman.controls.thinking import ThinkingPart
 from steersman.ledger import Ledger
 from steersman.observe.metrics import Metrics
 from steersman.plan import Plan
 from steersman.request import Endpoint, Request
+from steersman.reward.rewards import Rewards
+from steersman.search.first_finish import FirstFinishPolicy
+from steersman.steering.admission import Admission
+from steersman.steering.desk import Desk
 from steersman.thinking.governing import Governing
 from steersman.trajectory.outcome import Outcome
 from steersman.trajectory.reading import Reading
 from steersman.trajectory.track import Track
 from steersman.trajectory.trajectory import ABORTED, Prefix, Start, Trajectory
+from steersman_client import ChainStep, FirstFinish
+from tests.unit.reward.made_up import MadeUp
+from tests.unit.samples import total
 from tests.unit.servers import MARKERS
 from tests.unit.tracks import packed
 
@@ -42,20 +53,20 @@ GOVERNED = ThinkingPart(Governing(budget=2), MARKERS)
 MONITORED = MonitorPart(tokens=False, markers=MARKERS)
 
 
-def plan(*parts: Part) -> Plan:
-    return Plan(Request(Endpoint.CHAT), 1000, None, parts)
+def plan(*parts: Part, profile: str | None = None) -> Plan:
+    return Plan(Request(Endpoint.CHAT), 1000, profile, parts)
 
 
 def test_what_closed_the_thinking_of_returned_choices() -> None:
     registry = CollectorRegistry()
     Metrics(registry).closed(plan(GOVERNED), books(), "ok")
 
-    def closed(by: str) -> float | None:
-        return registry.get_sample_value("steersman_thinking_closed_total", {"closed_by": by})
+    def closed(by: str) -> float:
+        return total(registry, "steersman_thinking_closed_total", closed_by=by)
 
     assert closed("budget") == closed("none") == 1
-    assert registry.get_sample_value("steersman_thinking_tokens_total") == 2
-    assert registry.get_sample_value("steersman_forced_tokens_total") == 1
+    assert total(registry, "steersman_thinking_tokens_total") == 2
+    assert total(registry, "steersman_forced_tokens_total") == 1
 
 
 def test_entropies_by_phase() -> None:
@@ -64,8 +75,8 @@ def test_entropies_by_phase() -> None:
     for _ in range(2):
         metrics.closed(plan(MONITORED), books(), "ok")
 
-    def sample(name: str, **labels: str) -> float | None:
-        return registry.get_sample_value(f"steersman_token_entropy_nats_{name}", labels)
+    def sample(name: str, **labels: str) -> float:
+        return total(registry, f"steersman_token_entropy_nats_{name}", **labels)
 
     assert sample("count", phase="thinking") == 4
     assert sample("sum", phase="thinking") == 19.0
@@ -80,14 +91,14 @@ def test_entropies_of_another_distribution_are_not_counted() -> None:
     registry = CollectorRegistry()
     of_processed = MonitorPart(tokens=False, markers=MARKERS, of="processed")
     Metrics(registry).closed(plan(of_processed), books(), "ok")
-    assert registry.get_sample_value("steersman_token_entropy_nats_count", {"phase": "answer"}) == 0
+    assert total(registry, "steersman_token_entropy_nats_count") == 0
 
 
 def test_a_request_that_asked_for_neither_is_not_counted() -> None:
     registry = CollectorRegistry()
     Metrics(registry).closed(plan(), books(), "ok")
-    assert registry.get_sample_value("steersman_thinking_tokens_total") == 0
-    assert registry.get_sample_value("steersman_token_entropy_nats_count", {"phase": "answer"}) == 0
+    assert total(registry, "steersman_thinking_closed_total") == 0
+    assert total(registry, "steersman_token_entropy_nats_count") == 0
 
 
 def run(tokens: int, end: str | None, prefix: Prefix[Any] | None = None) -> Trajectory[Any]:
@@ -106,11 +117,10 @@ def tokens(*branches: Trajectory[Any], winner: int, outcome: str = "ok") -> dict
     search.outcome = Outcome((branches[winner],), "first")
     Metrics(registry).closed(plan(), ledger, outcome)
 
-    def counted(kind: str) -> int:
-        labels = {"method": "plain", "kind": kind}
-        return int(registry.get_sample_value("steersman_tokens_total", labels) or 0)
-
-    return {kind: counted(kind) for kind in ("sampled", "returned", "cancelled", "lost")}
+    return {
+        kind: int(total(registry, "steersman_tokens_total", method="plain", kind=kind))
+        for kind in ("sampled", "returned", "cancelled", "lost")
+    }
 
 
 def test_tokens_of_a_returned_branch_that_a_limit_cut_off_are_returned() -> None:
@@ -135,3 +145,114 @@ def test_tokens_of_an_aborted_branch_that_a_returned_one_goes_on_from_are_return
 def test_of_a_request_that_broke_off_nothing_is_returned(outcome: str) -> None:
     found = tokens(run(5, None), run(3, "stop"), run(2, ABORTED), winner=1, outcome=outcome)
     assert found == {"sampled": 10, "returned": 0, "cancelled": 7, "lost": 3}
+
+
+@pytest.mark.parametrize("profile", ["quick", None])
+def test_labels_of_everything_that_a_request_counts(profile: str | None) -> None:
+    registry, ledger = CollectorRegistry(), books()
+    ledger.first_token_seconds, ledger.first_answer_seconds = 0.25, 3.0
+    ledger.generations[0].steps.extend(step(accepted) for accepted in (True, False, True))
+    search = SearchPart(FirstFinishPolicy(), FirstFinish(method="first_finish", n=2))
+    Metrics(registry).closed(plan(GOVERNED, MONITORED, search, profile=profile), ledger, "ok")
+
+    def counted(name: str, **labels: str) -> float:
+        labels = {"method": "first_finish", "profile": profile or "none", **labels}
+        return total(registry, f"steersman_{name}", **labels)
+
+    assert counted("requests_total", outcome="ok") == 1
+    assert counted("request_seconds_count") == 1
+    assert counted("first_token_seconds_sum") == 0.25
+    assert counted("first_answer_token_seconds_sum") == 3.0
+    assert counted("thinking_tokens_total") == 2
+    assert counted("thinking_closed_total", closed_by="budget") == 1
+    assert counted("token_entropy_nats_count", phase="thinking") == 2
+    assert counted("search_steps_total", result="accepted") == 2
+    assert counted("search_steps_total", result="rejected") == 1
+    assert counted("search_fallbacks_total") == 0
+
+
+def step(accepted: bool) -> ChainStep:
+    return ChainStep(chain=0, step=0, accepted=accepted, tokens=1, acceptance=1.0)
+
+
+def test_a_search_whose_conditions_no_branch_met() -> None:
+    registry, ledger = CollectorRegistry(), books()
+    ledger.generations[0].outcome = Outcome((ledger.branches[0],), "fallback")
+    search = SearchPart(FirstFinishPolicy(), FirstFinish(method="first_finish", n=2))
+    Metrics(registry).closed(plan(search), ledger, "ok")
+    assert total(registry, "steersman_search_fallbacks_total", method="first_finish") == 1
+
+
+def test_a_response_that_is_not_streamed_has_no_first_token() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry).closed(plan(), books(), "ok")
+    assert total(registry, "steersman_first_token_seconds_count") == 0
+    assert total(registry, "steersman_first_answer_token_seconds_count") == 0
+
+
+def test_tokens_that_waited_for_one_another() -> None:
+    registry, ledger = CollectorRegistry(), Ledger()
+    search = ledger.open()
+    search.branches.extend([run(5, "stop"), run(3, "stop")])
+    search.started.extend(search.branches)
+    Metrics(registry).closed(plan(), ledger, "ok")
+    assert total(registry, "steersman_sequential_tokens_total") == 5
+
+
+def test_the_self_test_is_of_servers_with_steering() -> None:
+    without, steering = CollectorRegistry(), CollectorRegistry()
+    Metrics(without)
+    Metrics(steering, desk())
+    assert total(without, "steersman_self_test_passed") == 0
+    assert total(steering, "steersman_self_test_passed") == 1
+
+
+def desk() -> Desk:
+    """Rows without vectors or edits."""
+    empty: Any = SimpleNamespace(names=(), entries=())
+    return Desk(empty, Admission(3), empty)
+
+
+def test_rows_and_waits_for_them() -> None:
+    registry, shared = CollectorRegistry(), desk()
+    Metrics(registry, shared)
+    shared.admission.on_wait(0.5, "admitted")
+    assert total(registry, "steersman_steering_rows") == 3
+    assert total(registry, "steersman_steering_wait_seconds_sum", end="admitted") == 0.5
+
+
+def test_rewards_begin_at_zero() -> None:
+    """A counter that first appears with its first error would hide that error from `rate`."""
+    registry = CollectorRegistry()
+    Metrics(registry, rewards=Rewards({"length": MadeUp()}))
+    names = {sample.name for family in registry.collect() for sample in family.samples}
+    assert {"steersman_reward_errors_total", "steersman_reward_seconds_count"} <= names
+
+
+TABLE = re.compile(r"^\| `(steersman_\w+)` \| (\w+) \| ([^|]*) \|", re.MULTILINE)
+
+
+def test_the_documented_metrics_are_those_that_there_are() -> None:
+    text = (Path(__file__).parents[3] / "docs/metrics.md").read_text()
+    documented = {
+        name: (kind, {*re.findall(r"`(\w+)`", labels)})
+        for name, kind, labels in TABLE.findall(text)
+    }
+    assert documented == exposed()
+
+
+def exposed() -> dict[str, tuple[str, set[str]]]:
+    """Type and labels of each metric, by the name under which Prometheus finds it."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, desk(), Rewards({"length": MadeUp()}))
+    metrics.closed(plan(MONITORED), books(), "ok")
+    collectors: Any = registry
+    for collector in list(collectors._collector_to_names):
+        if names := getattr(collector, "_labelnames", ()):
+            collector.labels(*names)  # a metric without any child does not show its labels
+    found = {}
+    for family in registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels}
+        found[name] = (family.type, labels - {"le"})
+    return found

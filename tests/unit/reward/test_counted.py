@@ -1,17 +1,22 @@
 """A reward in batches, in time, and counted."""
 
 import asyncio
+import contextlib
 import logging
+import math
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from steersman.reward.candidate import Candidate
 from steersman.reward.counted import Counted, Spent
+from steersman.reward.counting import RewardCounting
 from steersman.reward.error import RewardError
 from tests.unit.reward.made_up import MadeUp, answer
+from tests.unit.samples import total
 
 pytestmark = pytest.mark.anyio
 
@@ -271,3 +276,28 @@ async def test_a_failure_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         await Counted("odd", Odd(KeyError("x"))).score([answer("a")])
     assert "reward 'odd': failed: KeyError" in caplog.text
     assert "Traceback" in caplog.text
+
+
+async def test_batches_and_their_faults_are_counted_by_reward() -> None:
+    registry = CollectorRegistry()
+    broken, slow = MadeUp(lambda one: math.nan), MadeUp(held=True, timeout=0.001)
+    rewards = {"good": MadeUp(), "broken": broken, "slow": slow}
+    counting = RewardCounting(registry, rewards)
+    for name, reward in rewards.items():
+        counted = Counted(name, reward)
+        counted.counting = counting
+        with contextlib.suppress(RewardError):
+            await counted.score([answer("a")])
+
+    def batches(name: str) -> float:
+        return total(registry, "steersman_reward_seconds_count", reward=name)
+
+    def faults(name: str) -> list[float]:
+        kinds = ("failed", "timeout")
+        return [
+            total(registry, "steersman_reward_errors_total", reward=name, fault=kind)
+            for kind in kinds
+        ]
+
+    assert [batches(name) for name in rewards] == [1, 1, 1]
+    assert [faults(name) for name in rewards] == [[0, 0], [1, 0], [0, 1]]

@@ -141,3 +141,44 @@ async def test_a_waiter_cancelled_just_as_it_is_admitted_gives_its_row_back() ->
             await asyncio.sleep(0)
         waiter.cancel()
     assert admission.rows_in_use == 0
+
+
+async def test_waits_are_told_of_by_their_ends() -> None:
+    admission = Admission(1, wait_seconds=0.0, max_waiting=1)
+    told: list[str] = []
+    admission.on_wait = lambda seconds, end: told.append(end)
+
+    async with holder(admission, "a"):
+        assert told == []
+        with pytest.raises(ControlError):
+            async with admission.admitted(["b"]):
+                pass
+    assert told == ["refused"]
+
+    waiting = Admission(1, wait_seconds=60)
+    waiting.on_wait = admission.on_wait
+
+    async def other() -> None:
+        async with waiting.admitted(["b"]):
+            pass
+
+    async with holder(waiting, "a"):
+        gone, admitted = asyncio.create_task(other()), asyncio.create_task(other())
+        await settle()
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        assert told == ["refused", "left"]
+    await admitted
+    assert told == ["refused", "left", "admitted"]
+
+
+async def test_a_full_queue_is_a_wait_that_was_refused() -> None:
+    admission = Admission(1, max_waiting=0)
+    told: list[tuple[float, str]] = []
+    admission.on_wait = lambda seconds, end: told.append((seconds, end))
+
+    async with holder(admission, "a"):
+        with pytest.raises(ControlError):
+            async with admission.admitted(["b"]):
+                pass
+    assert told == [(0.0, "refused")]

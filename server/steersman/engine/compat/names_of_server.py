@@ -35,7 +35,13 @@ _CLIENT = (
         "prompt",
         "sampling_params",
         "request_id",
-        keywords=("data_parallel_rank", "priority", "reasoning_ended", "reasoning_parser_kwargs"),
+        keywords=(
+            "data_parallel_rank",
+            "priority",
+            "reasoning_ended",
+            "reasoning_parser_kwargs",
+            "trace_headers",
+        ),
     ),
     one(_ASYNC + "check_admission", Use.WRAPPED, "n", "request_id", exact=True),
     one(_ASYNC + "abort", Use.CALLED, "request_id"),
@@ -197,15 +203,17 @@ _COMMAND_LINE = (
         "",
         "additional_config allowed_media_domains api_key api_server_count block_size chat_template "
         "data_parallel_multi_port_external_lb data_parallel_size disable_uvicorn_access_log dtype "
-        "enable_auto_tool_choice enable_chunked_prefill enable_dbo enable_hc_sp enable_ssl_refresh "
+        "enable_auto_tool_choice enable_chunked_prefill enable_dbo enable_hc_sp "
+        "enable_request_id_headers enable_ssl_refresh "
         "enforce_eager grpc h11_max_header_count h11_max_incomplete_event_size headless hf_token "
         "host kv_cache_memory_bytes kv_sharing_fast_prefill kv_transfer_config max_model_len model "
-        "model_tag pipeline_parallel_size port prefill_context_parallel_size quantization "
-        "reasoning_parser revision scheduling_policy served_model_name shutdown_timeout "
-        "skip_tokenizer_init spec_method spec_model speculative_config ssl_ca_certs ssl_cert_reqs "
-        "ssl_certfile ssl_ciphers ssl_keyfile structured_outputs_config tensor_parallel_size "
-        "tokenizer tokenizer_mode tokenizer_revision tool_call_parser tool_strict_level "
-        "trust_remote_code ubatch_size uvicorn_log_level",
+        "model_tag otlp_traces_endpoint pipeline_parallel_size port prefill_context_parallel_size "
+        "quantization reasoning_parser revision scheduling_policy served_model_name "
+        "shutdown_timeout skip_tokenizer_init spec_method spec_model speculative_config "
+        "ssl_ca_certs ssl_cert_reqs ssl_certfile ssl_ciphers ssl_keyfile "
+        "structured_outputs_config tensor_parallel_size tokenizer tokenizer_mode "
+        "tokenizer_revision tool_call_parser tool_strict_level trust_remote_code ubatch_size "
+        "uvicorn_log_level",
         Use.ARGUMENT,
     ),
 )
