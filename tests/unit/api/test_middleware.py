@@ -233,7 +233,9 @@ async def test_a_log_line_for_each_controlled_request(caplog: pytest.LogCaptureF
         await server.post({"control": {"secret": 1}}, headers=named)
         await server.post({"model": "tiny"})
         await asyncio.sleep(0)
-    ended, failed, refused = (fields_of(record) for record in caplog.records)
+    told = {fields_of(record)["outcome"]: fields_of(record) for record in caplog.records}
+    assert len(told) == len(caplog.records)
+    ended, failed, refused = (told[outcome] for outcome in ("ok", "error", "refused"))
     assert {one["request_id"] for one in (ended, failed, refused)} == {"theirs"}
     assert [ended[name] for name in ("method", "profile", "outcome", "status")] == [
         "first_finish",

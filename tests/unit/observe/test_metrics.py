@@ -229,7 +229,7 @@ def test_rewards_begin_at_zero() -> None:
     assert {"steersman_reward_errors_total", "steersman_reward_seconds_count"} <= names
 
 
-TABLE = re.compile(r"^\| `(steersman_\w+)` \| (\w+) \| ([^|]*) \|", re.MULTILINE)
+TABLE = re.compile(r"^\| `(steersman_\w+)` \| (\w+) \|([^|]*)\|", re.MULTILINE)
 
 
 def test_the_documented_metrics_are_those_that_there_are() -> None:
