@@ -96,6 +96,9 @@ class RecordedSpan(Span):
         span: The span.
         above: The span above it; None for a request's.
 
+    Attributes:
+        place: The span's place in its trace.
+
     """
 
     def __init__(
@@ -108,7 +111,8 @@ class RecordedSpan(Span):
         self._context = trace.set_span_in_context(span)
         self._ended = False
         self.recorded = span.is_recording()
-        self.trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+        self.place = span.get_span_context()
+        self.trace_id = trace.format_trace_id(self.place.trace_id)
         self.latest = None
         headers: dict[str, str] = {}
         _W3C.inject(headers, self._context)
@@ -127,7 +131,7 @@ class RecordedSpan(Span):
             name,
             self._context,
             attributes=_known(attributes or {}),
-            links=[trace.Link(one._span.get_span_context()) for one in followed],
+            links=[trace.Link(one.place) for one in followed],
             start_time=began,
         )
         child = RecordedSpan(self._tracer, span, self)
@@ -152,8 +156,12 @@ class RecordedSpan(Span):
         now = time.time_ns()
         self._span.end(now)
         if self._above is not None:
-            self._above.latest = now
-            self._above._open.pop(self, None)
+            self._above.outlived(self, now)
+
+    def outlived(self, child: "RecordedSpan", now: int) -> None:
+        """Note the end of a span below this one, in nanoseconds since 1970."""
+        self.latest = now
+        self._open.pop(child, None)
 
     def close(self) -> None:
         for child in [*self._open]:

@@ -1,4 +1,4 @@
-"""What a server tells of a request: its id, its times, its log line."""
+"""Traces of a request on a server: its id, its times, its log line."""
 
 import json
 import re

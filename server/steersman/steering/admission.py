@@ -46,6 +46,10 @@ class Admission:
         self.on_wait: Callable[[float, Waited], None] = lambda seconds, end: None
         """Called after each wait, with its seconds and its end."""
 
+    def listen(self, on_wait: Callable[[float, Waited], None]) -> None:
+        """Have a function called after each wait, with its seconds and its end."""
+        self.on_wait = on_wait
+
     @property
     def rows_in_use(self) -> int:
         return len(self._holders)
