@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from vllm import envs
+import vllm.envs
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.exceptions import VLLMClientError
 from vllm.logger import configure_logging_from_args
@@ -115,7 +115,7 @@ def keys_of(args: Namespace, admin_key: str | None, path: Path | None) -> Keys:
         steersman.keys.file.KeyFileError: Keys that cannot be used.
 
     """
-    api_keys = [key for key in args.api_key or [envs.VLLM_API_KEY] if key]
+    api_keys = [key for key in args.api_key or [vllm.envs.VLLM_API_KEY] if key]
     if admin_key and admin_key in api_keys:
         raise ArgumentError("--admin-api-key must differ from --api-key: that one is for everybody")
     keys = Keys(api_keys, admin_key, load(path) if path else None)
