@@ -58,7 +58,7 @@ class Meter:
                     if whole:
                         yield await self._whole(outputs, admitted, request_id)
                     async for output in outputs:
-                        usage.charge(sum(len(one.token_ids) for one in output.outputs))
+                        usage.charge(_tokens(output))
                         yield output
         finally:
             admitted.ended(params.n)
@@ -77,5 +77,11 @@ class Meter:
             await asyncio.gather(waiting, return_exceptions=True)
             raise
         output = waiting.result()
-        admitted.usage.charge(sum(len(one.token_ids) for one in output.outputs))
+        admitted.usage.charge(_tokens(output))
         return output
+
+
+def _tokens(output: RequestOutput) -> int:
+    """Tokens that an output brings; mostly it is of one choice."""
+    first, *others = output.outputs
+    return len(first.token_ids) + sum(len(one.token_ids) for one in others)
