@@ -1,4 +1,4 @@
-"""What a server tells of a request: its id, its times, its log line."""
+"""Id, times and log line of a request."""
 
 import json
 import re

@@ -201,4 +201,4 @@ def _watch(desk: Desk, registry: CollectorRegistry) -> None:
         buckets=_WAIT_SECONDS,
         registry=registry,
     )
-    desk.admission.on_wait = lambda seconds, end: waits.labels(end).observe(seconds)
+    desk.admission.tell(lambda seconds, end: waits.labels(end).observe(seconds))
