@@ -96,9 +96,6 @@ class RecordedSpan(Span):
         span: The span.
         above: The span above it; None for a request's.
 
-    Attributes:
-        place: The span's place in its trace.
-
     """
 
     def __init__(
@@ -109,10 +106,10 @@ class RecordedSpan(Span):
         self._above = above
         self._open: dict[RecordedSpan, None] = {}
         self._context = trace.set_span_in_context(span)
+        self.span_context = span.get_span_context()
         self._ended = False
         self.recorded = span.is_recording()
-        self.place = span.get_span_context()
-        self.trace_id = trace.format_trace_id(self.place.trace_id)
+        self.trace_id = trace.format_trace_id(self.span_context.trace_id)
         self.latest = None
         headers: dict[str, str] = {}
         _W3C.inject(headers, self._context)
@@ -131,7 +128,7 @@ class RecordedSpan(Span):
             name,
             self._context,
             attributes=_known(attributes or {}),
-            links=[trace.Link(one.place) for one in followed],
+            links=[trace.Link(one.span_context) for one in followed],
             start_time=began,
         )
         child = RecordedSpan(self._tracer, span, self)
@@ -156,12 +153,12 @@ class RecordedSpan(Span):
         now = time.time_ns()
         self._span.end(now)
         if self._above is not None:
-            self._above.outlived(self, now)
+            self._above.forget(self, now)
 
-    def outlived(self, child: "RecordedSpan", now: int) -> None:
-        """Note the end of a span below this one, in nanoseconds since 1970."""
-        self.latest = now
+    def forget(self, child: "RecordedSpan", ended: int) -> None:
+        """Keep a span below it no longer, which has ended."""
         self._open.pop(child, None)
+        self.latest = ended
 
     def close(self) -> None:
         for child in [*self._open]:

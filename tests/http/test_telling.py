@@ -1,4 +1,4 @@
-"""Traces of a request on a server: its id, its times, its log line."""
+"""Id, times and log line of a request."""
 
 import json
 import re

@@ -6,7 +6,7 @@ it there. A client may also name a request by the field `request_id` of its body
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,11 +50,11 @@ class RequestIdMiddleware:
             return
         scope, request_id = identified(scope)
 
-        async def send_with_id(message: Message) -> None:
+        def send_with_id(message: Message) -> Awaitable[None]:  # a stream sends hundreds
             if message["type"] == "http.response.start":
                 header = (HEADER, request_id.value.encode("ascii"))
                 message = {**message, "headers": [*message.get("headers", ()), header]}
-            await send(message)
+            return send(message)
 
         await self._app(scope, receive, send_with_id)
 

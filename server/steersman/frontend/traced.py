@@ -69,7 +69,10 @@ def branch(
 def select(outcome: Outcome[Any], span: Span) -> None:
     """Make the span of a decision: from the end of the last branch, or of the last scoring, on."""
     winners = [one.branch for one in outcome.winners]
-    attributes = {"steersman.decided_by": outcome.decided_by, "steersman.winners": winners}
+    attributes: Attributes = {
+        "steersman.decided_by": outcome.decided_by,
+        "steersman.winners": winners,
+    }
     span.child("select", attributes, began=span.latest).end()
 
 

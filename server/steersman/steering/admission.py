@@ -43,12 +43,11 @@ class Admission:
         self._max_waiting = max_waiting
         self._holders: Counter[str] = Counter()
         self._waiting: deque[_Waiter] = deque()
-        self.on_wait: Callable[[float, Waited], None] = lambda seconds, end: None
-        """Called after each wait, with its seconds and its end."""
+        self._told: Callable[[float, Waited], None] = lambda seconds, end: None
 
-    def listen(self, on_wait: Callable[[float, Waited], None]) -> None:
-        """Have a function called after each wait, with its seconds and its end."""
-        self.on_wait = on_wait
+    def tell(self, told: Callable[[float, Waited], None]) -> None:
+        """Tell of each wait from now on: of its seconds and its end."""
+        self._told = told
 
     @property
     def rows_in_use(self) -> int:
@@ -86,7 +85,7 @@ class Admission:
 
     async def _wait(self, wanted: frozenset[str]) -> None:
         if len(self._waiting) >= self._max_waiting:
-            self.on_wait(0.0, "refused")
+            self._told(0.0, "refused")
             raise self._busy(f"{len(self._waiting)} requests already wait")
         waiter, began = _Waiter(wanted), time.perf_counter()
         self._waiting.append(waiter)
@@ -101,11 +100,11 @@ class Admission:
                 self._waiting.remove(waiter)
                 self._admit()
             refused = isinstance(error, TimeoutError)
-            self.on_wait(time.perf_counter() - began, "refused" if refused else "left")
+            self._told(time.perf_counter() - began, "refused" if refused else "left")
             if refused:
                 raise self._busy(f"none came free within {self._wait_seconds:g} s") from None
             raise
-        self.on_wait(time.perf_counter() - began, "admitted")
+        self._told(time.perf_counter() - began, "admitted")
 
     def _admit(self) -> None:
         while self._waiting and self._fits(self._waiting[0].sums):

@@ -1,6 +1,7 @@
 """Metrics of requests that have ended, and of what they share."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from steersman.controls.control import Part
 from steersman.controls.monitor import MonitorPart
 from steersman.controls.search import SearchPart
 from steersman.controls.thinking import ThinkingPart
+from steersman.errors import ControlError
 from steersman.ledger import Ledger
 from steersman.observe.metrics import Metrics
 from steersman.plan import Plan
@@ -48,6 +50,8 @@ def books() -> Ledger:
     turn.branches.append(Trajectory(Start(0), track=Track()))
     return ledger
 
+
+pytestmark = pytest.mark.anyio
 
 GOVERNED = ThinkingPart(Governing(budget=2), MARKERS)
 MONITORED = MonitorPart(tokens=False, markers=MARKERS)
@@ -213,12 +217,17 @@ def desk() -> Desk:
     return Desk(empty, Admission(3), empty)
 
 
-def test_rows_and_waits_for_them() -> None:
-    registry, shared = CollectorRegistry(), desk()
+async def test_rows_and_waits_for_them() -> None:
+    registry, shared = CollectorRegistry(), replace(desk(), admission=Admission(1, wait_seconds=0))
     Metrics(registry, shared)
-    shared.admission.on_wait(0.5, "admitted")
-    assert total(registry, "steersman_steering_rows") == 3
-    assert total(registry, "steersman_steering_wait_seconds_sum", end="admitted") == 0.5
+    async with shared.admission.admitted(["a"]):
+        with pytest.raises(ControlError):
+            async with shared.admission.admitted(["b"]):
+                pass
+        assert total(registry, "steersman_steering_rows_in_use") == 1
+    assert total(registry, "steersman_steering_rows") == 1
+    assert total(registry, "steersman_steering_wait_seconds_count", end="refused") == 1
+    assert total(registry, "steersman_steering_wait_seconds_count") == 1
 
 
 def test_rewards_begin_at_zero() -> None:

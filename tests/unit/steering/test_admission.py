@@ -146,7 +146,7 @@ async def test_a_waiter_cancelled_just_as_it_is_admitted_gives_its_row_back() ->
 async def test_waits_are_told_of_by_their_ends() -> None:
     admission = Admission(1, wait_seconds=0.0, max_waiting=1)
     told: list[str] = []
-    admission.listen(lambda seconds, end: told.append(end))
+    admission.tell(lambda seconds, end: told.append(end))
 
     async with holder(admission, "a"):
         assert told == []
@@ -156,7 +156,7 @@ async def test_waits_are_told_of_by_their_ends() -> None:
     assert told == ["refused"]
 
     waiting = Admission(1, wait_seconds=60)
-    waiting.listen(admission.on_wait)
+    waiting.tell(lambda seconds, end: told.append(end))
 
     async def other() -> None:
         async with waiting.admitted(["b"]):
@@ -175,7 +175,7 @@ async def test_waits_are_told_of_by_their_ends() -> None:
 async def test_a_full_queue_is_a_wait_that_was_refused() -> None:
     admission = Admission(1, max_waiting=0)
     told: list[tuple[float, str]] = []
-    admission.listen(lambda seconds, end: told.append((seconds, end)))
+    admission.tell(lambda seconds, end: told.append((seconds, end)))
 
     async with holder(admission, "a"):
         with pytest.raises(ControlError):
