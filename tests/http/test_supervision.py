@@ -65,6 +65,10 @@ ASKED: dict[str, Any] = {
 }
 
 
+LONG = 4096
+"""Steps that take minutes; the most that a chain may make."""
+
+
 def chain(steps: int, *events: str) -> dict[str, Any]:
     """A control whose request starts branches as long as it takes."""
     search = {"method": "align", "target": {"power": 4.0}, "steps": steps, "look_ahead": 1}
@@ -80,13 +84,13 @@ def test_a_server_that_is_told_to_stop_finishes_what_it_has_begun(reasoner: Serv
             answers[name] = http.post(CHAT, json=ASKED | fields)
 
     asks = {"plain": {}, "vote": {"control": {"search": {"method": "majority", "n": 4}}}}
-    endless = threading.Thread(target=ask, args=("endless", chain(100_000)))
+    endless = threading.Thread(target=ask, args=("endless", chain(LONG)))
     threads = [threading.Thread(target=ask, args=item) for item in asks.items()]
     streamed = {"stream": True}
     with (
         reasoner.client() as http,
         http.stream("POST", CHAT, json=ASKED | streamed | chain(10, "steps")) as short,
-        http.stream("POST", CHAT, json=ASKED | streamed | chain(100_000, "steps")) as long,
+        http.stream("POST", CHAT, json=ASKED | streamed | chain(LONG, "steps")) as long,
     ):
         finishing, told = short.iter_lines(), long.iter_lines()
         assert next(finishing).startswith("data: {")

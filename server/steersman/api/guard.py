@@ -1,5 +1,6 @@
 """The guard before all routes: keys, their scopes and their limits."""
 
+import contextlib
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -57,8 +58,10 @@ class Guard:
             if not counted:
                 await self._app(scope, receive, send)
                 return
-            with admitted.held():
-                await self._app(scope, receive, _refusing(admitted, scope, receive, send))
+            with contextlib.ExitStack() as held:
+                held.enter_context(admitted.held())
+                answer = _answering(admitted, held.close, scope, receive, send)
+                await self._app(scope, receive, answer)
         finally:
             PASS.reset(token)
 
@@ -113,21 +116,36 @@ async def _refuse(error: ControlError, scope: Scope, receive: Receive, send: Sen
     await Refusal(error)(scope, receive, send)
 
 
-def _refusing(admitted: Pass, scope: Scope, receive: Receive, send: Send) -> Send:
-    """A `send` which answers with the limit that refused a request inside its route.
+def _answering(
+    admitted: Pass, close: Callable[[], None], scope: Scope, receive: Receive, send: Send
+) -> Send:
+    """A `send` for a request with limits.
 
-    vLLM has an answer of its own for each kind of route; none has `Retry-After`.
+    A client that has its answer may ask again at once, so the request is over when its last part is
+    sent, not when its route has returned. And a limit that refused the request inside its route is
+    the answer: vLLM has one of its own for each kind of route, and none has `Retry-After`.
+
+    Args:
+        admitted: The request.
+        close: Called when it is over.
+        scope: The request's.
+        receive: The request's.
+        send: The server's, to be called by the new one.
+
     """
-    if admitted.key.limits.fan_out is None:
+    if not admitted.key.limits:
         return send
     replaced = False
 
-    async def send_or_refuse(message: Message) -> None:
+    async def answer(message: Message) -> None:
         nonlocal replaced
         if message["type"] == "http.response.start" and admitted.refused is not None:
             replaced = True
+            close()
             await _refuse(admitted.refused, scope, receive, send)
         elif not replaced:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                close()
             await send(message)
 
-    return send_or_refuse
+    return answer

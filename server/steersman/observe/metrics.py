@@ -63,6 +63,12 @@ class Metrics:
         self._refused = Counter(
             "steersman_refused", "Requests refused before anything ran.", registry=registry
         )
+        self._limited = Counter(
+            "steersman_limited",
+            "Requests refused because their key is over a limit, by limit and name of the key.",
+            ["limit", "key"],
+            registry=registry,
+        )
         self._faults = Counter(
             "steersman_faults",
             "Controlled requests that the engine ended because of a fault: they could not be taken "
@@ -125,6 +131,10 @@ class Metrics:
     def refused(self) -> None:
         """Count a request that was answered with an error before anything ran."""
         self._refused.inc()
+
+    def limited(self, limit: str, key: str) -> None:
+        """Count a request that is over a limit of its key."""
+        self._child(self._limited, limit, key).inc()
 
     def closed(self, plan: Plan, ledger: Ledger, outcome: str) -> None:
         """Count a request that has ended, from its books."""

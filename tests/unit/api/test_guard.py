@@ -19,7 +19,7 @@ from steersman.api.guard import Guard
 from steersman.keys import key as keys
 from steersman.keys.key import Key, KeyLimits, digest
 from steersman.keys.ring import Keys
-from steersman.keys.usage import PASS, LimitError
+from steersman.keys.usage import PASS, LimitError, Pass
 from tests.unit.servers import planner
 
 pytestmark = pytest.mark.anyio
@@ -297,6 +297,35 @@ async def test_a_fan_out_that_is_refused_inside_its_route() -> None:
     over(refused, "fan_out")
     assert refused.headers["x-should-retry"] == "false"
     assert counted == [("fan_out", "alice")]
+
+
+@pytest.mark.parametrize(("path", "running"), [("/ok", [1, 0]), ("/many", [0, 0])])
+async def test_a_request_is_over_before_its_client_knows(path: str, running: list[int]) -> None:
+    """Its client may ask again as soon as it has the answer, whatever the route still does."""
+    passes: list[Pass] = []
+    seen: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        admitted = PASS.get()
+        assert admitted is not None
+        passes.append(admitted)
+        await Endpoint()(scope, receive, send)
+
+    async def send(message: Message) -> None:
+        seen.append(passes[0].usage.running)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "headers": [(b"authorization", b"Bearer sk-alice")],
+    }
+    await Guard(app, keys=KEYS)(scope, receive, send)
+    assert seen == running
+    assert passes[0].usage.running == 0
 
 
 async def test_no_key_has_a_pass_of_another() -> None:
