@@ -31,6 +31,7 @@ REASONER = (
     f"--edit-rows={EDIT_ROWS}",
     f"--rewards={REWARDS}",
     f"--keys={KEYS}",
+    "--shutdown-timeout=600",  # however slow the machine is, a test ends it first
     "--max-steering-norm=1e300",  # for what goes wrong where nothing is bounded but by the dtype
 )
 TWO_ENGINES = (*REASONER, "--data-parallel-size=2")

@@ -71,11 +71,20 @@ class ControlledEngine:
         self._engine.output_processor.propagate_error(self._refusal)
 
     def check_admission(self, n: int = 1, request_id: str | None = None) -> None:
-        """Refuse a request that would not fit in the queue, all its branches counted."""
+        """Refuse a request that would not fit in the queue, all its branches counted.
+
+        Raises:
+            GracefulHTTPError: So it is, or it has more choices than a request with its key may
+                have, or the server ends.
+
+        """
         if self._refusal is not None:
             raise self._refusal
-        control = CONTROL.get()
-        branches = control.plan.branches(n) * control.plan.request.prompts if control else n
+        control, branches = CONTROL.get(), n
+        if control is None:
+            _check_fan_out(n)  # beam search will start its beams one by one
+        else:
+            branches = control.plan.branches(n) * control.plan.request.prompts
         self._engine.check_admission(branches, request_id)
 
     def generate(
