@@ -10,7 +10,12 @@ from grafana_foundation_sdk.models.common import (
     StackingMode,
     TooltipDisplayMode,
 )
-from grafana_foundation_sdk.models.dashboard import DataSourceRef, VariableRefresh, VariableSort
+from grafana_foundation_sdk.models.dashboard import (
+    DataSourceRef,
+    VariableOption,
+    VariableRefresh,
+    VariableSort,
+)
 
 UID = "steersman"
 """Identifier of the dashboard in a Grafana."""
@@ -54,6 +59,7 @@ def _variable(name: str, query: str) -> dashboard.QueryVariable:
         .sort(VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
+        .current(VariableOption(selected=True, text="All", value="$__all"))
         .all_value(".*" if name == "instance" else ".*steersman.*")
     )
 
