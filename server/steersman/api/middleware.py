@@ -228,10 +228,15 @@ def _facts(scope: Scope, controlled: Controlled, server: Capabilities) -> Reques
         return facts.read(Endpoint(path), controlled.rest, server.tool_grammar, server.defaults)
     if path.endswith("/"):
         return None  # no route does: vLLM names the path without the slash
-    asked, param = "control", "control" if controlled.profile_suffix is None else "model"
-    if controlled.control is None and controlled.profile_suffix is None:
-        asked, param = deadline.HEADER, None
-    raise ControlError(
+    if controlled.profile_suffix is not None:
+        raise _not_here(path, "control", "model")
+    if controlled.control is not None:
+        raise _not_here(path, "control", "control")
+    raise _not_here(path, deadline.HEADER, None)
+
+
+def _not_here(path: str, asked: str, param: str | None) -> ControlError:
+    return ControlError(
         f"{path} does not take {asked}; these do: {', '.join(Endpoint)}", param=param
     )
 

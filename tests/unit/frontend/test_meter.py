@@ -158,7 +158,7 @@ async def test_a_key_s_priority_counts_and_else_the_request_s() -> None:
 
 
 def wrapped(engine: Any) -> ControlledEngine:
-    return ControlledEngine(Meter(engine), NO_PHASE, Reports())  # type: ignore[arg-type]
+    return ControlledEngine(Meter(engine), NO_PHASE, Reports())
 
 
 async def test_all_choices_of_all_prompts_together_are_the_fan_out() -> None:

@@ -32,9 +32,11 @@ def test_all_fields(tmp_path: Path) -> None:
     )
     alice, ops = load(path)
     assert (alice.name, alice.digest) == ("alice", digest(SECRET))
-    assert (alice.scopes, alice.limits, alice.priority) == ({Scope.USE}, KeyLimits(), None)
+    assert alice.scopes == {Scope.USE}
+    assert (alice.limits, alice.priority) == (KeyLimits(), None)
     assert (ops.name, ops.digest) == ("ops", digest("other"))
-    assert (ops.scopes, ops.priority) == ({Scope.ADMIN, Scope.METRICS}, -1)
+    assert ops.scopes == {Scope.ADMIN, Scope.METRICS}
+    assert ops.priority == -1
     assert ops.limits == KeyLimits(concurrency=2, fan_out=4, tokens_per_minute=600)
     assert SECRET not in repr(alice)
 
