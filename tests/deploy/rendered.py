@@ -81,7 +81,7 @@ def servers(every: list[Manifest]) -> list[Manifest]:
 
 
 def component(pod: Manifest) -> str:
-    """Which part of the release a pod is: server, worker or router."""
+    """Part of the release that a pod is: server, worker or router."""
     name: str = pod["metadata"]["labels"]["app.kubernetes.io/component"]
     return name
 

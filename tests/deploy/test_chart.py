@@ -1,4 +1,4 @@
-"""What the chart's manifests say to each other, and how its pods start, serve and end."""
+"""Manifests of the chart fit together; its pods start, serve and end as they should."""
 
 import subprocess
 from typing import Any
@@ -27,7 +27,7 @@ every_setup = pytest.mark.parametrize("setup", SETUPS)
 
 
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    """Whether a label selector matches."""
+    """Tell whether a label selector matches."""
     equal = selector.get("matchLabels") or {}
     sets = selector.get("matchExpressions") or []
     assert all(one["operator"] == "In" for one in sets)
@@ -181,7 +181,7 @@ def test_the_router_finds_the_servers_and_is_let_through() -> None:
 
 
 def ingress(setup: str, labels: dict[str, str]) -> bool:
-    """Whether pods of the same namespace with these labels may talk to the servers."""
+    """Tell whether pods of the same namespace with these labels may talk to the servers."""
     (policy,) = (one for one in of_kind(setup, "NetworkPolicy") if "router" not in name(one))
     assert selected(policy["spec"]["podSelector"], setup) >= {"server"}
     peers = (peer for rule in policy["spec"]["ingress"] for peer in rule["from"])
