@@ -1,4 +1,4 @@
-"""Manifests of the chart: their references to each other, and how pods start, serve and end."""
+"""Manifests of the chart fit together; its pods start, serve and end as they should."""
 
 import subprocess
 from typing import Any

@@ -98,3 +98,4 @@ def test_custom_kinds_take_the_manifests() -> None:
             for error in validator.iter_errors(manifest)
         ]
         assert not errors
+        assert not validator.is_valid(manifest | {"spec": manifest["spec"] | {"wrong": 1}})

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TREES = ("server", "kernels", "clients", "tests", "evals", "benchmarks")
+TREES = ("server", "kernels", "clients", "tests", "evals", "benchmarks", "deploy")
 EXCEPTIONS = Path(__file__).with_suffix(".toml")
 FORBIDDEN = frozenset(
     ("How", "That", "Those", "What", "When", "Where", "Whether", "Which", "Who", "Whom", "Why")

@@ -12,6 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from steersman.observe.metrics import Metrics
+from steersman.steering.admission import Admission
 
 if TYPE_CHECKING:
     from steersman.steering.desk import Desk
@@ -37,7 +38,7 @@ def series() -> Series:
 def ours() -> Series:
     """Series of Steersman's own metrics."""
     registry = _Recording()
-    Metrics(registry, cast("Desk", SimpleNamespace()))
+    Metrics(registry, cast("Desk", SimpleNamespace(admission=Admission(1))))
     return dict(registry.found())
 
 
