@@ -123,6 +123,12 @@ ROWS = (
                 "reqps",
             ),
             Panel(
+                "Over a key's limit",
+                "Requests answered with 429, by the limit and the name of the key.",
+                (Query(rate("steersman_limited_total", "key", "limit"), "{{key}}: {{limit}}"),),
+                "reqps",
+            ),
+            Panel(
                 "Engine requests by end",
                 "What ended engine requests; each branch and fork is one.",
                 (
@@ -145,6 +151,19 @@ ROWS = (
                 "Duration of controlled requests, p95",
                 "From the first byte of the request to the last of the response.",
                 (Query(quantile(0.95, "steersman_request_seconds", "method"), "{{method}}"),),
+                "s",
+            ),
+            Panel(
+                "Time to the first token of the answer, p95",
+                "Streams of controlled requests: to the first token, and to the first one after "
+                "the thinking.",
+                (
+                    Query(quantile(0.95, "steersman_first_token_seconds", "method"), "{{method}}"),
+                    Query(
+                        quantile(0.95, "steersman_first_answer_token_seconds", "method"),
+                        "{{method}}, answer",
+                    ),
+                ),
                 "s",
             ),
             Panel(
@@ -255,6 +274,32 @@ ROWS = (
                 "percentunit",
             ),
             Panel(
+                "Sequential share of sampled tokens",
+                "Tokens that waited for one another; the rest was sampled beside them.",
+                (
+                    Query(
+                        share(
+                            rate("steersman_sequential_tokens_total", "method"),
+                            rate(_TOKENS, "method", where='kind="sampled"'),
+                        ),
+                        "{{method}}",
+                    ),
+                ),
+                "percentunit",
+            ),
+            Panel(
+                "Searches",
+                "Steps of chains by what became of them, and prompts whose branches met no "
+                "condition of their search.",
+                (
+                    Query(rate("steersman_search_steps_total", "result"), "steps, {{result}}"),
+                    Query(
+                        rate("steersman_search_fallbacks_total", "method"), "fallbacks, {{method}}"
+                    ),
+                ),
+                "ops",
+            ),
+            Panel(
                 "Branch points of samplers",
                 "Tokens at which a sampler drew trials; degraded: the engine refused them.",
                 (
@@ -287,6 +332,23 @@ ROWS = (
                 (
                     Query(rate("steersman_reward_calls_total", "method"), "{{method}}, responses"),
                     Query(rate("steersman_reward_tokens_total", "method"), "{{method}}, tokens"),
+                ),
+                "ops",
+            ),
+            Panel(
+                "Duration of rewards, p95",
+                "Of a batch of responses, by reward.",
+                (Query(quantile(0.95, "steersman_reward_seconds", "reward"), "{{reward}}"),),
+                "s",
+            ),
+            Panel(
+                "Rewards without usable scores",
+                "Batches by fault.",
+                (
+                    Query(
+                        rate("steersman_reward_errors_total", "reward", "fault"),
+                        "{{reward}}: {{fault}}",
+                    ),
                 ),
                 "ops",
             ),
@@ -342,6 +404,18 @@ ROWS = (
                     Query(total("steersman_steering_rows"), "room"),
                     Query(total("steersman_steering_waiting"), "waiting"),
                 ),
+            ),
+            Panel(
+                "Waits for a steering row, p95",
+                "By end: admitted, refused with 429, or left by the client.",
+                (Query(quantile(0.95, "steersman_steering_wait_seconds", "end"), "{{end}}"),),
+                "s",
+            ),
+            Panel(
+                "Self-test",
+                "Servers whose steering proved itself at the start; 0 with --no-steering.",
+                (Query(total("steersman_self_test_passed", "instance"), "{{instance}}"),),
+                kind="number",
             ),
             Panel(
                 "Steered and edited tokens",

@@ -7,12 +7,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from steersman.observe.metrics import Metrics
+from steersman.reward.rewards import Rewards
 from steersman.steering.admission import Admission
+from steersman.thinking.entropies import TokenEntropies
+from tests.unit.reward.made_up import MadeUp
 
 if TYPE_CHECKING:
     from steersman.steering.desk import Desk
@@ -38,7 +42,8 @@ def series() -> Series:
 def ours() -> Series:
     """Series of Steersman's own metrics."""
     registry = _Recording()
-    Metrics(registry, cast("Desk", SimpleNamespace(admission=Admission(1))))
+    desk = cast("Desk", SimpleNamespace(admission=Admission(1)))
+    Metrics(registry, desk, Rewards({"length": MadeUp()}))
     return dict(registry.found())
 
 
@@ -66,6 +71,8 @@ class _Recording(CollectorRegistry):
             if isinstance(metric, MetricWrapperBase):
                 yield from _series(metric._name, metric._type, metric._labelnames)
             else:
+                if isinstance(metric, TokenEntropies):
+                    metric.observe(("x",) * 3, np.ones(1))  # without any it shows no labels
                 samples = (sample for family in metric.collect() for sample in family.samples)
                 yield from ((sample.name, EVERY | set(sample.labels)) for sample in samples)
 
