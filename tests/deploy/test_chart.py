@@ -23,6 +23,7 @@ from tests.deploy.rendered import (
     values,
 )
 
+PROBES = {"startupProbe": "/health", "readinessProbe": "/ready", "livenessProbe": "/health"}
 every_setup = pytest.mark.parametrize("setup", SETUPS)
 
 
@@ -124,8 +125,8 @@ def test_a_slow_start_is_not_killed(setup: str) -> None:
     (pod,) = servers(manifests(setup))
     startup = container(pod)["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 900
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        assert container(pod)[probe]["httpGet"] == {"path": "/health", "port": "http"}
+    for probe, path in PROBES.items():
+        assert container(pod)[probe]["httpGet"] == {"path": path, "port": "http"}
 
 
 @pytest.mark.parametrize("setup", ["one-gpu", "replicas", "multi-node"])
@@ -232,9 +233,7 @@ def test_prometheus_scrapes_the_service(setup: str) -> None:
 
 def test_keys_come_from_a_secret() -> None:
     keys = {"apiKey": "one", "adminApiKey": "two"}
-    made = render(
-        values("default", keys=keys, serviceMonitor={"enabled": True, "authorization": True})
-    )
+    made = render(values("default", keys=keys, serviceMonitor={"enabled": True}))
     (secret,) = (one for one in made if one["kind"] == "Secret")
     assert secret["data"] == {"api-key": "b25l", "admin-api-key": "dHdv"}
     (pod,) = servers(made)

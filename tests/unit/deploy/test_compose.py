@@ -38,6 +38,9 @@ def test_prometheus_scrapes_the_server(services: dict[str, Any]) -> None:
     mounted = {volume.split(":")[1] for volume in services["prometheus"]["volumes"]}
     (rules,) = configuration["rule_files"]
     assert {"/etc/prometheus/prometheus.yml", f"/etc/prometheus/{rules}"} <= mounted
+    (key,) = services["prometheus"]["configs"]
+    assert key["target"] == f"/etc/prometheus/{scraped['authorization']['credentials_file']}"
+    assert read("compose.yaml")["configs"][key["source"]]["content"] == "${API_KEY:-none}"
 
 
 def test_grafana_reads_prometheus_and_the_dashboard(services: dict[str, Any]) -> None:
@@ -69,6 +72,7 @@ def test_prometheus_takes_the_configuration(tmp_path: Path) -> None:
         pytest.skip("promtool is not installed: apt-get install prometheus")
     shutil.copy(DEPLOY / "prometheus" / "prometheus.yaml", tmp_path)
     shutil.copy(DEPLOY / "helm" / "steersman" / "files" / "alerts.yaml", tmp_path)
+    (tmp_path / "key").write_text("none")
     done = subprocess.run(
         [promtool, "check", "config", tmp_path / "prometheus.yaml"],
         capture_output=True,
