@@ -1,11 +1,12 @@
 """Chains against votes and the best of n, at the same tokens: `python -m evals.evidence.align`.
 
-Reads the responses of the runs `align_samples` and `align_chains`, which `make evidence` draws. Of
-the plain samples it makes a majority, a best of n and a majority weighted by the same noisy reward.
+Reads the responses of the runs `align_samples`, `align_cool` and `align_chains`, which `make
+evidence` draws. Of the plain samples it makes a majority, a best of n and a majority weighted by
+the same noisy reward; of those at the temperature of the power's proposals a majority.
 Each chain is cut at the step up to which it has sampled as many tokens, on average, as n samples.
 Writes `results/align/curves.json`, for the page.
 
-With `--out` it draws both runs itself, at any size, and leaves all in that directory:
+With `--out` it draws the runs itself, at any size, and leaves all in that directory:
 
     python -m evals.evidence.align --out DIR [--responses 8] [--each 25]
 """
@@ -38,19 +39,23 @@ from steersman.trajectory.answers import canonical
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-SAMPLES, CHAINS = "align_samples", "align_chains"
+SAMPLES, COOL, CHAINS = "align_samples", "align_cool", "align_chains"
 REWARD, POWER = "reward chain", "power chain"
 STEPS = {REWARD: 2.0, POWER: 2.5}
 """Steps for each sample that they are compared with: a step costs half a response or less."""
+COOL_MOST = 16
+"""Most samples at the temperature of the power's proposals: they are compared up to here."""
 BETA = 0.5
 THINK_START, THINK_END = "<think>", "</think>"
 
 SINGLE, MAJORITY, BEST, WEIGHTED = "single", "majority", "best of n", "weighted majority"
+COOL_MAJORITY = "majority at temperature 1/4"
 PAIRS = (
     (REWARD, BEST),
     (REWARD, WEIGHTED),
     (REWARD, MAJORITY),
     (POWER, MAJORITY),
+    (POWER, COOL_MAJORITY),
     (POWER, SINGLE),
 )
 
@@ -178,21 +183,22 @@ def drawn(each: Sequence[tuple[list[Response], list[float]]]) -> Drawn:
 
 
 def compare(
-    problems: Sequence[Problem], samples: Sequence[Record], chains: Sequence[Record]
+    problems: Sequence[Problem],
+    samples: Sequence[Record],
+    cool: Sequence[Record],
+    chains: Sequence[Record],
 ) -> Curves:
     """Curves of all methods.
 
     Args:
         problems: The problems.
         samples: Plain samples of each, as many of all.
+        cool: Some at the temperature of the power's proposals, as many of all.
         chains: A chain of each, as long for all, under each control of `STEPS`.
 
     """
-    by_problem: dict[str, list[Record]] = {}
-    for record in samples:
-        by_problem.setdefault(record.problem, []).append(record)
+    plain, cooler = (_by_problem(problems, records) for records in (samples, cool))
     chain = {(one.control, one.problem): one for one in chains if one.control in STEPS}
-    plain = drawn([sampled(one, by_problem[one.id]) for one in problems])
     walks = {name: drawn([walked(one, chain[name, one.id]) for one in problems]) for name in STEPS}
     bootstrap = Bootstrap(len(problems))
     right: dict[tuple[str, int], Array] = {}
@@ -210,6 +216,10 @@ def compare(
         right[SINGLE, size] = plain.right(1, majority)
         for name, select in ((MAJORITY, majority), (BEST, best), (WEIGHTED, weighted)):
             add(name, size, plain, size, select)
+        if size <= cooler.tokens.shape[1] and (
+            count := cooler.within(plain.tokens[:, size - 1].mean())
+        ):
+            add(COOL_MAJORITY, size, cooler, count, majority)
         for name, walk in walks.items():
             if steps := walk.within(plain.tokens[:, size - 1].mean()):
                 add(name, size, walk, steps, majority)
@@ -224,11 +234,19 @@ def compare(
     )
 
 
+def _by_problem(problems: Sequence[Problem], records: Sequence[Record]) -> Drawn:
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.problem, []).append(record)
+    return drawn([sampled(one, found[one.id]) for one in problems])
+
+
 def _pairs(right: Mapping[tuple[str, int], Array], bootstrap: Bootstrap) -> tuple[Pair, ...]:
+    sizes = {name: {size for of, size in right if of == name} for name, _ in right}
     sides = [
         (ours, theirs, size)
         for ours, theirs in PAIRS
-        for size in sorted({size for name, size in right if name == ours})
+        for size in sorted(sizes[ours] & sizes[theirs])
     ]
     better = [int((right[ours, n] > right[theirs, n]).sum()) for ours, theirs, n in sides]
     worse = [int((right[ours, n] < right[theirs, n]).sum()) for ours, theirs, n in sides]
@@ -251,7 +269,7 @@ def scaled(definition: Mapping[str, Any], responses: int, each: int) -> dict[str
     """A run's definition at another size.
 
     Args:
-        definition: Of one of the two runs.
+        definition: Of one of the runs.
         responses: Plain samples of each problem, and what chains are long enough for.
         each: Problems of each kind and grade.
 
@@ -260,7 +278,7 @@ def scaled(definition: Mapping[str, Any], responses: int, each: int) -> dict[str
     for one in found["problems"]:
         one["each"] = each
     if found["samples"] > 1:
-        found["samples"] = responses
+        found["samples"] = responses if found["temperature"] == 1 else min(responses, COOL_MOST)
     for name, steps in STEPS.items():
         if name in found["controls"]:
             found["controls"][name]["search"]["steps"] = round(steps * responses)
@@ -268,9 +286,9 @@ def scaled(definition: Mapping[str, Any], responses: int, each: int) -> dict[str
 
 
 def draw(out: Path, responses: int, each: int, console: Console) -> None:
-    """Draw both runs at a size, into a directory that then has their definitions too."""
+    """Draw the runs at a size, into a directory that then has their definitions too."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in (SAMPLES, CHAINS):
+    for name in (SAMPLES, COOL, CHAINS):
         definition = yaml.safe_load((HERE / f"{name}.yaml").read_text())
         path = out / f"{name}.yaml"
         path.write_text(yaml.safe_dump(scaled(definition, responses, each), sort_keys=False))
@@ -278,7 +296,7 @@ def draw(out: Path, responses: int, each: int, console: Console) -> None:
 
 
 def read(definitions: Path, results: Path) -> Curves:
-    """Curves of two runs that have been drawn.
+    """Curves of the runs that have been drawn.
 
     Args:
         definitions: Directory of their YAML files.
@@ -293,7 +311,8 @@ def read(definitions: Path, results: Path) -> Curves:
 
     spec = specs.load(definitions / f"{CHAINS}.yaml")
     with Comparer() as comparer:
-        return compare(sets.load(spec.problems, comparer), records(SAMPLES), records(CHAINS))
+        found = sets.load(spec.problems, comparer)
+        return compare(found, records(SAMPLES), records(COOL), records(CHAINS))
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ _INTRODUCTION = """\
 make as many steps as that allows. The reward knows whether an answer is right, and is
 [noisy](../evals/evidence/noisy.py) on purpose: a tenth of the responses is taken for the opposite,
 and noise with heavy tails is added, so that a better score is not always a better answer. The power
-has no reward; it draws its proposals at temperature 1/4, so compare it with
-[plain samples at that temperature](../evals/evidence/results/align_cool/report.md) too."""
+has no reward. It draws its proposals at temperature 1/4, so there is a majority of plain samples at
+that temperature too, of as many as the tokens allow, and of 16 at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ class ControlledEngine:
         """Refuse a request that would not fit in the queue, all its branches counted.
 
         Raises:
-            GracefulHTTPError: So it is, or it has more choices than a request with its key may
+            GracefulHTTPError: It would not, or has more choices than a request with its key may
                 have, or the server ends.
 
         """

@@ -127,19 +127,22 @@ def test_chains_may_spend_no_more_than_the_samples() -> None:
         chain(POWER, "7777", first=10, resampled=20),
         record(control="single", problem=PROBLEM.id),
     ]
-    curves = align.compare([PROBLEM], samples, chains)
+    cool = [sample(number, "7", 15) for number in range(2)]
+    curves = align.compare([PROBLEM], samples, cool, chains)
     sizes = {
         name: [(one.samples, one.steps, one.sampled_tokens.value) for one in points]
         for name, points in curves.methods.items()
     }
     assert sizes["majority"] == sizes["best of n"] == [(1, None, 20), (2, None, 40), (4, None, 80)]
     assert sizes[REWARD] == [(2, 2, 40), (4, 6, 80)]
+    assert sizes[align.COOL_MAJORITY] == [(1, None, 15), (2, None, 30)]
     assert sizes[POWER] == [(1, 2, 20), (2, 4, 30), (4, 4, 30)]
     assert [one.accuracy.value for one in curves.methods[REWARD]] == [0, 0]
     pairs = {(one.ours, one.theirs, one.samples): one for one in curves.pairs}
     assert pairs[REWARD, "majority", 4].points.value == -1
     assert (pairs[REWARD, "majority", 4].better, pairs[REWARD, "majority", 4].worse) == (0, 1)
     assert pairs[POWER, "single", 4].points.value == 0
+    assert [size for _, theirs, size in pairs if theirs == align.COOL_MAJORITY] == [1, 2]
     # Of three against three, the answer that came first has the majority.
     assert curves.as_served == {REWARD: 0.0, POWER: 1.0}
     assert curves.same_rewards == 1.0
@@ -149,10 +152,12 @@ def definition(name: str) -> Any:
     return yaml.safe_load((align.HERE / f"{name}.yaml").read_text())
 
 
-def test_both_runs_have_the_same_problems_and_chains_as_long_as_they_need() -> None:
-    samples, chains = definition(align.SAMPLES), definition(align.CHAINS)
-    assert samples["problems"] == chains["problems"]
-    for run in (samples, chains):
+def test_all_runs_have_the_same_problems_and_chains_as_long_as_they_need() -> None:
+    samples, cool, chains = map(definition, (align.SAMPLES, align.COOL, align.CHAINS))
+    assert samples["problems"] == cool["problems"] == chains["problems"]
+    assert cool["samples"] == min(samples["samples"], align.COOL_MOST)
+    assert cool["temperature"] == 1 / chains["controls"][POWER]["search"]["target"]["power"]
+    for run in (samples, cool, chains):
         assert align.scaled(run, samples["samples"], run["problems"][0]["each"]) == run
     assert chains["controls"][REWARD]["search"]["target"]["beta"] == align.BETA
 
