@@ -1,6 +1,7 @@
 """Dashboard in Grafana's format, by grafana-foundation-sdk."""
 
-from deploy.dashboards.panels import ROWS, Panel
+from deploy.dashboards.panels import ROWS
+from deploy.dashboards.queries import Panel
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import (

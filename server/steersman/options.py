@@ -62,7 +62,7 @@ class Options:
     keys: Path | None = None
     """File of keys."""
     open_metrics: bool = False
-    """Whether `/metrics` needs no key."""
+    """True: `/metrics` needs no key."""
 
 
 LIMITS = Limits()

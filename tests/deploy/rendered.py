@@ -8,6 +8,8 @@ from typing import Any
 import helm_python as helm
 import yaml
 
+from tests.deploy.values import merge
+
 CHART = Path(__file__).parents[2] / "deploy" / "helm" / "steersman"
 SETUPS: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -26,24 +28,16 @@ def values(setup: str, **more: Any) -> dict[str, Any]:
     """Values that a set-up gives to the chart, as Helm merges its files."""
     merged: dict[str, Any] = {}
     for name in SETUPS[setup]:
-        _merge(merged, yaml.safe_load((CHART / f"values-{name}.yaml").read_text()))
-    _merge(merged, more)
+        merge(merged, yaml.safe_load((CHART / f"values-{name}.yaml").read_text()))
+    merge(merged, more)
     return merged
 
 
 def merged(setup: str) -> dict[str, Any]:
     """All values of a set-up, the chart's own defaults included."""
     every: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
-    _merge(every, values(setup))
+    merge(every, values(setup))
     return every
-
-
-def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value
 
 
 def render(given: dict[str, Any]) -> list[Manifest]:

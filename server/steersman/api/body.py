@@ -79,7 +79,7 @@ async def read(receive: Receive, limit: int) -> bytes | None:
 def bounded(receive: Receive, limit: int) -> Receive:
     """A `receive` that hands a body on as it comes, up to a limit.
 
-    What comes over it raises `BodyTooLargeError`.
+    Reading more raises `BodyTooLargeError`.
     """
     size = 0
 

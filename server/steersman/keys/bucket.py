@@ -7,7 +7,7 @@ from collections.abc import Callable
 class Bucket:
     """Tokens that may be used; it fills evenly, up to what a minute brings.
 
-    What a request will use is not known before, so the level can fall below zero.
+    The tokens of a request are not known before, so the level can fall below zero.
 
     Args:
         per_minute: Tokens that come in a minute, and the most that it holds.

@@ -43,7 +43,7 @@ class Keys:
         self.closed = bool(ordinary) or filed is not None
         """True: a request needs a key. `--admin-api-key` alone guards changes, and nothing else."""
         self.has_admin = any(Scope.ADMIN in key.scopes for key in self._keys)
-        """Whether some key may change the server."""
+        """True: some key may change the server."""
         self.scoped = self.has_admin or filed is not None
         """True: vLLM's routes of operators need an admin key. On a server with `--api-key` alone
         any key is good for them."""

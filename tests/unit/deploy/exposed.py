@@ -26,7 +26,7 @@ ENDINGS = {
     "gauge": ("",),
     "histogram": ("_bucket", "_sum", "_count"),
 }
-"""What the names of a metric's series end in, by type."""
+"""Endings of the names of a metric's series, by type."""
 EVERY = frozenset(("job", "instance"))
 """Labels that Prometheus gives to every series."""
 

@@ -13,6 +13,7 @@ from vllm.entrypoints.launchers.cli_args import make_arg_parser
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from steersman import cli
+from tests.deploy.values import merge
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 CHART = DEPLOY / "helm" / "steersman"
@@ -24,16 +25,8 @@ def values(*paths: Path) -> dict[str, Any]:
     """The chart's values with these files on top."""
     merged: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
     for path in paths:
-        _merge(merged, yaml.safe_load(path.read_text()))
+        merge(merged, yaml.safe_load(path.read_text()))
     return merged
-
-
-def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value
 
 
 @pytest.mark.parametrize("files", [(), *((path,) for path in FILES)], ids=str)
@@ -67,7 +60,7 @@ def test_every_value_has_a_schema() -> None:
 )
 def test_the_schema_refuses_wrong_values(wrong: dict[str, Any]) -> None:
     given = values()
-    _merge(given, wrong)
+    merge(given, wrong)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(given, SCHEMA)
 
