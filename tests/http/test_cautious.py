@@ -58,7 +58,7 @@ def texts(answer: Any) -> list[str]:
 
 def repeats(receipt: Receipt) -> dict[str, Any]:
     """The part of a receipt that a seeded request repeats: losers are stopped sooner or later."""
-    applied = receipt.model_dump(exclude={"compute"})
+    applied = receipt.model_dump(exclude={"compute", "request_id"})
     del applied["applied"]["sampler"]["lost_tokens"]
     return applied
 
