@@ -33,6 +33,9 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",
     "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",  # a connection may wait between two requests
+    # Both as vLLM has it: what ours gains where cores are few is for `cores.py` to say.
+    "STEERSMAN_NAP_WHILE_WAITING": "0",
+    "VLLM_CPU_OMP_THREADS_BIND": "auto",
 }
 CONCURRENCY = 16
 REQUESTS = 48

@@ -13,7 +13,7 @@ from vllm.logger import configure_logging_from_args
 from vllm.platforms import current_platform
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-from steersman import by_model, models
+from steersman import by_model, cores, models
 from steersman.engine.compat import connectors, inspection
 from steersman.engine.settings import Settings
 from steersman.keys.file import load
@@ -74,9 +74,11 @@ def parse(
         inspection.inspect_here()
     args: Namespace = parser.parse_args(list(arguments))
     _refuse(args)
-    if current_platform.is_cpu() and args.pipeline_parallel_size > 1:
-        # vLLM's pipeline stages work on CPUs only when compiled.
-        args.enforce_eager = False
+    if current_platform.is_cpu():
+        cores.use_all(args)
+        if args.pipeline_parallel_size > 1:
+            # vLLM's pipeline stages work on CPUs only when compiled.
+            args.enforce_eager = False
     if engine is not None:
         steer(args, engine)
     configure_logging_from_args(args)

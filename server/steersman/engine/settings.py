@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 KEY = "steersman"
+NAP = "STEERSMAN_NAP_WHILE_WAITING"
+"""Environment variable; `1` has the engine's processes pause while they wait for one another."""
 _GENERATION = 1
 """Part of vLLM's key of compiled graphs: to be raised when the op or where it stands changes."""
 

@@ -33,6 +33,14 @@ _PROCESSES = (
     ),
 )
 
+_WAITING = (
+    Name(
+        "vllm.distributed.device_communicators.shm_broadcast:sched_yield",
+        Use.WRAPPED,
+        since=_LATEST,
+    ),
+)
+
 _RUNNERS = (
     *(
         name
@@ -238,6 +246,7 @@ _CONFIGURATION = (
 
 ENGINE: tuple[Name, ...] = (
     *_PROCESSES,
+    *_WAITING,
     *_RUNNERS,
     *_STEPS,
     *_BLOCKS,

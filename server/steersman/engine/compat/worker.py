@@ -22,6 +22,7 @@ from steersman.engine.compat import (
     runner_v1,
     runner_v2,
     steps,
+    waiting,
 )
 from steersman.engine.compat.config import unsupported, uses_v2_runner
 from steersman.engine.compat.weights import LiveWeight
@@ -53,6 +54,7 @@ def patch(loaded: Callable[[Any], None], calls: Mapping[str, Callable[..., Any]]
     """
     core.patch()
     faults.patch()
+    waiting.patch()
     load_model = Worker.load_model
 
     @wraps(load_model)
