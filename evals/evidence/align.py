@@ -14,8 +14,8 @@ With `--out` it draws the runs itself, at any size, and leaves all in that direc
 import argparse
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,14 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from evals.evidence import noisy
-from evals.evidence.curves import Curves, Pair, Point
+from evals.evidence.curves import Curves, Point, SizedPair
+from evals.evidence.pairs import Side, paired
+from evals.evidence.selection import Drawn, Response, Selection, best, majority, weighted
 from steersman.evaluate import problems as sets
 from steersman.evaluate import spec as specs
 from steersman.evaluate.answers import Comparer, after_thinking
 from steersman.evaluate.evaluation import run_evaluation
-from steersman.evaluate.inference import Array, Bootstrap, difference, holm, mcnemar, mean
+from steersman.evaluate.inference import Array, Bootstrap, mean
 from steersman.evaluate.problems import Problem
 from steersman.evaluate.records import Record
 from steersman.reward.reward import LARGEST
@@ -45,7 +47,6 @@ STEPS = {REWARD: 2.0, POWER: 2.5}
 """Steps for each sample that they are compared with: a step costs half a response or less."""
 COOL_MOST = 16
 """Most samples at the temperature of the power's proposals: they are compared up to here."""
-BETA = 0.5
 THINK_START, THINK_END = "<think>", "</think>"
 
 SINGLE, MAJORITY, BEST, WEIGHTED = "single", "majority", "best of n", "weighted majority"
@@ -58,74 +59,6 @@ PAIRS = (
     (POWER, COOL_MAJORITY),
     (POWER, SINGLE),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A response to a problem.
-
-    Attributes:
-        answer: Its answer in normal form; empty if it has none.
-        right: True if that is right.
-        reward: The reward's score of it.
-
-    """
-
-    answer: str
-    right: bool
-    reward: float = 0.0
-
-
-Selection = Callable[[Sequence[Response]], bool]
-"""Tells of some responses whether the selected one is right."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """Responses to each problem in the order in which they were drawn, or stood in a chain.
-
-    Attributes:
-        responses: [problems, responses].
-        tokens: Tokens that were sampled up to each of them, [problems, responses].
-
-    """
-
-    responses: list[list[Response]]
-    tokens: Array
-
-    def right(self, count: int, select: Selection) -> Array:
-        """1 for each problem whose selection among the first responses is right: [problems, 1]."""
-        return np.array([[float(select(own[:count]))] for own in self.responses])
-
-    def within(self, tokens: float) -> int:
-        """Number of responses that take no more tokens, on average."""
-        return int(np.searchsorted(self.tokens.mean(axis=0), tokens, side="right"))
-
-
-def majority(responses: Sequence[Response]) -> bool:
-    """Vote: right if the most frequent answer is."""
-    return _most(responses, [1.0] * len(responses))
-
-
-def weighted(responses: Sequence[Response]) -> bool:
-    """Vote in which a response counts as often as exp(reward / beta)."""
-    top = max(one.reward for one in responses)
-    return _most(responses, [math.exp((one.reward - top) / BETA) for one in responses])
-
-
-def best(responses: Sequence[Response]) -> bool:
-    """Right if the response with the largest reward is."""
-    return max(responses, key=lambda one: one.reward).right
-
-
-def _most(responses: Sequence[Response], weights: Sequence[float]) -> bool:
-    votes: dict[str, float] = {}
-    right: dict[str, bool] = {}
-    for one, weight in zip(responses, weights, strict=True):
-        if one.answer:
-            votes[one.answer] = votes.get(one.answer, 0.0) + weight
-            right.setdefault(one.answer, one.right)
-    return bool(votes) and right[max(votes, key=lambda answer: votes[answer])]
 
 
 def sampled(problem: Problem, records: Sequence[Record]) -> tuple[list[Response], list[float]]:
@@ -241,27 +174,23 @@ def _by_problem(problems: Sequence[Problem], records: Sequence[Record]) -> Drawn
     return drawn([sampled(one, found[one.id]) for one in problems])
 
 
-def _pairs(right: Mapping[tuple[str, int], Array], bootstrap: Bootstrap) -> tuple[Pair, ...]:
+def _pairs(right: Mapping[tuple[str, int], Array], bootstrap: Bootstrap) -> tuple[SizedPair, ...]:
     sizes = {name: {size for of, size in right if of == name} for name, _ in right}
     sides = [
         (ours, theirs, size)
         for ours, theirs in PAIRS
         for size in sorted(sizes[ours] & sizes[theirs])
     ]
-    better = [int((right[ours, n] > right[theirs, n]).sum()) for ours, theirs, n in sides]
-    worse = [int((right[ours, n] < right[theirs, n]).sum()) for ours, theirs, n in sides]
-    adjusted = holm([mcnemar(*counts) for counts in zip(better, worse, strict=True)])
+    pairs = paired(
+        bootstrap,
+        [
+            (Side(ours, right[ours, size]), Side(theirs, right[theirs, size]))
+            for ours, theirs, size in sides
+        ],
+    )
     return tuple(
-        Pair(
-            ours,
-            theirs,
-            n,
-            difference(bootstrap, right[ours, n], right[theirs, n]),
-            better[i],
-            worse[i],
-            adjusted[i],
-        )
-        for i, (ours, theirs, n) in enumerate(sides)
+        SizedPair(pair.ours, pair.theirs, pair.points, pair.better, pair.worse, pair.p_adjusted, n)
+        for pair, (_, _, n) in zip(pairs, sides, strict=True)
     )
 
 

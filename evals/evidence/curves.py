@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from evals.evidence.pairs import Pair, percent, sentences
 from steersman.evaluate import markdown, plots
-from steersman.evaluate.inference import LEVEL, Estimate
+from steersman.evaluate.inference import Estimate
 
 HEADING = "Does a chain beat a vote, or the best of n?"
 
@@ -38,32 +39,15 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """A method over another one, on the same problems.
+class SizedPair(Pair):
+    """A method over another one, at one size.
 
     Attributes:
-        ours: The one.
-        theirs: The other.
         samples: Plain samples whose tokens both may spend.
-        points: Difference of the shares of right answers.
-        better: Problems that only the one solved.
-        worse: Problems that only the other solved.
-        p_adjusted: Of McNemar's exact test, adjusted for the number of pairs (Holm).
 
     """
 
-    ours: str
-    theirs: str
     samples: int
-    points: Estimate
-    better: int
-    worse: int
-    p_adjusted: float
-
-    @property
-    def differs(self) -> bool:
-        """True if the difference is significant, by both the test and the interval."""
-        return self.p_adjusted < LEVEL and self.points.excludes_zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +67,7 @@ class Curves:
 
     problems: int
     methods: Mapping[str, tuple[Point, ...]]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[SizedPair, ...]
     as_served: Mapping[str, float]
     same_rewards: float
 
@@ -124,7 +108,7 @@ def curves_figure(curves: Curves) -> Figure:
     """The picture."""
     return plots.accuracy_curves(
         {
-            name: [(point.sampled_tokens, point.accuracy) for point in points]
+            name: [(point.sampled_tokens.value, point.accuracy) for point in points]
             for name, points in curves.methods.items()
         }
     )
@@ -133,17 +117,13 @@ def curves_figure(curves: Curves) -> Figure:
 def _findings(curves: Curves) -> Iterator[str]:
     yield f"At the tokens of {curves.largest} samples:"
     yield ""
-    for pair in curves.pairs:
-        if pair.samples == curves.largest:
-            mark = "**" if pair.differs else ""
-            gain = f"{mark}{markdown.shown(pair.points, markdown.points)}{mark}"
-            yield f"- {pair.ours} against {pair.theirs}: {gain} points"
+    yield from sentences(pair for pair in curves.pairs if pair.samples == curves.largest)
     for name, points in curves.methods.items():
         best = max(points, key=lambda point: point.accuracy.value)
         if points[-1].samples > best.samples:
             yield (
-                f"- {name} is at its best at {best.samples}: {_percent(best.accuracy)}, "
-                f"{_percent(points[-1].accuracy)} at {points[-1].samples}"
+                f"- {name} is at its best at {best.samples}: {percent(best.accuracy)}, "
+                f"{percent(points[-1].accuracy)} at {points[-1].samples}"
             )
 
 
@@ -162,8 +142,4 @@ def _cell(point: Point | None) -> str:
     if point is None:
         return ""
     steps = "" if point.steps is None else f" ({point.steps})"
-    return f"{_percent(point.accuracy)}{steps}"
-
-
-def _percent(share: Estimate) -> str:
-    return f"{100 * share.value:.1f} %"
+    return f"{percent(point.accuracy)}{steps}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from evals.evidence.branching import Branching, branching_figure, branching_section
 from evals.evidence.curves import Curves, curves_figure, curves_section
 from evals.evidence.questions import QUESTIONS, Question
 from steersman.evaluate import markdown, plots
@@ -16,6 +17,8 @@ RESULTS = Path(__file__).with_name("results")
 PICTURES = Path(__file__).with_name("pictures")
 CURVES = RESULTS / "align" / "curves.json"
 CURVES_PICTURE = PICTURES / "align.png"
+BRANCHING = RESULTS / "apart" / "apart.json"
+BRANCHING_PICTURE = PICTURES / "apart.png"
 PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
 
 INTRODUCTION = """\
@@ -35,21 +38,24 @@ adjusted by Holm's method for all comparisons of the run.
 _NUMBER = re.compile(r"\{(points|thinking|sampled|time):([^}]+)\}")
 
 
-def page(reports: Mapping[str, Report], curves: Curves | None) -> str:
+def page(reports: Mapping[str, Report], curves: Curves | None, branching: Branching | None) -> str:
     """The page: a section for each question, then the runs behind them.
 
     Args:
         reports: Reports of the runs, by name.
         curves: Chains against votes; None where they have not been compared.
+        branching: Ways to branch against each other; likewise.
 
     """
     sections = [_section(question, reports[question.run]) for question in QUESTIONS]
     if curves is not None:
         sections.append(curves_section(curves, _from_page(CURVES_PICTURE)))
+    if branching is not None:
+        sections.append(branching_section(branching, _from_page(BRANCHING_PICTURE)))
     return "\n".join((INTRODUCTION, *sections, "\n".join(_runs(reports)), ""))
 
 
-def draw(reports: Mapping[str, Report], curves: Curves | None) -> None:
+def draw(reports: Mapping[str, Report], curves: Curves | None, branching: Branching | None) -> None:
     """Draw the picture of each section, and those of each run that need no responses."""
     PICTURES.mkdir(exist_ok=True)
     for question in QUESTIONS:
@@ -59,6 +65,8 @@ def draw(reports: Mapping[str, Report], curves: Curves | None) -> None:
         figure.savefig(PICTURES / f"{question.name}.png", dpi=plots.DPI)
     if curves is not None:
         curves_figure(curves).savefig(CURVES_PICTURE, dpi=plots.DPI)
+    if branching is not None:
+        branching_figure(branching).savefig(BRANCHING_PICTURE, dpi=plots.DPI)
     for name, report in reports.items():
         figure = plots.accuracy_and_tokens(report)
         figure.savefig(RESULTS / name / "accuracy_and_tokens.png", dpi=plots.DPI)
@@ -129,11 +137,18 @@ def read_curves() -> Curves | None:
     return TypeAdapter(Curves).validate_json(CURVES.read_bytes()) if CURVES.exists() else None
 
 
+def read_branching() -> Branching | None:
+    """Ways to branch against each other, if they have been compared."""
+    if not BRANCHING.exists():
+        return None
+    return TypeAdapter(Branching).validate_json(BRANCHING.read_bytes())
+
+
 def main() -> None:
     """Write the page and its pictures."""
-    reports, curves = read(), read_curves()
-    draw(reports, curves)
-    PAGE.write_text(page(reports, curves), encoding="utf-8")
+    found = read(), read_curves(), read_branching()
+    draw(*found)
+    PAGE.write_text(page(*found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def accuracy_and_tokens(
     return figure
 
 
-def accuracy_curves(curves: Mapping[str, Sequence[tuple[Estimate, Estimate]]]) -> Figure:
+def accuracy_curves(curves: Mapping[str, Sequence[tuple[float, Estimate]]]) -> Figure:
     """Accuracy of methods that can spend more or less, over the tokens sampled for a response.
 
     Args:
@@ -131,7 +131,7 @@ def accuracy_curves(curves: Mapping[str, Sequence[tuple[Estimate, Estimate]]]) -
     figure, axes = _figure(4.4)
     for i, (name, points) in enumerate(curves.items()):
         axes.errorbar(
-            [tokens.value for tokens, _ in points],
+            [tokens for tokens, _ in points],
             [accuracy.value for _, accuracy in points],
             yerr=np.hstack([_arms(accuracy) for _, accuracy in points]),
             fmt="o",

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 from evals.evidence import align, noisy
-from evals.evidence.align import POWER, REWARD, Response, best, majority, weighted
+from evals.evidence.align import POWER, REWARD
+from evals.evidence.selection import BETA, Response, Selection, best, majority, weighted
 
 from steersman.evaluate import spec as specs
 from steersman.evaluate.answers import Comparer
@@ -41,7 +42,7 @@ NONE = Response("", False, -40.0)
         (weighted, [NONE, replace(SEVEN, reward=-900.0)], True),
     ],
 )
-def test_selections(select: align.Selection, responses: Sequence[Response], right: bool) -> None:
+def test_selections(select: Selection, responses: Sequence[Response], right: bool) -> None:
     assert select(responses) is right
 
 
@@ -159,7 +160,7 @@ def test_all_runs_have_the_same_problems_and_chains_as_long_as_they_need() -> No
     assert cool["temperature"] == 1 / chains["controls"][POWER]["search"]["target"]["power"]
     for run in (samples, cool, chains):
         assert align.scaled(run, samples["samples"], run["problems"][0]["each"]) == run
-    assert chains["controls"][REWARD]["search"]["target"]["beta"] == align.BETA
+    assert chains["controls"][REWARD]["search"]["target"]["beta"] == BETA
 
 
 def test_a_run_at_another_size_is_a_valid_run(tmp_path: Path) -> None:

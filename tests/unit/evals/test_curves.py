@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from evals.evidence.curves import HEADING, Curves, Pair, Point, curves_figure, curves_section
+from evals.evidence.curves import HEADING, Curves, Point, SizedPair, curves_figure, curves_section
 from pydantic import TypeAdapter
 
 from steersman.evaluate.inference import Estimate
@@ -27,9 +27,9 @@ def made_up() -> Curves:
             "reward chain": (point(2, 0.7, 2), point(4, 0.823, 7)),
         },
         (
-            Pair("reward chain", "best of n", 2, estimate(-0.1), 10, 60, 1e-6),
-            Pair("reward chain", "best of n", 4, estimate(0.083), 60, 10, 1e-6),
-            Pair("reward chain", "majority", 4, estimate(0.123), 60, 10, 0.3),
+            SizedPair("reward chain", "best of n", estimate(-0.1), 10, 60, 1e-6, 2),
+            SizedPair("reward chain", "best of n", estimate(0.083), 60, 10, 1e-6, 4),
+            SizedPair("reward chain", "majority", estimate(0.123), 60, 10, 0.3, 4),
         ),
         {"reward chain": 1.0},
         1.0,

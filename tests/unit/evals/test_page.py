@@ -3,11 +3,14 @@
 import re
 
 import pytest
+from evals.evidence import branching as branches
 from evals.evidence import page
+from evals.evidence.branching import Branching
 from evals.evidence.curves import HEADING, Curves
 from evals.evidence.questions import QUESTIONS, Question
 
 from steersman.evaluate.report import Report
+from tests.unit.evals.test_apart import made_up_branching
 from tests.unit.evals.test_curves import made_up
 
 
@@ -21,14 +24,19 @@ def curves() -> Curves | None:
     return page.read_curves()
 
 
+@pytest.fixture(scope="module")
+def branching() -> Branching | None:
+    return page.read_branching()
+
+
 def test_the_committed_page_is_that_of_the_committed_reports(
-    reports: dict[str, Report], curves: Curves | None
+    reports: dict[str, Report], curves: Curves | None, branching: Branching | None
 ) -> None:
-    assert page.PAGE.read_text(encoding="utf-8") == page.page(reports, curves)
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(reports, curves, branching)
 
 
 def test_a_question_has_one_table_one_picture_and_its_numbers(reports: dict[str, Report]) -> None:
-    sections = page.page(reports, None).split("\n## ")[1:-1]
+    sections = page.page(reports, None, None).split("\n## ")[1:-1]
     assert [section.split("\n")[0] for section in sections] == [one.heading for one in QUESTIONS]
     for section, question in zip(sections, QUESTIONS, strict=True):
         assert section.count("| --- |") == 1
@@ -42,7 +50,7 @@ def test_a_question_has_one_table_one_picture_and_its_numbers(reports: dict[str,
 
 
 def test_chains_have_a_section_once_they_have_been_compared(reports: dict[str, Report]) -> None:
-    sections = page.page(reports, made_up()).split("\n## ")[1:-1]
+    sections = page.page(reports, made_up(), None).split("\n## ")[1:-1]
     assert len(sections) == len(QUESTIONS) + 1
     section = sections[-1]
     assert section.startswith(HEADING)
@@ -51,8 +59,21 @@ def test_chains_have_a_section_once_they_have_been_compared(reports: dict[str, R
     assert (page.PAGE.parent / "../evals/evidence/noisy.py").is_file()
 
 
-def test_what_the_page_links_to_is_there(reports: dict[str, Report], curves: Curves | None) -> None:
-    links = re.findall(r"\]\(([^)#]+)", page.page(reports, curves))
+def test_ways_to_branch_have_a_section_once_they_have_been_compared(
+    reports: dict[str, Report],
+) -> None:
+    sections = page.page(reports, None, made_up_branching()).split("\n## ")[1:-1]
+    assert len(sections) == len(QUESTIONS) + 1
+    section = sections[-1]
+    assert section.startswith(branches.HEADING)
+    assert "](../evals/evidence/pictures/apart.png)" in section
+    assert (page.PAGE.parent / "../evals/evidence/tree.py").is_file()
+
+
+def test_what_the_page_links_to_is_there(
+    reports: dict[str, Report], curves: Curves | None, branching: Branching | None
+) -> None:
+    links = re.findall(r"\]\(([^)#]+)", page.page(reports, curves, branching))
     assert len(links) > 2 * len(QUESTIONS)
     assert [link for link in links if not (page.PAGE.parent / link).is_file()] == []
 
