@@ -21,6 +21,7 @@ READY := $(VENV)/ready-$(DEVICE)
 TOOLS := $(VENV)/tools-$(DEVICE)
 RAY := $(VENV)/ray-$(DEVICE)
 DEPLOY := $(VENV)-deploy
+SCALE := $(VENV)-scale
 TORCH := torch==2.13.0+cpu
 # Pythons before 3.7 cannot read the file that names the ones that will do.
 OLD = import sys; sys.version_info < (3, 7) and sys.exit("set-up: Python 3.11 to 3.13 is needed: name it with PYTHON=")
@@ -37,7 +38,7 @@ LOCK = $(abspath $(BIN))/uv pip compile --quiet --upgrade --generate-hashes --no
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup setup-ray dev serve test test-unit test-deploy fuzz soak lint format \
+.PHONY: help check setup setup-ray dev serve test test-unit test-deploy test-scale fuzz soak lint format \
 	bench evidence dashboards lock clean
 
 help: ## Show this
@@ -103,6 +104,14 @@ $(DEPLOY)/ready: requirements/deploy.lock | $(BIN)/uv
 		$(BIN)/uv pip install $(QUIET) --no-deps --require-hashes -r $< $(FAILED)
 	@touch $@
 
+# Of its own too: it brings another version of what serves.
+$(SCALE)/ready: requirements/scale.lock $(TOOLS)
+	@echo "$<"
+	@rm -rf $(SCALE) && $(BIN)/uv venv --quiet --python $(BIN)/python $(SCALE)
+	@$(SOURCES) && VIRTUAL_ENV=$(abspath $(SCALE)) \
+		$(BIN)/uv pip install $(QUIET) --no-deps --require-hashes -r $< $(FAILED)
+	@touch $@
+
 serve: setup ## Serve MODEL on PORT
 	@exec $(BIN)/steersman serve $(MODEL) --port $(PORT) $(ARGS)
 
@@ -115,6 +124,13 @@ test-unit: dev ## Run the tests that need neither an engine nor a server
 test-deploy: check ## Check the chart in deploy/ and its dashboard, without a cluster
 	@$(ALONE) $(DEPLOY)/ready
 	$(DEPLOY)/bin/python -m pytest tests/deploy $(PYTEST)
+
+test-scale: dev ## Run HTTP tests on two ranks, on two engines, and on two replicas behind a router
+	@$(ALONE) $(SCALE)/ready
+	for scale in tensor data replicas; do \
+		STEERSMAN_ROUTER=$(abspath $(SCALE))/bin/vllm-router \
+			$(BIN)/pytest tests/http --scale $$scale $(PYTEST) || exit 1; \
+	done
 
 fuzz: dev ## Ask a server REQUESTS odd requests; fails if one hurts another
 	$(BIN)/python -m tests.fuzz fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
@@ -134,6 +150,7 @@ format: dev ## Put the code in the project's format
 
 bench: setup ## Measure what Steersman costs and gains
 	$(BIN)/python benchmarks/passthrough.py
+	$(BIN)/python benchmarks/cores.py
 	$(BIN)/python benchmarks/first_finish.py
 	$(BIN)/python benchmarks/reasoner.py
 	$(BIN)/python benchmarks/steering.py
@@ -151,6 +168,7 @@ evidence: dev ## Run the evaluations behind docs/evidence.md again
 	done
 	$(BIN)/python -m evals.evidence.laws
 	$(BIN)/python -m evals.evidence.align
+	$(BIN)/python -m evals.evidence.apart
 	$(BIN)/python -m evals.evidence.page
 
 dashboards: check ## Write the dashboard and the alerts of deploy/ anew
@@ -164,7 +182,8 @@ lock: dev ## Resolve requirements/*.in anew
 	cd requirements && $(LOCK) -c cpu.lock -c cuda.lock dev.in -o dev.lock
 	cd requirements && $(LOCK) -c cpu.lock -c cuda.lock ray.in -o ray.lock
 	cd requirements && $(LOCK) -c cpu.lock -c dev.lock deploy.in -o deploy.lock
+	cd requirements && $(LOCK) -c cpu.lock -c dev.lock scale.in -o scale.lock
 
 clean: ## Remove the environment and everything generated
-	rm -rf $(VENV) $(DEPLOY) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(DEPLOY) $(SCALE) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find server kernels clients tests tools benchmarks deploy -name __pycache__ -prune -exec rm -rf {} +

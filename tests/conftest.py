@@ -23,6 +23,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: the other cores have work
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make test-scale` say how the server of the HTTP tests is scaled."""
+    parser.addoption("--scale", choices=("tensor", "data", "replicas"), default=None)
+
+
 def _scope(nodeid: str) -> str:
     shared = (name for directory, name in _SHARED.items() if nodeid.startswith(directory))
     return next(shared, nodeid.partition("::")[0])

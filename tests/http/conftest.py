@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from steersman_client import ControlSpec, FirstFinish, Steersman
+from tests.http.replicas import Replicas
 from tests.http.server import ADMIN_KEY, API_KEY, ForkedServer, Server
 
 PROFILES = str(Path(__file__).parent / "profiles.yaml")
@@ -35,6 +36,12 @@ REASONER = (
     "--max-steering-norm=1e300",  # for what goes wrong where nothing is bounded but by the dtype
 )
 TWO_ENGINES = (*REASONER, "--data-parallel-size=2")
+_SCALED = {
+    "tensor": (*REASONER, "--tensor-parallel-size=2"),
+    "data": TWO_ENGINES,
+    "replicas": REASONER,
+}
+"""Arguments of the model that thinks, by `--scale`."""
 _SERVERS = ("server", "caller", "two_engines", "reasoner")
 """Fixtures, each with a server of its own; a test that names several gets the first of them."""
 
@@ -47,8 +54,9 @@ def race(n: int, **fields: Any) -> ControlSpec:
 class Servers:
     """Keeps one of several servers running."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, replicas: bool = False) -> None:
         self._directory = directory
+        self._replicas = replicas
         self._running: dict[tuple[str, ...], Server] = {}
 
     def get(self, arguments: tuple[str, ...]) -> Server:
@@ -63,6 +71,7 @@ class Servers:
             environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600"}
             # One is started as users do; the others, which test no start, need not import vLLM.
             kind = Server if arguments is SMOLLM2 else ForkedServer
+            kind = Replicas if self._replicas else kind
             server = kind.steersman((*arguments, *common), log, environment)
             server.start()
             self._running = {arguments: server}
@@ -74,14 +83,26 @@ class Servers:
         self._running = {}
 
 
+def _chosen(item: pytest.Item, scale: str | None) -> bool:
+    """True for a test that is run on a server that is scaled like this."""
+    if item.get_closest_marker("replicas"):
+        return scale == "replicas"
+    mark = item.get_closest_marker("scale")
+    if scale is None or mark is None:
+        return scale is None
+    return scale != "replicas" or bool(mark.kwargs.get("routed", True))
+
+
 def _order(item: pytest.Item) -> tuple[int, bool]:
     """Tests of one server stand together, and what ends a server comes last."""
     asked = item.fixturenames if isinstance(item, pytest.Function) else ()
     server = next((i for i, name in enumerate(_SERVERS) if name in asked), 0)
-    return server, item.path.stem == "test_supervision"
+    return server, item.path.stem in ("test_replicas", "test_supervision")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    scale = config.getoption("--scale")
+    items[:] = [item for item in items if _chosen(item, scale)]
     here = Path(__file__).parent
     places = [place for place, item in enumerate(items) if here in item.path.parents]
     for place, item in zip(places, sorted((items[i] for i in places), key=_order), strict=True):
@@ -90,8 +111,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    servers = Servers(tmp_path_factory.mktemp("servers"))
+def _servers(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
+    replicas = request.config.getoption("--scale") == "replicas"
+    servers = Servers(tmp_path_factory.mktemp("servers"), replicas=replicas)
     yield servers
     servers.stop()
 
@@ -103,9 +127,17 @@ def server(_servers: Servers) -> Server:
 
 
 @pytest.fixture
-def reasoner(_servers: Servers) -> Server:
+def reasoner(request: pytest.FixtureRequest, _servers: Servers) -> Server:
     """A model that thinks."""
-    return _servers.get(REASONER)
+    scale: str | None = request.config.getoption("--scale")
+    return _servers.get(_SCALED[scale] if scale else REASONER)
+
+
+@pytest.fixture
+def replicas(reasoner: Server) -> Replicas:
+    """The same, as two servers behind a router."""
+    assert isinstance(reasoner, Replicas)
+    return reasoner
 
 
 @pytest.fixture

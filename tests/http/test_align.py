@@ -21,6 +21,7 @@ def chain(receipt: Receipt | None) -> Any:
     return receipt.applied.search
 
 
+@pytest.mark.scale
 def test_a_seeded_chain_repeats_however_far_it_looks_ahead(thinker: Steersman) -> None:
     texts, chains = set(), []
     for ahead in (1, 1, 4, None):
@@ -33,6 +34,7 @@ def test_a_seeded_chain_repeats_however_far_it_looks_ahead(thinker: Steersman) -
     assert chains == chains[:1] * 4
 
 
+@pytest.mark.scale
 def test_the_books_add_up_and_a_stream_has_the_same_answer(thinker: Steersman) -> None:
     control = align(steps=6, chains=2, look_ahead=3)
     whole = thinker.chat.completions.create(**ASKED, control=control)
@@ -73,6 +75,7 @@ def test_at_a_limit_the_best_so_far_is_returned(thinker: Steersman) -> None:
     assert 0 < chain(answer.control).steps < 4000
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize(
     ("fields", "param"),
     [

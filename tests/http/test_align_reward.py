@@ -57,6 +57,7 @@ def test_a_seeded_chain_repeats_and_every_score_is_paid_for(thinker: Steersman) 
     assert found == found[:1] * 3
 
 
+@pytest.mark.scale
 def test_a_reward_is_raised(thinker: Steersman) -> None:
     control = align({"name": "brief", "see": "all"}, steps=16, select="last")
     receipts = [
@@ -92,6 +93,7 @@ def test_the_model_s_own_opinion_is_a_reward(thinker: Steersman) -> None:
     assert search.steps == 3
 
 
+@pytest.mark.scale
 def test_a_stream_tells_of_steps(thinker: Steersman) -> None:
     control = align("brief", steps=6, chains=2, events=("steps",), return_chain=True)
     chunks = [*thinker.chat.completions.create(**ASKED, stream=True, control=control)]

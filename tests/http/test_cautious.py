@@ -74,6 +74,7 @@ def add_up(receipt: Receipt) -> None:
     assert 0 < compute.sequential_tokens <= compute.sampled_tokens
 
 
+@pytest.mark.scale
 def test_a_seeded_request_repeats_whole_and_streamed(thinker: Steersman) -> None:
     control = cautious(monitor={"tokens": True})
     first, second = ask(thinker, control), ask(thinker, control)
@@ -199,6 +200,7 @@ def test_its_decisions_follow_from_what_was_measured(
     assert any(one["text"] for one in branches)
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("endpoint", ["completions", "responses"])
 def test_it_works_on_every_endpoint(thinker: Steersman, reasoner: Server, endpoint: str) -> None:
     control: dict[str, Any] = {"sampler": {"method": "cautious"}}
@@ -282,6 +284,7 @@ def test_streams_carry_the_values_of_their_tokens(thinker: Steersman) -> None:
     assert tuple(told) == chunks[-1].control.entropy.tokens
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("method", ["first_finish", "majority"])
 def test_searches_run_over_it(thinker: Steersman, method: str) -> None:
     samples = ask(thinker, cautious(), n=3)
@@ -357,6 +360,7 @@ def test_at_a_limit_it_ends_with_what_there_is(
     assert reasoner.wait_for_metric(RUNNING, 0, seconds=5)
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_hangs_up_leaves_nothing_running(reasoner: Server, stream: bool) -> None:
     before = reasoner.metric("steersman_requests_total", outcome="disconnected")

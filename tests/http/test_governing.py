@@ -35,6 +35,7 @@ def thinking(**fields: Any) -> ControlSpec:
     return ControlSpec(thinking=Thinking(**fields), monitor=Monitor())
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("budget", [0, 1, 12])
 def test_a_budget_is_kept_and_an_answer_follows(thinker: Steersman, budget: int) -> None:
     free = thinker.chat.completions.create(**FIXED, control=thinking())
@@ -116,6 +117,7 @@ def test_thinking_closes_once_the_answer_is_settled(thinker: Steersman) -> None:
     assert winner.choices[0].message.content
 
 
+@pytest.mark.scale
 def test_each_choice_and_each_branch_is_governed(thinker: Steersman) -> None:
     choices = thinker.chat.completions.create(**SAMPLED, n=3, control=thinking(budget=8))
     assert choices.control is not None
@@ -181,6 +183,7 @@ def test_the_monitor_sees_what_vllm_sees(thinker: Steersman) -> None:
         assert value >= -sum(p * math.log(p) for p in top if p > 0) - 1e-3
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("endpoint", ["chat", "completions", "responses"])
 def test_streams_carry_the_values_of_their_tokens(thinker: Steersman, endpoint: str) -> None:
     control = {"monitor": {"tokens": True}}

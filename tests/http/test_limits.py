@@ -17,6 +17,7 @@ def spec(**fields: Any) -> ControlSpec:
     return ControlSpec.model_validate(fields)
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     "search", [None, {"method": "first_finish", "n": 4}, {"method": "majority", "n": 4}]
@@ -49,6 +50,7 @@ def test_at_its_seconds_too(thinker: Steersman) -> None:
     assert receipt.applied.stopped_by == "max_seconds"
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     "search",

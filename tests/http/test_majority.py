@@ -17,6 +17,7 @@ def majority(n: int, **fields: Any) -> ControlSpec:
     return ControlSpec(search=Majority(method="majority", n=n, **fields))
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_vote_is_over_the_samples_of_the_same_seed(

@@ -46,6 +46,7 @@ def test_reasoning_and_answer_are_split(thinker: Steersman, control: ControlSpec
     assert (thought, content) == (reasoning, message.content)
 
 
+@pytest.mark.scale
 def test_a_floor_of_thinking_rules_out_hasty_winners(thinker: Steersman) -> None:
     samples = thinker.chat.completions.create(
         model=MODEL, messages=ASK, seed=5, max_tokens=448, n=8, logprobs=True
@@ -81,6 +82,7 @@ def test_a_floor_that_nobody_reaches_falls_back(thinker: Steersman) -> None:
     assert answer.control.applied.search.cancelled == 0
 
 
+@pytest.mark.scale
 def test_the_vote_is_over_boxed_answers(thinker: Steersman) -> None:
     answer = thinker.chat.completions.create(
         model=MODEL, messages=ASK, seed=2, max_tokens=448, control=race(8, k=8, min_thinking=10)
