@@ -142,6 +142,7 @@ bench: setup ## Measure what Steersman costs and gains
 	$(BIN)/python benchmarks/monitor_steps.py
 	$(BIN)/python benchmarks/cautious.py
 	$(BIN)/python benchmarks/align.py
+	$(BIN)/python benchmarks/starving.py
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python -m benchmarks.registers
 
