@@ -8,7 +8,8 @@ PORT ?= 8000
 ARGS ?=
 PYTEST ?=
 REQUESTS ?= 20000
-SECONDS ?= 300
+SECONDS ?= 1800
+HANG_UP ?=
 SEED ?=
 
 BIN := $(VENV)/bin
@@ -117,10 +118,11 @@ test-deploy: check ## Check the chart in deploy/ and its dashboard, without a cl
 	$(DEPLOY)/bin/python -m pytest tests/deploy $(PYTEST)
 
 fuzz: dev ## Ask a server REQUESTS odd requests; fails if one hurts another
-	$(BIN)/python -m tests.fuzz fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.fuzz fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED)) \
+		$(if $(HANG_UP),--hang-up)
 
-soak: dev ## The same for SECONDS seconds, with clients that hang up
-	$(BIN)/python -m tests.fuzz soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+soak: dev ## Keep a server busy for SECONDS; fails if it grows, slows down or loses something
+	$(BIN)/python -m tests.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: dev ## Check style and types
 	$(BIN)/ruff check
