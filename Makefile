@@ -8,7 +8,8 @@ PORT ?= 8000
 ARGS ?=
 PYTEST ?=
 REQUESTS ?= 20000
-SECONDS ?= 300
+SECONDS ?= 1800
+HANG_UP ?=
 SEED ?=
 
 BIN := $(VENV)/bin
@@ -133,10 +134,11 @@ test-scale: dev ## Run HTTP tests on two ranks, on two engines, and on two repli
 	done
 
 fuzz: dev ## Ask a server REQUESTS odd requests; fails if one hurts another
-	$(BIN)/python -m tests.fuzz fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.fuzz fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED)) \
+		$(if $(HANG_UP),--hang-up)
 
-soak: dev ## The same for SECONDS seconds, with clients that hang up
-	$(BIN)/python -m tests.fuzz soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+soak: dev ## Keep a server busy for SECONDS; fails if it grows, slows down or loses something
+	$(BIN)/python -m tests.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: dev ## Check style and types
 	$(BIN)/ruff check
@@ -159,6 +161,7 @@ bench: setup ## Measure what Steersman costs and gains
 	$(BIN)/python benchmarks/monitor_steps.py
 	$(BIN)/python benchmarks/cautious.py
 	$(BIN)/python benchmarks/align.py
+	$(BIN)/python benchmarks/starving.py
 	$(BIN)/python benchmarks/extraction.py
 	$(BIN)/python -m benchmarks.registers
 

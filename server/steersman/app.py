@@ -83,7 +83,7 @@ async def serve(args: Namespace, options: Options) -> bool:
         async with build_async_engine_client(args) as engine:
             ending = Ending(args.shutdown_timeout)
             app = await assemble(engine, args, presets, rewards, options, keys, ending)
-            watch = asyncio.create_task(_watch(app, engine, address, ending))
+            watch = asyncio.create_task(_watch(app, engine, rewards, address, ending))
             try:
                 shutdown = await serve_http(app, sock=sock, **_uvicorn_options(args))
             finally:
@@ -201,12 +201,14 @@ def _list_profiles(
     list_more(models, suffixed)
 
 
-async def _watch(app: FastAPI, engine: EngineClient, address: str, ending: Ending) -> None:
+async def _watch(
+    app: FastAPI, engine: EngineClient, rewards: Rewards, address: str, ending: Ending
+) -> None:
     """Say when the server is ready, then wait for the engine to die and end the server."""
     while not (hasattr(app.state, "server") and app.state.server.started):
         await asyncio.sleep(_POLL_SECONDS)
     # Instead of vLLM's handlers, which end the engine under the requests in flight.
-    ending.listen(app.state.server, app.state.engine_client)
+    ending.listen(app.state.server, app.state.engine_client, rewards)
     logger.info("Steersman is ready: %s/v1, model %s", address, app.state.args.served_model_name[0])
     while not engine.errored:
         await asyncio.sleep(_POLL_SECONDS)

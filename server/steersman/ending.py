@@ -22,8 +22,8 @@ class Server(Protocol):
     """Once true, it takes no more connections, and returns when those that it has are done."""
 
 
-class Engine(Protocol):
-    """The part of the engine client that answers requests in flight."""
+class Answering(Protocol):
+    """The part of the engine client, or of the rewards, that answers requests in flight."""
 
     def refuse(self, reason: str) -> None:
         """Answer all requests, those in flight and those to come, with HTTP 503."""
@@ -50,29 +50,31 @@ class Ending:
         """True from the first signal on."""
         return self._next is not None
 
-    def listen(self, server: Server, engine: Engine) -> None:
+    def listen(self, server: Server, *answering: Answering) -> None:
         """Handle the signals from now on, in the running loop."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            loop.add_signal_handler(number, self.begin, server, engine)
+            loop.add_signal_handler(number, self.begin, server, *answering)
 
-    def begin(self, server: Server, engine: Engine) -> None:
+    def begin(self, server: Server, *answering: Answering) -> None:
         """Handle a signal."""
         if self._next is None:
             logger.info("Ending: requests in flight have %g s to finish", self._seconds)
             server.should_exit = True
-            self._next = asyncio.get_running_loop().call_later(self._seconds, self._tell, engine)
+            loop = asyncio.get_running_loop()
+            self._next = loop.call_later(self._seconds, self._tell, *answering)
         else:
             self._next.cancel()
-            self._tell(engine)
+            self._tell(*answering)
 
     def close(self) -> None:
         """Tell nobody any more: nothing is in flight."""
         if self._next is not None:
             self._next.cancel()
 
-    def _tell(self, engine: Engine) -> None:
+    def _tell(self, *answering: Answering) -> None:
         """Answer what is in flight, and soon again: a search can be between two branches."""
         logger.info("Ending: requests still in flight are answered with an error")
-        engine.refuse(_MESSAGE)
-        self._next = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._tell, engine)
+        for one in answering:
+            one.refuse(_MESSAGE)
+        self._next = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._tell, *answering)

@@ -32,12 +32,19 @@ class ControlError(Exception):
         self.code = code
         self.headers = headers
 
+    @property
+    def _type(self) -> str:
+        """OpenAI's word for the kind of fault."""
+        if self.status >= 500:
+            return "server_error"
+        return "invalid_request_error" if self.status != 429 else "rate_limit_error"
+
     def body(self) -> dict[str, Any]:
         """The response body: OpenAI's error object."""
         return {
             "error": {
                 "message": self.message,
-                "type": "invalid_request_error" if self.status != 429 else "rate_limit_error",
+                "type": self._type,
                 "param": self.param,
                 "code": self.status if self.code is None else self.code,
             }

@@ -88,20 +88,37 @@ class Span:
 NO_SPAN = Span()
 
 
+class _Clock:
+    """Time of one trace: it reads the machine's clock once, and goes on evenly if that jumps."""
+
+    def __init__(self) -> None:
+        self._offset = time.time_ns() - time.monotonic_ns()
+
+    def now(self) -> int:
+        """Nanoseconds since 1970."""
+        return self._offset + time.monotonic_ns()
+
+
 class RecordedSpan(Span):
     """A span of OpenTelemetry.
 
     Args:
         tracer: Makes the spans below it.
+        clock: Of its trace.
         span: The span.
         above: The span above it; None for a request's.
 
     """
 
     def __init__(
-        self, tracer: trace.Tracer, span: trace.Span, above: "RecordedSpan | None" = None
+        self,
+        tracer: trace.Tracer,
+        clock: _Clock,
+        span: trace.Span,
+        above: "RecordedSpan | None" = None,
     ) -> None:
         self._tracer = tracer
+        self._clock = clock
         self._span = span
         self._above = above
         self._open: dict[RecordedSpan, None] = {}
@@ -129,9 +146,9 @@ class RecordedSpan(Span):
             self._context,
             attributes=_known(attributes or {}),
             links=[trace.Link(one.span_context) for one in followed],
-            start_time=began,
+            start_time=self._clock.now() if began is None else began,
         )
-        child = RecordedSpan(self._tracer, span, self)
+        child = RecordedSpan(self._tracer, self._clock, span, self)
         self._open[child] = None
         return child
 
@@ -150,7 +167,7 @@ class RecordedSpan(Span):
         if self._ended:
             return
         self._ended = True
-        now = time.time_ns()
+        now = self._clock.now()
         self._span.end(now)
         if self._above is not None:
             self._above.forget(self, now)
@@ -203,13 +220,15 @@ class Tracing:
         """
         if self._tracer is None:
             return NO_SPAN
+        clock = _Clock()
         span = self._tracer.start_span(
             name,
             _W3C.extract(headers),
             kind=trace.SpanKind.SERVER,
             attributes=_known(attributes),
+            start_time=clock.now(),
         )
-        return RecordedSpan(self._tracer, span)
+        return RecordedSpan(self._tracer, clock, span)
 
 
 def _known(attributes: Attributes) -> dict[str, Value]:

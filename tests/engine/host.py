@@ -169,6 +169,10 @@ class EngineProcess:
         """Empty the prefix cache."""
         self._call("forget", None)
 
+    def fail_once(self, layer: int, step: str) -> None:
+        """Let the next `prepare` or `swap` of a layer's weight find no memory, on every rank."""
+        self._call("fail_once", (layer, step))
+
     def encode(self, text: str) -> list[int]:
         """The prompt of a chat with one user message."""
         ids: list[int] = self._call("encode", text)
@@ -262,6 +266,9 @@ class _Engine:
     def rpc(self, call: tuple[Any, ...]) -> list[Any]:
         return self.llm.collective_rpc("steersman", args=call)
 
+    def fail_once(self, asked: tuple[int, str]) -> None:
+        self.llm.collective_rpc(_fail_once, args=asked)
+
     def forget(self, _: None) -> None:
         assert self.llm.reset_prefix_cache()
 
@@ -326,6 +333,18 @@ class _Engine:
         for report in reports:
             self.reports.close(report)
         return [_result(output, report) for output, report in zip(outputs, reports, strict=True)]
+
+
+def _fail_once(worker: Any, layer: int, step: str) -> None:
+    import torch
+
+    weight = worker.steersman_ring._live._weights[layer]
+
+    def fail(*_: object) -> None:
+        delattr(weight, step)  # from here on the class's own
+        raise torch.OutOfMemoryError(f"no room for layer {layer}")
+
+    setattr(weight, step, fail)
 
 
 def _result(output: Any, report: Report) -> Result:

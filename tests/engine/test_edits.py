@@ -188,6 +188,36 @@ def test_an_edit_of_other_weights_is_refused_and_nothing_changes(engine: EngineP
     assert_same(engine.run(*jobs(engine)), plain)
 
 
+@pytest.mark.parametrize("step", ["prepare", "swap"])
+@pytest.mark.parametrize("live", [False, True], ids=["of none", "of others"])
+def test_without_memory_at_one_tensor_all_weights_are_as_before(
+    engine: EngineProcess, step: str, live: bool
+) -> None:
+    """The edit has three tensors, of which the second fails: one is done by then."""
+    plain = engine.run(*jobs(engine))
+    if live:
+        engine.apply(OTHER)
+    before = engine.run(*jobs(engine))
+
+    engine.fail_once(2, step)
+    contents = [file.write(edit) for edit in ((OTHER, EDIT) if live else (EDIT,))]
+    with pytest.raises(RuntimeError, match="OutOfMemoryError: no room for layer 2"):
+        engine.rpc("prepare_edits", contents)
+        engine.rpc("commit_edits")
+    engine.forget()
+    by_itself = engine.run(*jobs(engine))
+    engine.rpc("undo_edits")  # as the front end asks of every rank
+    engine.forget()
+    after = engine.run(*jobs(engine))
+
+    assert_same(by_itself, before)
+    assert_same(after, before)
+    engine.apply(EDIT, OTHER)
+    assert [result.tokens for result in engine.run(*jobs(engine))] != [r.tokens for r in before]
+    engine.apply()
+    assert_same(engine.run(*jobs(engine)), plain)
+
+
 def test_an_edit_gives_its_row_back(engine: EngineProcess) -> None:
     third = random_edit({1: (0,)}, seed=3)
     with pytest.raises(RuntimeError, match="all 2 rows for edits are taken"):

@@ -1,4 +1,4 @@
-"""Requests that nobody would write, against a running server: `make fuzz` and `make soak`.
+"""Requests that nobody would write, against a running server: `make fuzz`.
 
 A batch of requests is generated from a seed and the server's own `/openapi.json`, asked with
 several in flight, and each answer is checked. Between two batches some plain requests, asked alone,

@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz fuzz|soak|replay`: start a server, ask it, say what was found."""
+"""`python -m tests.fuzz fuzz|replay`: start a server, ask it, say what was found."""
 
 import argparse
 import secrets
@@ -35,7 +35,7 @@ def main() -> int:
             seed=arguments.seed,
             requests=arguments.requests,
             seconds=arguments.seconds,
-            hang_up=arguments.command == "soak",
+            hang_up=arguments.hang_up,
             largest=arguments.largest,
         )
         print(f"seed {options.seed}", flush=True)
@@ -71,12 +71,12 @@ async def _replay(target: Target, file: Path) -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, requests, seconds in (("fuzz", 20_000, 3600.0), ("soak", 10**9, 300.0)):
-        command = commands.add_parser(name)
-        command.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
-        command.add_argument("--requests", type=int, default=requests)
-        command.add_argument("--seconds", type=float, default=seconds)
-        command.add_argument("--largest", type=float, default=float("inf"))
+    fuzz = commands.add_parser("fuzz")
+    fuzz.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
+    fuzz.add_argument("--requests", type=int, default=20_000)
+    fuzz.add_argument("--seconds", type=float, default=3600.0)
+    fuzz.add_argument("--hang-up", action="store_true", help="have most clients hang up")
+    fuzz.add_argument("--largest", type=float, default=float("inf"))
     commands.add_parser("replay").add_argument("file", type=Path)
     for command in commands.choices.values():
         command.add_argument("--restarts", type=int, default=20, help="of the server, at most")

@@ -32,14 +32,14 @@ class Cut:
     chunks: int = 0
 
     @classmethod
-    def drawn(cls, source: random.Random) -> Self | None:
-        """One from a random source; None, in a third of the draws, for a client that stays."""
-        drawn = source.random()
-        if drawn < 1 / 3:
+    def drawn(cls, source: random.Random, stays: float = 1 / 3) -> Self | None:
+        """One from a random source; None, in a share of the draws, for a client that stays."""
+        if source.random() < stays:
             return None
-        if drawn < 0.4:
+        drawn = source.random()
+        if drawn < 0.1:
             return cls("sending")
-        if drawn < 0.7:
+        if drawn < 0.55:
             return cls("waiting", seconds=source.uniform(0, _WAIT_SECONDS))
         return cls("reading", chunks=source.randrange(_CHUNKS))
 

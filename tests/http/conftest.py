@@ -23,6 +23,8 @@ SMOLLM2 = (
 )
 STEERING_ROWS = 3
 EDIT_ROWS = 2
+MAX_QUEUED = 1000
+"""Requests that may be in the engine or wait for it, each with all its branches."""
 REASONER = (
     "reasoner",
     "--max-num-seqs=64",
@@ -32,6 +34,7 @@ REASONER = (
     f"--edit-rows={EDIT_ROWS}",
     f"--rewards={REWARDS}",
     f"--keys={KEYS}",
+    f"--max-num-queued-reqs={MAX_QUEUED}",
     "--shutdown-timeout=600",  # however slow the machine is, a test ends it first
     "--max-steering-norm=1e300",  # for what goes wrong where nothing is bounded but by the dtype
 )

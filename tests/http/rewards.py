@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from steersman.reward.candidate import Candidate
 
@@ -26,7 +28,17 @@ def was_asked(candidates: Sequence[Candidate]) -> list[float]:
 
 
 async def hangs(candidates: Sequence[Candidate]) -> list[float]:
+    """Hangs; first it makes the files that requests ask for, as a sign that it does."""
+    for one in candidates:
+        if (begun := one.data.model_dump().get("begun")) is not None:
+            Path(begun).touch()
     await asyncio.sleep(3600)
+    return [0.0 for _ in candidates]
+
+
+def blocks(candidates: Sequence[Candidate]) -> list[float]:
+    """Hangs in its thread, which nobody can end."""
+    threading.Event().wait()
     return [0.0 for _ in candidates]
 
 

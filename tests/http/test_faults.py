@@ -1,15 +1,19 @@
-"""A request that overflows in the engine is answered with an error, and nobody else feels it."""
+"""Faults that end in an error for one request, and that nobody else feels: numbers that overflow
+in the engine, a full queue, a reward that hangs."""
 
+import concurrent.futures
 import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 from steersman_client import Steersman
+from tests.http.conftest import MAX_QUEUED
 from tests.http.server import Server
-from tests.http.test_vectors import HIDDEN, LAYERS, uploaded, vector
+from tests.http.test_vectors import HIDDEN, LAYERS, suspended, uploaded, vector
 
 CHAT = "/v1/chat/completions"
 BODY: dict[str, Any] = {
@@ -105,3 +109,67 @@ def test_what_no_dtype_holds_is_refused_whatever_the_bound(
 
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
+
+
+def test_a_full_queue_refuses_all_branches_of_a_request_together(reasoner: Server) -> None:
+    """One place is left, and the engine stands still: two branches do not fit, one waits."""
+    one: dict[str, Any] = {"model": "reasoner", "prompt": "6+9=", "max_tokens": 4, "temperature": 1}
+    many = {**one, "n": MAX_QUEUED - 1, "max_tokens": 480, "ignore_eos": True, "stream": True}
+    race = {**one, "control": {"search": {"method": "first_finish", "n": 2}}}
+    path = "/v1/completions"
+
+    def queued() -> float:
+        kinds = ("running", "waiting")
+        return sum(reasoner.metric(f"vllm:num_requests_{kind}") for kind in kinds)
+
+    def ask() -> int:
+        with reasoner.client() as http:
+            return http.post(path, json=one).status_code
+
+    rejections = "vllm:admission_rejections_total"
+    before = reasoner.metric(rejections, reason="max_num_queued_reqs")
+    with reasoner.client() as http, concurrent.futures.ThreadPoolExecutor() as pool:
+        with http.stream("POST", path, json=many):
+            while queued() != MAX_QUEUED - 1:
+                pass
+            with suspended(reasoner):
+                assert queued() == MAX_QUEUED - 1
+                asked = (race, {**race, "stream": True}, {**one, "n": 2})
+                refused = [http.post(path, json=body) for body in asked]
+                rejected = reasoner.metric(rejections, reason="max_num_queued_reqs")
+                waiting = pool.submit(ask)
+        assert waiting.result() == 200
+
+    for answer in refused:
+        assert answer.status_code == 503
+        assert "cannot accept new requests" in answer.json()["error"]["message"]
+    assert rejected == before + len(refused)
+    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, 30)
+    with reasoner.client() as http:
+        assert http.post(path, json=race).status_code == 200
+
+
+def test_a_reward_that_blocks_its_thread_holds_up_nobody_else(reasoner: Server) -> None:
+    """A thread cannot be ended: once four of them hang, no further one is started."""
+
+    def search(reward: str, seed: int) -> dict[str, Any]:
+        align = {"method": "align", "target": {"reward": reward}, "steps": 2}
+        return BODY | {"max_tokens": 400, "temperature": 1.0, "seed": seed} | {
+            "control": {"search": align}
+        }
+
+    with reasoner.client() as http:
+        answers = [http.post(CHAT, json=search("blocked", 7))]
+        while answers[-1].status_code == 504:
+            answers.append(http.post(CHAT, json=search("blocked", 7)))
+        other = http.post(CHAT, json=search("brief", 7))
+        plain = http.post(CHAT, json=BODY)
+
+    messages = [answer.json()["error"]["message"] for answer in answers]
+    assert "reward 'blocked': took over 0.2 s" in messages[0]
+    assert answers[-1].status_code == 502
+    assert "4 calls that took too long are still running" in messages[-1]
+    assert len(answers) == 5
+    assert other.json()["control"]["compute"]["reward_calls"] > 0
+    assert plain.status_code == 200
+    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, 30)

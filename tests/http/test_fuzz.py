@@ -1,4 +1,4 @@
-"""A short run of the fuzzer; `make fuzz` and `make soak` are the long ones."""
+"""A short run of the fuzzer; `make fuzz` is the long one."""
 
 from pathlib import Path
 

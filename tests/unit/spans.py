@@ -23,7 +23,8 @@ class Kept:
         self._exporter = InMemorySpanExporter()
         provider = TracerProvider(sampler=ALWAYS_ON if sampled else ALWAYS_OFF)
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.tracing = Tracing(provider.get_tracer("test"))
+        self.tracer = provider.get_tracer("test")
+        self.tracing = Tracing(self.tracer)
 
     @property
     def spans(self) -> Sequence[ReadableSpan]:

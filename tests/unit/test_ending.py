@@ -50,6 +50,20 @@ def test_at_a_second_signal_they_are_told() -> None:
     assert engine.reasons == ["the server is shutting down; try again, or another one"]
 
 
+def test_all_who_have_requests_are_told() -> None:
+    engine, rewards = Engine(), Engine()
+
+    async def run() -> None:
+        ending = Ending(600)
+        ending.begin(Server(), engine, rewards)
+        ending.begin(Server(), engine, rewards)
+        ending.close()
+
+    asyncio.run(run())
+    assert engine.reasons == rewards.reasons
+    assert len(rewards.reasons) == 1
+
+
 def test_at_the_deadline_they_are_told_until_all_have_heard() -> None:
     engine = Engine()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -9,7 +10,7 @@ from fastapi.routing import APIRoute
 
 from steersman.api import body, keys
 from steersman.api.refusal import Refusal
-from steersman.artifacts.artifact import ArtifactError, UnknownArtifactError
+from steersman.artifacts.artifact import ArtifactError, HostError, UnknownArtifactError
 from steersman.artifacts.directory import DirectoryError
 from steersman.errors import ControlError
 from steersman.keys.key import Scope
@@ -27,6 +28,8 @@ class ArtifactRoute(APIRoute):
                 return await handle(request)
             except ArtifactError as error:
                 refusal = ControlError(error.message, param=error.field, status=_status(error))
+            except HostError as error:
+                refusal = _failure(error)
             except ControlError as error:
                 refusal = error
             return Refusal(refusal)
@@ -55,6 +58,17 @@ def closed(noun: str) -> APIRouter:
         )
 
     return routes
+
+
+def _failure(error: HostError) -> ControlError:
+    """The answer to a change that the engine could not make, which a client need not try again."""
+    why = "has no memory left for it" if error.full else "could not do it"
+    return ControlError(
+        f"nothing has changed: the engine {why} ({error.message})",
+        param=None,
+        status=HTTPStatus.INSUFFICIENT_STORAGE if error.full else HTTPStatus.INTERNAL_SERVER_ERROR,
+        headers={"x-should-retry": "false"},  # OpenAI's clients go by it
+    )
 
 
 def _status(error: ArtifactError) -> int:

@@ -22,6 +22,21 @@ class ArtifactError(Exception):
         self.field = field
 
 
+class HostError(RuntimeError):
+    """A change that the engine could not make; all is as it was before.
+
+    Args:
+        message: The fault, in one line.
+        full: Whether a rank has no memory for it.
+
+    """
+
+    def __init__(self, message: str, *, full: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.full = full
+
+
 class UnknownArtifactError(ArtifactError):
     """A name that the store does not have."""
 
@@ -77,7 +92,12 @@ class Host(Protocol[A_contra]):
     """The ranks of the engine, all of which load an artifact before a request can use it."""
 
     async def load(self, artifact: A_contra, /) -> None:
-        """Put an artifact on every rank."""
+        """Put an artifact on every rank, or on none.
+
+        Raises:
+            HostError: A rank could not take it.
+
+        """
         ...
 
     async def unload(self, digest: str, /) -> None:

@@ -50,7 +50,7 @@ class Editable(Protocol):
     def swap(self) -> None:
         """Put the prepared weights in place of the current ones; a second call exchanges them back.
 
-        It takes no memory, so that it cannot fail.
+        It takes no memory, so that it should not fail. If it does, nothing is exchanged.
         """
         ...
 
@@ -107,19 +107,32 @@ class LiveEdits:
             raise
 
     def commit(self) -> None:
-        """Let the weights be those that were prepared last."""
-        for layer in self._prepared:
-            self._weights[layer].swap()
-            self._swapped.append(layer)
+        """Let the weights be those that were prepared last.
+
+        Raises:
+            Exception: One of them could not be exchanged. Then none is, and nothing is prepared.
+
+        """
+        try:
+            for layer in self._prepared:
+                self._weights[layer].swap()
+                self._swapped.append(layer)
+        except BaseException:
+            self.undo()
+            raise
         self._committed = True
 
     def undo(self) -> None:
-        """Let the weights be those before the last `commit`, and nothing be prepared."""
+        """Let the weights be those before the last `commit`, and nothing be prepared.
+
+        Where that fails half-way, the next call goes on with the rest.
+        """
+        self._committed = False
         while self._swapped:
-            self._weights[self._swapped.pop()].swap()
+            self._weights[self._swapped[-1]].swap()
+            self._swapped.pop()
         while self._prepared:
             self._weights[self._prepared.pop()].discard()
-        self._committed = False
 
     def keep(self) -> None:
         """Forget what the weights were before the last `commit`."""

@@ -7,6 +7,8 @@ a stock `vllm serve` in the same environment stays as it is.
 import logging
 from typing import Any
 
+import torch
+
 from steersman.engine.compat import version
 from steersman.engine.settings import Settings
 
@@ -44,13 +46,23 @@ def call(worker: Any, name: str, *args: Any) -> Any:
 
 
 def ask(worker: Any, name: str, *args: Any) -> dict[str, Any]:
-    """Call the worker's ring; a failure is an answer too: {"value": ...} or {"error": text}.
+    """Call the worker's ring; a failure is an answer too.
 
     No call may raise in one of several workers: vLLM reads no further than the first failure, and
     takes what the other workers answered for their answers to the next step.
+
+    Returns:
+        {"value": ...}, or {"error": text, "full": whether there was no memory for it}.
+
     """
     try:
         return {"value": call(worker, name, *args)}
     except Exception as error:
         logger.exception("%s failed on this rank", name)
-        return {"error": str(error) or type(error).__name__}
+        return {"error": str(error) or type(error).__name__, "full": _out_of_memory(error)}
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """True for an error of an allocator: of Python's, of a GPU's, or of torch's on the host."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "DefaultCPUAllocator: " in str(error)

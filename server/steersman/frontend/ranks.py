@@ -9,6 +9,7 @@ from vllm.engine.protocol import EngineClient
 from vllm.inputs import tokens_input
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 
+from steersman.artifacts.artifact import HostError
 from steersman.edits import file as edit_file
 from steersman.edits.edit import Edit, EditError
 from steersman.engine.compat.client import collective_rpc
@@ -30,7 +31,7 @@ class SteeringError(Exception):
     """Steering cannot work on this engine; the server must not start."""
 
 
-class RankError(RuntimeError):
+class RankError(HostError):
     """A rank failed at a call on all ranks."""
 
 
@@ -199,7 +200,8 @@ class Ranks:
         answers = await collective_rpc(self._engine, ASK, (name, *args))
         for rank, answer in enumerate(answers):
             if "error" in answer:
-                raise RankError(f"rank {rank} of {len(answers)}: {answer['error']}")
+                fault = " ".join(answer["error"].split())
+                raise RankError(f"rank {rank} of {len(answers)}: {fault}", full=answer["full"])
         return [answer["value"] for answer in answers]
 
     def _vocabulary(self) -> list[str]:

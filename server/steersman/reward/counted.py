@@ -86,6 +86,7 @@ class Counted:
         self._waiting: deque[_Item] = deque()
         self._running: list[_Item] = []
         self._runner: asyncio.Task[None] | None = None
+        self._refusal: str | None = None
 
     async def score(
         self,
@@ -101,9 +102,12 @@ class Counted:
             see: That part of them; None for the reward's own choice.
 
         Raises:
-            RewardError: It failed, took too long, or gave scores that are none.
+            RewardError: It failed, took too long, gave scores that are none, or is not asked any
+                more.
 
         """
+        if self._refusal is not None:
+            raise RewardError(self.name, self._refusal, refused=True)
         judged = [
             (index, candidate.seen(see or self.reward.options.see))
             for index, candidate in enumerate(candidates)
@@ -125,10 +129,15 @@ class Counted:
             scores.update(call.scores)
         return tuple(scores.values())
 
+    def refuse(self, reason: str) -> None:
+        """Ask the reward no more: calls that wait, and those to come, end with an error."""
+        self._refusal = reason
+        for item in (*self._running, *self._waiting):
+            item.call.fail(RewardError(self.name, reason, refused=True))
+
     async def close(self) -> None:
         """Give up what is being scored, and free what the reward holds."""
-        for item in (*self._running, *self._waiting):
-            item.call.fail(RewardError(self.name, "the server is shutting down"))
+        self.refuse("the server is shutting down")
         await self._end_if_unwanted()
         await self.reward.close()
 

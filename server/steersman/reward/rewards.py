@@ -149,6 +149,11 @@ class Rewards:
             raise ControlError(f"{path}: {reason_of(fault)}", param=path) from None
         return Term(reward, term.weight, data, term.see)
 
+    def refuse(self, reason: str) -> None:
+        """Answer requests that wait for a score, and those that will ask for one, with HTTP 503."""
+        for reward in self._rewards.values():
+            reward.refuse(reason)
+
     async def close(self) -> None:
         """Give up what is being scored, and free what the rewards hold."""
         for reward in self._rewards.values():

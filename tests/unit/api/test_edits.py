@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from steersman.api import edits
 from steersman.api.admin import Admin, closed
+from steersman.artifacts.artifact import HostError
 from steersman.artifacts.store import Store
 from steersman.edits import file
 from steersman.edits.edit import Edit
@@ -128,6 +129,27 @@ async def test_a_refused_edit_changes_nothing(server: Server, made: Edit) -> Non
         assert refusal(response) == (400, "edit", REFUSED)
     assert [entry.name for entry in server.live.entries] == ["calm"]
     assert server.host.weights == [made.digest]
+
+
+@pytest.mark.parametrize(
+    ("full", "status", "reason"),
+    [(True, 507, "has no memory left for it"), (False, 500, "could not do it")],
+)
+@pytest.mark.parametrize("query", ["", "?apply=false"])
+async def test_an_engine_that_cannot_is_an_error_of_the_server(
+    server: Server, made: Edit, query: str, full: bool, status: int, reason: str
+) -> None:
+    server.host.fails = HostError("rank 1 of 2: out of memory", full=full)
+    response = await server.ask("PUT", f"/calm{query}", body=file.write(made))
+    message = f"nothing has changed: the engine {reason} (rank 1 of 2: out of memory)"
+    assert response.json() == {
+        "error": {"message": message, "type": "server_error", "param": None, "code": status}
+    }
+    assert (response.status_code, response.headers["x-should-retry"]) == (status, "false")
+    assert (await server.ask("GET", "")).json()["data"] == []
+    server.host.fails = None
+    again = await server.ask("PUT", f"/calm{query}", body=file.write(made))
+    assert again.status_code == 201
 
 
 async def test_an_edit_in_use_stays_on_the_engine(server: Server, made: Edit) -> None:

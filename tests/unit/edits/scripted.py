@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from steersman.artifacts.artifact import HostError
 from steersman.capabilities import Model
 from steersman.edits.edit import Edit, EditError
 from tests.unit.edits import made_up
@@ -27,6 +28,7 @@ class ScriptedEngine:
         applied: How often the weights were changed.
         waiting: Calls that wait.
         refuses: Calls fail while this is set.
+        fails: Raised by calls; None to raise nothing.
         goes_on: Calls wait until this is set; it is at first.
 
     """
@@ -37,6 +39,7 @@ class ScriptedEngine:
         self.applied = 0
         self.waiting = 0
         self.refuses = False
+        self.fails: HostError | None = None
         self.goes_on = asyncio.Event()
         self.goes_on.set()
 
@@ -57,5 +60,7 @@ class ScriptedEngine:
         self.waiting += 1
         await self.goes_on.wait()
         self.waiting -= 1
+        if self.fails is not None:
+            raise self.fails
         if self.refuses:
             raise EditError(REFUSED, field="edit")

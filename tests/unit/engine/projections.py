@@ -81,22 +81,24 @@ class OutOfMemory(TorchDispatchMode):
 
     Args:
         at: Operations that go well before it.
+        of: Name of those that count; all do if empty.
 
     Attributes:
         failed: Whether it has come to that.
 
     """
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int, of: str = "") -> None:
         super().__init__()
         self.failed = False
         self._left = at
+        self._of = of
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        self._left -= 1
-        if self._left == -1:
+        self._left -= self._of in {"", function.overloadpacket.__name__}
+        if self._left == -1 and not self.failed:
             self.failed = True
             raise torch.OutOfMemoryError(str(function))
         return function(*args, **(kwargs or {}))

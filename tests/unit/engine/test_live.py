@@ -102,6 +102,62 @@ def test_to_exchange_takes_no_memory(rank: Rank, edits: list[Edit]) -> None:
     assert torch.equal(rank.matrices(), plain)
 
 
+@pytest.mark.parametrize("before", [[], [0]])
+def test_an_exchange_that_fails_at_any_copy_goes_back_by_itself(
+    edits: list[Edit], before: list[int]
+) -> None:
+    """A packed weight is exchanged by its name alone, so that no copy can fail."""
+    rank = Rank(packed=False)
+    plain = rank.matrices()
+    apply(rank.live, *(edits[index] for index in before))
+    now = rank.matrices()
+    for at in count():
+        rank.live.prepare(edits)
+        with OutOfMemory(at, "copy_") as memory:
+            try:
+                rank.live.commit()
+            except torch.OutOfMemoryError:
+                assert memory.failed
+        if not memory.failed:
+            break
+        assert torch.equal(rank.matrices(), now)
+        rank.live.undo()  # as the front end asks of all ranks
+        assert torch.equal(rank.matrices(), now)
+    assert at == 3 * made_up.LAYERS
+    assert not torch.equal(rank.matrices(), now)
+    rank.live.keep()
+    apply(rank.live)
+    assert torch.equal(rank.matrices(), plain)
+
+
+def test_rows_that_are_exchanged_go_back_too(
+    monkeypatch: pytest.MonkeyPatch, edits: list[Edit]
+) -> None:
+    monkeypatch.setattr("steersman.engine.compat.weights._SPARE_ROWS", 5)
+    rank = Rank(packed=False)
+    now = rank.matrices()
+    copies = 3 * -(-made_up.HIDDEN // 5)
+    for at in range(copies * made_up.LAYERS):
+        rank.live.prepare(edits)
+        with OutOfMemory(at, "copy_"), pytest.raises(torch.OutOfMemoryError):
+            rank.live.commit()
+        assert torch.equal(rank.matrices(), now)
+    apply(rank.live, *edits)
+    assert not torch.equal(rank.matrices(), now)
+
+
+def test_taking_back_goes_on_where_it_failed(edits: list[Edit]) -> None:
+    for at in range(3 * made_up.LAYERS):
+        rank = Rank(packed=False)
+        now = rank.matrices()
+        rank.live.prepare(edits)
+        rank.live.commit()
+        with OutOfMemory(at, "copy_"), pytest.raises(torch.OutOfMemoryError):
+            rank.live.undo()
+        rank.live.prepare(edits[:1])
+        assert torch.equal(rank.matrices(), now)
+
+
 def test_a_refused_edit_leaves_the_last_ones(rank: Rank, edits: list[Edit], tmp_path: Path) -> None:
     apply(rank.live, edits[0])
     now = rank.matrices()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,7 @@ from steersman.engine.worker import WorkerSteering
 from steersman.frontend.ranks import RankError, Ranks, SteeringError
 from tests.unit.edits import made_up
 from tests.unit.edits.scripted import MODEL
-from tests.unit.engine.projections import Rank
+from tests.unit.engine.projections import OutOfMemory, Rank
 from tests.unit.vectors.made_up import vector
 
 pytestmark = pytest.mark.anyio
@@ -231,6 +232,66 @@ async def test_a_rank_without_room_for_the_weights(
         with pytest.raises(RankError, match="rank 3 of 4: no room"):
             await live.put("calm", file.write(edits[1]))
     assert_goes_on_with(engine, edits[0])
+
+
+async def test_a_rank_that_fails_in_the_middle_of_its_commit(
+    edits: list[Edit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each copy of a tensor in turn; by then other ranks have committed."""
+    for at in count():
+        engine, _, live = opened(Core(), Core())
+        await live.put("calm", file.write(edits[0]))
+        rank, memory = engine.cores[1].ranks[0].live, OutOfMemory(at, "copy_")
+        commit = rank.commit
+
+        def fails(commit: Any = commit, memory: OutOfMemory = memory) -> None:
+            with memory:
+                commit()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(rank, "commit", fails)
+            (outcome,) = await asyncio.gather(
+                live.put("calm", file.write(edits[1])), return_exceptions=True
+            )
+        if not memory.failed:
+            break
+        assert isinstance(outcome, RankError)
+        assert outcome.full
+        assert "rank 2 of 4: " in outcome.message
+        assert [entry.artifact for entry in live.entries] == edits[:1]
+        assert_goes_on_with(engine, edits[0])
+    assert at == 3 * len(edits[0].layers)
+    assert_goes_on_with(engine, edits[1])
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried to"), True),
+        (MemoryError(), True),
+        (RuntimeError("no such layer"), False),
+    ],
+)
+async def test_no_memory_is_told_from_other_faults(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, full: bool
+) -> None:
+    engine, ranks, _ = opened(Core())
+
+    def fails(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(engine.cores[0].workers[1].steersman_ring, "load", fails)
+    monkeypatch.setattr(engine.cores[0].workers[0].steersman_ring, "load", lambda *_: None)
+    monkeypatch.setattr(Ring, "unload", lambda *_: None)
+    with pytest.raises(RankError, match=r"^rank 1 of 2: [^\n]+$") as caught:
+        await ranks.load(vector(1.0))
+    assert caught.value.full == full
+
+
+def test_so_is_that_of_the_host() -> None:
+    ring: Any = SimpleNamespace(take=lambda: torch.empty(2**46))
+    answer = ask(SimpleNamespace(steersman_ring=ring), "take")
+    assert answer["full"]
 
 
 async def test_what_one_rank_has_no_room_for_is_on_none() -> None:

@@ -15,6 +15,8 @@ from steersman.reward.candidate import Candidate
 from steersman.reward.counted import Counted, Spent
 from steersman.reward.counting import RewardCounting
 from steersman.reward.error import RewardError
+from steersman.reward.rewards import Rewards
+from steersman_client import RewardTerm
 from tests.unit.reward.made_up import MadeUp, answer
 from tests.unit.samples import total
 
@@ -266,9 +268,27 @@ async def test_at_the_end_of_the_server_nobody_is_left_waiting() -> None:
     call = asyncio.create_task(counted.score([answer("a")]))
     await until(lambda: reward.running)
     await counted.close()
-    with pytest.raises(RewardError, match="shutting down"):
+    with pytest.raises(RewardError, match="shutting down") as caught:
         await call
+    assert caught.value.status == 503
     assert (reward.closed, reward.running, left_running()) == (True, 0, [])
+
+
+async def test_once_it_is_refused_nobody_waits_for_a_reward_that_hangs() -> None:
+    hung, quick = MadeUp(held=True), MadeUp()
+    rewards = Rewards({"hung": hung, "quick": quick})
+    terms = (RewardTerm(name="quick"), RewardTerm(name="hung"))
+    asked = rewards.asked(terms, "reward")
+    call = asyncio.create_task(asked.score([answer("a")]))
+    await until(lambda: hung.running)
+    rewards.refuse("the server is full of sand")
+    with pytest.raises(RewardError, match="reward 'hung': the server is full of sand") as caught:
+        await call
+    assert caught.value.status == 503
+    await until(lambda: not left_running())
+    with pytest.raises(RewardError, match="sand"):
+        await rewards.asked(terms[:1], "reward").score([answer("a")])
+    assert (hung.running, quick.batches) == (0, [["a"]])
 
 
 async def test_a_failure_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -79,19 +79,14 @@ class LiveWeight:
             self._spare = torch.empty_like(self._module.weight.data[:_SPARE_ROWS])
 
     def swap(self) -> None:
-        """Put the prepared weight in place of the layer's own."""
+        """Put the prepared weight in place of the layer's own; an error leaves both as they were."""
         module, ready = self._module, self._ready
         if self._is_packed:
             self._ready = (module.cpu_linear, module.weight)
             module.cpu_linear, module.weight = ready
             return
         assert self._spare is not None
-        for own, other in zip(
-            module.weight.data.split(_SPARE_ROWS), ready.split(_SPARE_ROWS), strict=True
-        ):
-            held = self._spare[: len(own)].copy_(own)
-            own.copy_(other)
-            other.copy_(held)
+        _exchange(module.weight.data, ready, self._spare)
 
     def keep(self) -> None:
         """Keep the weight that the layer has had since `swap`."""
@@ -115,6 +110,42 @@ class LiveWeight:
         unit = torch.eye(columns, dtype=self._module.params_dtype)
         product: Tensor = linear(unit, weight, None)
         return product.t().contiguous()
+
+
+def _exchange(one: Tensor, other: Tensor, spare: Tensor) -> None:
+    """Exchange the values of two tensors, some rows at a time; an error leaves both as they were.
+
+    Args:
+        one: [rows, columns].
+        other: The same.
+        spare: [some rows, columns], to be written over.
+
+    """
+    parts = zip(one.split(len(spare)), other.split(len(spare)), strict=True)
+    exchanged: list[tuple[Tensor, Tensor]] = []
+    try:
+        for part in parts:
+            _exchange_rows(*part, spare)
+            exchanged.append(part)
+    except BaseException:
+        for part in reversed(exchanged):
+            _exchange_rows(*part, spare)
+        raise
+
+
+def _exchange_rows(one: Tensor, other: Tensor, spare: Tensor) -> None:
+    """Exchange the values of two tensors that are no longer than the spare one."""
+    held = spare[: len(one)].copy_(one)
+    try:
+        one.copy_(other)
+        try:
+            other.copy_(held)
+        except BaseException:
+            other.copy_(one)
+            raise
+    except BaseException:
+        one.copy_(held)
+        raise
 
 
 def _packed(weight: Tensor) -> tuple[Any, Any]:
