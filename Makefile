@@ -23,6 +23,7 @@ TOOLS := $(VENV)/tools-$(DEVICE)
 RAY := $(VENV)/ray-$(DEVICE)
 DEPLOY := $(VENV)-deploy
 SCALE := $(VENV)-scale
+AUDIT := $(VENV)-audit
 TORCH := torch==2.13.0+cpu
 # Pythons before 3.7 cannot read the file that names the ones that will do.
 OLD = import sys; sys.version_info < (3, 7) and sys.exit("set-up: Python 3.11 to 3.13 is needed: name it with PYTHON=")
@@ -39,8 +40,8 @@ LOCK = $(abspath $(BIN))/uv pip compile --quiet --upgrade --generate-hashes --no
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup setup-ray dev serve test test-unit test-deploy test-scale fuzz soak lint format \
-	bench evidence dashboards lock clean
+.PHONY: help check setup setup-ray dev serve test test-unit test-deploy test-scale fuzz soak lint audit \
+	format bench evidence dashboards lock clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -97,11 +98,11 @@ $(RAY): requirements/ray.lock $(READY)
 	@$(INSTALL) --require-hashes -r $< $(FAILED)
 	@rm $(VENV)/unfinished && touch $@
 
-# An environment of its own: it needs no vLLM.
-$(DEPLOY)/ready: requirements/deploy.lock | $(BIN)/uv
+# Environments of their own: they need no vLLM.
+$(DEPLOY)/ready $(AUDIT)/ready: $(VENV)-%/ready: requirements/%.lock | $(BIN)/uv
 	@echo "$<"
-	@rm -rf $(DEPLOY) && $(BIN)/uv venv --quiet --python $(BIN)/python $(DEPLOY)
-	@$(SOURCES) && VIRTUAL_ENV=$(abspath $(DEPLOY)) \
+	@rm -rf $(@D) && $(BIN)/uv venv --quiet --python $(BIN)/python $(@D)
+	@$(SOURCES) && VIRTUAL_ENV=$(abspath $(@D)) \
 		$(BIN)/uv pip install $(QUIET) --no-deps --require-hashes -r $< $(FAILED)
 	@touch $@
 
@@ -146,6 +147,13 @@ lint: dev ## Check style and types
 	$(BIN)/mypy
 	$(BIN)/mypy tools
 
+audit: setup ## List what is installed in build/sbom.json; fails at known advisories
+	@$(ALONE) $(AUDIT)/ready
+	@mkdir -p build
+	$(AUDIT)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file build/sbom.json $(BIN)/python
+	$(AUDIT)/bin/python tools/audit.py requirements/*.lock
+
 format: dev ## Put the code in the project's format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -186,7 +194,8 @@ lock: dev ## Resolve requirements/*.in anew
 	cd requirements && $(LOCK) -c cpu.lock -c cuda.lock ray.in -o ray.lock
 	cd requirements && $(LOCK) -c cpu.lock -c dev.lock deploy.in -o deploy.lock
 	cd requirements && $(LOCK) -c cpu.lock -c dev.lock scale.in -o scale.lock
+	cd requirements && $(LOCK) audit.in -o audit.lock
 
 clean: ## Remove the environment and everything generated
-	rm -rf $(VENV) $(DEPLOY) $(SCALE) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(DEPLOY) $(SCALE) $(AUDIT) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find server kernels clients tests tools benchmarks deploy -name __pycache__ -prune -exec rm -rf {} +

@@ -32,6 +32,7 @@ from steersman.frontend import parsers
 from steersman.frontend.client import ControlledEngine
 from steersman.frontend.describe import describe
 from steersman.frontend.meter import Meter
+from steersman.frontend.queue import Queue
 from steersman.frontend.reasoning import Reasoning
 from steersman.frontend.reports import Reports
 from steersman.keys.ring import Keys
@@ -161,7 +162,7 @@ async def assemble(
     openapi.describe_control(app)
     metrics = Metrics(registry, desk, rewards)
     tracing = Tracing.of_server(args.otlp_traces_endpoint)
-    controlled = ControlledEngine(Meter(engine), reasoning, reports)
+    controlled = ControlledEngine(Meter(Queue(engine)), reasoning, reports)
     await init_app_state(controlled, app.state, args, tasks)
     _list_profiles(app.state.openai_serving_models, names, presets)
     # Appended, so innermost: keys and CORS come before any control is looked at.

@@ -11,6 +11,8 @@ TELLING_SECONDS = 5.0
 """Time that requests have, after the deadline, to give their clients an error."""
 
 _AGAIN_SECONDS = 0.5
+_SAID_SECONDS = 5.0
+"""How often it says that as many are still in flight."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _MESSAGE = "the server is shutting down; try again, or another one"
 
@@ -25,8 +27,14 @@ class Server(Protocol):
 class Answering(Protocol):
     """The part of the engine client, or of the rewards, that answers requests in flight."""
 
-    def refuse(self, reason: str) -> None:
-        """Answer all requests, those in flight and those to come, with HTTP 503."""
+    def refuse(self, reason: str) -> int:
+        """Answer all requests, those in flight and those to come, with HTTP 503.
+
+        Returns:
+            The number of those in flight.
+
+        """
+        ...
 
 
 class Ending:
@@ -44,6 +52,7 @@ class Ending:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._next: asyncio.TimerHandle | None = None
+        self._said: tuple[int, float] | None = None  # a number, and when
 
     @property
     def begun(self) -> bool:
@@ -74,7 +83,15 @@ class Ending:
 
     def _tell(self, *answering: Answering) -> None:
         """Answer what is in flight, and soon again: a search can be between two branches."""
-        logger.info("Ending: requests still in flight are answered with an error")
-        for one in answering:
-            one.refuse(_MESSAGE)
+        self._say(sum(one.refuse(_MESSAGE) for one in answering))
         self._next = asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._tell, *answering)
+
+    def _say(self, told: int) -> None:
+        """Log how many were told, when that has changed, and now and then."""
+        now = asyncio.get_running_loop().time()
+        if self._said is not None:
+            number, at = self._said
+            if told == number and now - at < _SAID_SECONDS:
+                return
+        self._said = told, now
+        logger.info("Ending: answered with an error, as they are still in flight: %d", told)

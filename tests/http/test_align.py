@@ -4,8 +4,10 @@ from typing import Any
 
 import openai
 import pytest
+from transformers import AutoTokenizer
 
 from steersman_client import Align, ControlSpec, Limits, Receipt, Steersman, Target
+from tests.http.test_phases import REASONER
 
 QUESTION: list[Any] = [{"role": "user", "content": "8*7-4+11=?"}]
 ASKED: dict[str, Any] = {"model": "reasoner", "messages": QUESTION, "seed": 7}
@@ -73,6 +75,28 @@ def test_at_a_limit_the_best_so_far_is_returned(thinker: Steersman) -> None:
     assert answer.control.applied.stopped_by == "max_sampled_tokens"
     assert answer.choices[0].message.content
     assert 0 < chain(answer.control).steps < 4000
+
+
+def test_states_end_where_the_request_says(thinker: Steersman) -> None:
+    """At one of its tokens, or at no end but `max_tokens`."""
+    (newline,) = AutoTokenizer.from_pretrained(REASONER).encode("\n")
+
+    def walked(ahead: int, **fields: Any) -> Any:
+        control = align(steps=8, look_ahead=ahead, return_chain=True)
+        asked = {**ASKED, "max_tokens": 200, "extra_body": fields}
+        answer = thinker.chat.completions.create(**asked, control=control)
+        return answer.choices[0], chain(answer.control).chain
+
+    choice, states = walked(1, stop_token_ids=[newline])
+    assert choice.model_extra["stop_reason"] == newline
+    assert all("\n" not in state.text for state in states)
+    assert walked(4, stop_token_ids=[newline])[1] == states
+    choice, states = walked(1, ignore_eos=True)
+    assert choice.finish_reason == "length"
+    assert {state.tokens for state in states} == {200}
+    _, plain = walked(1)
+    assert any("\n" in state.text for state in plain)
+    assert any(state.tokens < 200 for state in plain)
 
 
 @pytest.mark.scale

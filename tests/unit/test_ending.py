@@ -1,10 +1,14 @@
 """The end of a server: what is under way finishes, or is told at the deadline."""
 
 import asyncio
+import logging
 import os
 import signal
 from dataclasses import dataclass, field
 
+import pytest
+
+from steersman import ending as module
 from steersman.ending import Ending
 
 
@@ -17,10 +21,13 @@ class Server:
 class Engine:
     told: asyncio.Event = field(default_factory=asyncio.Event)
     reasons: list[str] = field(default_factory=list)
+    in_flight: list[int] = field(default_factory=list)
+    """Engine requests at each telling; the last number stays."""
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, reason: str) -> int:
         self.reasons.append(reason)
         self.told.set()
+        return self.in_flight.pop(0) if len(self.in_flight) > 1 else sum(self.in_flight)
 
 
 def test_at_the_first_signal_requests_may_finish() -> None:
@@ -90,3 +97,39 @@ def test_nobody_is_told_once_it_is_closed() -> None:
     asyncio.run(run())
     assert engine.reasons == []
     assert ending.begun
+
+
+def said(
+    in_flight: list[int], seconds: float, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> list[str]:
+    """The numbers that are logged while requests in flight are told."""
+    monkeypatch.setattr(module, "_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_SAID_SECONDS", seconds)
+    engine, tellings = Engine(in_flight=[*in_flight]), len(in_flight)
+
+    async def run() -> None:
+        ending = Ending(0)
+        ending.begin(Server(), engine)
+        while len(engine.reasons) < tellings:
+            await engine.told.wait()
+            engine.told.clear()
+        ending.close()
+
+    with caplog.at_level(logging.INFO, logger="steersman.ending"):
+        asyncio.run(run())
+    lines = [record.getMessage() for record in caplog.records]
+    return [line.rpartition(" ")[2] for line in lines if "answered with an error" in line]
+
+
+def test_a_number_is_logged_when_it_changes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    numbers = said([3, 3, 3, 1, 1, 0, 1], 1e9, monkeypatch, caplog)
+    assert numbers == ["3", "1", "0", "1"]
+
+
+def test_the_same_number_is_logged_again_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert said([2, 2, 2], 0.0, monkeypatch, caplog)[:3] == ["2", "2", "2"]

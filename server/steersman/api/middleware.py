@@ -27,6 +27,7 @@ from steersman.controls.limits import LimitsPart
 from steersman.controls.monitor import MonitorPart
 from steersman.controls.search import SearchPart
 from steersman.errors import ControlError
+from steersman.frontend.queue import places
 from steersman.keys.usage import PASS
 from steersman.observe.metrics import Metrics
 from steersman.observe.requests import log_end, log_refusal
@@ -70,9 +71,11 @@ class ControlMiddleware:
         if not _has_body(scope):
             await self._app(scope, receive, send)
             return
-        if _is_form(scope):
-            await self._form(scope, receive, send)
-            return
+        with places():
+            await (self._form if _is_form(scope) else self._json)(scope, receive, send)
+
+    async def _json(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Plan a request that has a control, and run it; hand on any other."""
         capabilities, span = self._planner.capabilities, NO_SPAN
         async with contextlib.AsyncExitStack() as taken:
             try:

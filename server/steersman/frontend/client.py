@@ -24,6 +24,7 @@ from steersman.frontend.arrival import check_arrival
 from steersman.frontend.carrier import Carrier
 from steersman.frontend.failure import reward_failure
 from steersman.frontend.outputs import as_delta, replay, transfer_of
+from steersman.frontend.queue import PLACES, Places
 from steersman.frontend.reasoning import Reasoning, closing_tokens
 from steersman.frontend.reports import Reports
 from steersman.frontend.source import Call, EngineSource, truncations
@@ -64,17 +65,24 @@ class ControlledEngine:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, reason: str) -> int:
         """Answer all requests, those in flight and those to come, with HTTP 503; streams, whose
-        status has gone, with an error event."""
+        status has gone, with an error event.
+
+        Returns:
+            The number of engine requests in flight.
+
+        """
         self._refusal = GracefulHTTPError(reason, HTTPStatus.SERVICE_UNAVAILABLE)
-        self._engine.output_processor.propagate_error(self._refusal)
+        processor = self._engine.output_processor
+        processor.propagate_error(self._refusal)
+        return len(processor.request_states)
 
     def check_admission(self, n: int = 1, request_id: str | None = None) -> None:
-        """Refuse a request that would not fit in the queue, all its branches counted.
+        """Refuse a request that does not fit in the queue, all its branches counted.
 
         Raises:
-            GracefulHTTPError: It would not, or has more choices than a request with its key may
+            GracefulHTTPError: It does not, or has more choices than a request with its key may
                 have, or the server ends.
 
         """
@@ -95,7 +103,8 @@ class ControlledEngine:
         Raises:
             ValueError: The request carries a field that only this class may set.
             VLLMValidationError: The call differs from the plan, or has none.
-            GracefulHTTPError: It has more choices than a request with its key may have.
+            GracefulHTTPError: It has more choices than a request with its key may have, or the
+                branches of a further turn do not fit in the queue.
 
         """
         if KEY in (sampling_params.extra_args or ()):
@@ -128,6 +137,9 @@ class ControlledEngine:
             raise
         closing = closing_tokens(self._engine.vllm_config) if self._markers else ()
         reading = Reading(self._markers, carrier.opened, closing, self._reasoning.text_of)
+        # The first turn of a tool loop was admitted with the request, as every prompt is.
+        places = PLACES.get() or Places()
+        places.admit(self._engine, control.plan.branches(sampling_params.n), request_id)
         generation = control.ledger.open(reading)
         generation.stops = frozenset(carrier.stops_of(sampling_params))
         generation.prompt_tokens = len(call.prompt_token_ids)

@@ -18,6 +18,7 @@ from steersman.engine.plugin import ASK
 from steersman.frontend import traced
 from steersman.frontend.carrier import Carrier
 from steersman.frontend.outputs import check, never_begun, piece, prefill_tokens
+from steersman.frontend.queue import PLACES, Places
 from steersman.frontend.splice import Seam, Texts, begun_tokens, excerpt, fork_params, joined_track
 from steersman.tracing import NO_SPAN, Span
 from steersman.trajectory.trajectory import Piece, Start, Trajectory
@@ -108,6 +109,7 @@ class EngineSource:
         self._room = room or asyncio.Semaphore(1 << 30)
         self._opened = opened
         self._span = span
+        self._places = PLACES.get() or Places()
         self._spans: dict[Trajectory[RequestOutput], Span] = {}
         # Clients may reuse their request ids; the ids that `stop` aborts must be ours alone.
         self._prefix = f"{call.request_id}-{uuid.uuid4().hex}"
@@ -128,7 +130,8 @@ class EngineSource:
         for start in forks:
             self._check_fork(start)
         if forks:  # the others were admitted with the request
-            self._engine.check_admission(len(forks), self._call.request_id)
+            self._places.admit(self._engine, len(forks), self._call.request_id)
+        self._places.waiting += len(starts)
         return [self._admit(start) for start in starts]
 
     async def stop(self, trajectories: Sequence[Trajectory[RequestOutput]]) -> None:
@@ -195,7 +198,7 @@ class EngineSource:
         """Run a trajectory, and record it."""
         start, params = trajectory.start, self._params(trajectory.start)
         trajectory.seed = params.seed
-        async with self._room:
+        async with self._turn():
             if trajectory in self._stopping:
                 step = never_begun(self._call.prompt, params)
                 trajectory.add(step)
@@ -211,6 +214,18 @@ class EngineSource:
                 if start.prefix is not None and not trajectory.pieces:  # it was not taken
                     start.prefix.trajectory.forks.remove(trajectory)
                 raise
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncGenerator[None]:
+        """Wait until a trajectory may begin; it has its room for the body of the `with`."""
+        try:
+            await self._room.acquire()
+        finally:
+            self._places.waiting -= 1
+        try:
+            yield
+        finally:
+            self._room.release()
 
     async def _recorded(
         self, trajectory: Trajectory[RequestOutput], params: SamplingParams

@@ -129,11 +129,18 @@ class Counted:
             scores.update(call.scores)
         return tuple(scores.values())
 
-    def refuse(self, reason: str) -> None:
-        """Ask the reward no more: calls that wait, and those to come, end with an error."""
+    def refuse(self, reason: str) -> int:
+        """Ask the reward no more: calls that wait, and those to come, end with an error.
+
+        Returns:
+            The number of responses that waited.
+
+        """
         self._refusal = reason
-        for item in (*self._running, *self._waiting):
+        items = (*self._running, *self._waiting)
+        for item in items:
             item.call.fail(RewardError(self.name, reason, refused=True))
+        return len(items)
 
     async def close(self) -> None:
         """Give up what is being scored, and free what the reward holds."""

@@ -149,10 +149,14 @@ class Rewards:
             raise ControlError(f"{path}: {reason_of(fault)}", param=path) from None
         return Term(reward, term.weight, data, term.see)
 
-    def refuse(self, reason: str) -> None:
-        """Answer requests that wait for a score, and those that will ask for one, with HTTP 503."""
-        for reward in self._rewards.values():
-            reward.refuse(reason)
+    def refuse(self, reason: str) -> int:
+        """Answer requests that wait for a score, and those that will ask for one, with HTTP 503.
+
+        Returns:
+            The number of responses that waited for one.
+
+        """
+        return sum(reward.refuse(reason) for reward in self._rewards.values())
 
     async def close(self) -> None:
         """Give up what is being scored, and free what the rewards hold."""

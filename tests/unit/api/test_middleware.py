@@ -21,6 +21,7 @@ from steersman.api.body import BodyTooLargeError, Controlled
 from steersman.api.middleware import ControlMiddleware
 from steersman.capabilities import Limits
 from steersman.controls.limits import LimitsPart
+from steersman.frontend.queue import PLACES, Places
 from steersman.keys.key import Key, KeyLimits
 from steersman.keys.usage import PASS, Pass, Usage
 from steersman.observe.logs import fields_of
@@ -416,6 +417,34 @@ async def test_a_body_over_the_limit_is_refused() -> None:
 async def test_the_scope_ends_with_the_request() -> None:
     await Server().post({"model": "tiny", "control": FIRST})
     assert CONTROL.get() is None
+
+
+@pytest.mark.parametrize("content", [b'{"model": "tiny"}', b'{"model": "tiny", "control": {}}', None])
+@pytest.mark.parametrize("fails", [False, True])
+async def test_places_in_the_queue_are_kept_until_the_request_ends(
+    content: bytes | None, fails: bool
+) -> None:
+    seen: list[Places] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        own = PLACES.get()
+        assert own is not None
+        seen.append(own)
+        own.kept += 3
+        assert not own.over
+        if fails:
+            raise RuntimeError("down")
+        await JSONResponse({})(scope, receive, send)
+
+    server = Server()
+    server.app._app = app
+    with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
+        if content is None:  # a form
+            await server.post(b"", headers={"content-type": "multipart/form-data; boundary=x"})
+        else:
+            await server.post(content)
+    assert [(one.kept, one.over) for one in seen] == [(0, True)]
+    assert PLACES.get() is None
 
 
 async def test_a_client_that_hangs_up_is_counted_as_such() -> None:

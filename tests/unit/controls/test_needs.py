@@ -71,6 +71,9 @@ PLAIN: tuple[tuple[tuple[Endpoint, ...], str, Any], ...] = (
     (EVERYWHERE, "logit_bias", {"3": 0}),
     (EVERYWHERE, "logit_bias", None),
     (EVERYWHERE, "structured_outputs", None),
+    # Where a response ends, and no token's distribution.
+    (EVERYWHERE, "stop_token_ids", [3]),
+    (EVERYWHERE, "ignore_eos", True),
     (SAMPLED, "min_tokens", 0),
     (SAMPLED, "min_tokens", "0"),
     (SAMPLED, "allowed_token_ids", None),

@@ -79,7 +79,11 @@ class Engine:
         try:
             begun = len(token_ids) - len(PROMPT)
             most = len(self.tokens) if params.max_tokens is None else begun + params.max_tokens
-            rest = self.tokens[begun:most]
+            rest, reason = self.tokens[begun:most], "length"
+            for end, token in enumerate(rest):
+                if token in (params.stop_token_ids or ()):
+                    rest, reason = rest[: end + 1], "stop"
+                    break
             for at in range(0, len(rest), self.step):
                 await asyncio.sleep(0)
                 new = rest[at : at + self.step]
@@ -87,7 +91,7 @@ class Engine:
                 aborted = any(request_id in ids for ids in self.aborted)
                 completion = CompletionOutput(0, "unused", new, None, logprobs)
                 ended = at + self.step >= len(rest)
-                completion.finish_reason = "abort" if aborted else "length" if ended else None
+                completion.finish_reason = "abort" if aborted else reason if ended else None
                 yield RequestOutput(request_id, None, token_ids, None, [completion], ended)
                 if aborted:
                     return
@@ -152,6 +156,15 @@ def test_stop_strings_are_found_across_the_seam(text: str, cut: int, stop: str) 
     assert trajectory.finish_reason == ("stop" if stop in text else "length")
     kept = text.partition(stop)[0] + stop if stop in text else text
     assert trajectory.token_ids == TOKENIZER.encode(kept)
+
+
+@pytest.mark.parametrize("cut", [1, 4])
+async def test_a_fork_ends_at_a_token_that_the_request_names(cut: int) -> None:
+    """The token is one of the response's, and its text is not, as in a response without a seam."""
+    parameters = SamplingParams(max_tokens=None, stop_token_ids=[ALPHABET["e"]])
+    fork = await forked(Engine(TOKENIZER.encode("abcdefgh")), cut, parameters)
+    assert (fork.text, fork.finish_reason) == ("abcd", "stop")
+    assert fork.token_ids == TOKENIZER.encode("abcde")
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 4])

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import product
 from random import Random
 from typing import Any
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 CHAT = Request(Endpoint.CHAT)
 LONGEST = 3
 WORDS = 2
-END = WORDS  # the token that ends a response
+END = WORDS  # the token that ends a response, unless a request says otherwise
 NAN = math.nan
 ALPHAS = (0.5, 2.0, 4.0)
 
@@ -56,12 +56,14 @@ def distribution(before: Sequence[int], alpha: float) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def responses() -> Iterator[tuple[int, ...]]:
-    """All responses: those that end, and those that are cut off."""
+def responses(ends: Collection[int] = (END,)) -> Iterator[tuple[int, ...]]:
+    """All responses: those that end at one of some tokens, and those that are cut off."""
+    others = [token for token in range(WORDS + 1) if token not in ends]
     for length in range(LONGEST):
-        for words in product(range(WORDS), repeat=length):
-            yield (*words, END)
-    yield from product(range(WORDS), repeat=LONGEST)
+        for words in product(others, repeat=length):
+            for end in ends:
+                yield (*words, end)
+    yield from product(others, repeat=LONGEST)
 
 
 def probability(response: Sequence[int], begin: int, alpha: float) -> float:
@@ -87,10 +89,9 @@ def trajectory(response: Sequence[int], alpha: float) -> Trajectory[str]:
 Ratio = Callable[[Power, Trajectory[str], Trajectory[str], int], float]
 
 
-def off_by(alpha: float, ratio: Ratio) -> float:
+def off_by(alpha: float, ratio: Ratio, ends: Collection[int] = (END,)) -> float:
     """Largest change of the target's shares in one step of the chain that accepts by a ratio."""
-    states = list(responses())
-    assert len(states) == 15
+    states = list(responses(ends))
     ways = [trajectory(y, alpha) for y in states]
     weights = np.array([probability(y, 0, 1.0) ** alpha for y in states])
     stationary = weights / weights.sum()
@@ -121,7 +122,16 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("alpha", ALPHAS)
 def test_the_target_is_stationary(alpha: float) -> None:
+    assert len(list(responses())) == 15
     assert off_by(alpha, delta) <= 1e-12
+
+
+@pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize(("ends", "states"), [((END, 0), 7), ((0,), 15), ((), 27)])
+def test_it_is_wherever_a_request_has_responses_end(ends: tuple[int, ...], states: int) -> None:
+    """With `stop_token_ids`, and with `ignore_eos`: no token has another distribution."""
+    assert len(list(responses(ends))) == states
+    assert off_by(4.0, delta, ends) <= 1e-12
 
 
 @pytest.mark.usefixtures("exact")

@@ -33,6 +33,25 @@ def before_outputs(engine: Any, take: Callable[[Sequence[Any]], None]) -> None:
     processor.process_outputs = process
 
 
+def admit_by(engine: Any, admit: Callable[..., None]) -> Callable[[int, str | None], None]:
+    """Have a function admit each engine request that begins, in place of vLLM's own check.
+
+    It is called in the task that begins the request, with the number of its choices and its id, and
+    may raise what the check raises. vLLM counts the request before any other task runs.
+
+    Args:
+        engine: vLLM's engine client.
+        admit: The function; as for the check, both arguments may be left out.
+
+    Returns:
+        The check, which knows nothing of what was admitted and has not begun.
+
+    """
+    check: Callable[[int, str | None], None] = engine.check_admission
+    engine.check_admission = admit
+    return check
+
+
 def sampled_tokens(engine: Any, request_id: str) -> int:
     """Tokens that were sampled for a request in flight, all its choices together.
 

@@ -1,0 +1,434 @@
+"""The queue over an engine client that counts as vLLM does: a fan-out begins as a whole."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from contextvars import Context, copy_context
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vllm.exceptions import GracefulHTTPError
+from vllm.outputs import RequestOutput
+from vllm.sampling_params import SamplingParams
+
+from steersman.controls.search import SearchPart
+from steersman.frontend.carrier import Carrier
+from steersman.frontend.client import ControlledEngine
+from steersman.frontend.meter import Meter
+from steersman.frontend.queue import Queue, places
+from steersman.frontend.reports import Reports
+from steersman.frontend.source import Call, EngineSource
+from steersman.request import Endpoint, Request
+from steersman.scope import CONTROL, ControlScope
+from steersman.search.majority import MajorityPolicy
+from steersman.trajectory.trajectory import Start, Trajectory
+from steersman_client import Majority
+from tests.unit.frontend.scripted import NO_PHASE, PROMPT, ScriptedClient
+from tests.unit.frontend.test_client import controlled, params, plan
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Vllm(ScriptedClient):
+    """vLLM's client: it looks for room when it is asked to, and again when a request begins, and
+    counts from then on.
+
+    Args:
+        room: Engine requests that it takes.
+        prefilling: Engine requests without a token at which it takes no more; None for no limit.
+
+    """
+
+    def __init__(self, room: int, prefilling: int | None = None) -> None:
+        super().__init__(length=2)
+        self.room = room
+        self.prefilling = prefilling
+        self.running: list[str] = []
+        self.begun: list[str] = []
+        self.go = asyncio.Event()
+
+    def check_admission(self, n: int = 1, request_id: str | None = None) -> None:
+        if len(self.running) + n > self.room:
+            raise GracefulHTTPError("the queue is full", 503)
+        if self.prefilling is not None and len(self.running) >= self.prefilling:
+            raise GracefulHTTPError("too many tokens are queued", 503)
+
+    def begin(self, request_id: str, n: int = 1) -> None:
+        self.check_admission(n, request_id)
+        self.running += [request_id] * n
+        self.begun += [request_id] * n
+
+    async def generate(
+        self, prompt: Any, params: SamplingParams, request_id: str, **options: Any
+    ) -> AsyncGenerator[RequestOutput, None]:
+        self.begin(request_id, params.n)
+        try:
+            await self.go.wait()
+            async for output in super().generate(prompt, params, request_id, **options):
+                yield output
+        finally:
+            self.running = [one for one in self.running if one != request_id]
+
+    def begun_of(self, request_id: str) -> int:
+        """Engine requests of an HTTP request that have begun."""
+        return sum(one.startswith(request_id) for one in self.begun)
+
+
+def vote(n: int) -> SearchPart:
+    return SearchPart(MajorityPolicy(), Majority(method="majority", n=n))
+
+
+def wrapped(vllm: Vllm) -> ControlledEngine:
+    client: Any = vllm
+    return ControlledEngine(Meter(Queue(client)), NO_PHASE, Reports())  # type: ignore[arg-type]
+
+
+async def ask(
+    engine: ControlledEngine,
+    name: str,
+    branches: int | None = None,
+    rendered: asyncio.Event | None = None,
+    turns: int = 1,
+) -> int:
+    """An HTTP request from its admission to its end; the number of its outputs."""
+    with places():
+        if branches is not None:
+            request = Request(Endpoint.RESPONSES, stream=True)
+            CONTROL.set(controlled(plan(vote(branches), request=request)))
+        engine.check_admission(1)
+        await (rendered.wait() if rendered else asyncio.sleep(0))
+        outputs = 0
+        for _ in range(turns):
+            async for _ in engine.generate(PROMPT, params(), name):
+                outputs += 1
+        return outputs
+
+
+async def settle() -> None:
+    """Let all tasks come as far as they do."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def has_room(vllm: Vllm, engine: ControlledEngine) -> bool:
+    """Tell whether a request of as many branches as there is room would be admitted."""
+
+    def admit() -> None:
+        with places():
+            engine.check_admission(vllm.room)
+
+    try:
+        Context().run(admit)
+    except GracefulHTTPError:
+        return False
+    return True
+
+
+async def both(
+    vllm: Vllm, engine: ControlledEngine
+) -> tuple[int | BaseException, int | BaseException]:
+    """Two fan-outs of three branches, the second admitted before the first has begun."""
+    asks = [asyncio.create_task(ask(engine, name, 3)) for name in ("a", "b")]
+    await settle()
+    vllm.go.set()
+    first, second = await asyncio.gather(*asks, return_exceptions=True)
+    return first, second
+
+
+async def test_of_two_fan_outs_at_once_one_is_refused_before_it_begins() -> None:
+    vllm = Vllm(room=5)
+    first, second = await both(vllm, wrapped(vllm))
+    assert first == 2
+    assert isinstance(second, GracefulHTTPError)
+    assert (vllm.begun_of("a"), vllm.begun_of("b")) == (3, 0)
+
+
+async def test_without_the_queue_one_of_them_would_lack_a_branch() -> None:
+    vllm = Vllm(room=5)
+    client: Any = vllm
+    first, second = await both(vllm, ControlledEngine(client, NO_PHASE, Reports()))
+    assert first == 2
+    assert isinstance(second, GracefulHTTPError)
+    assert vllm.begun_of("b") == 2
+
+
+async def test_two_that_fit_both_run() -> None:
+    vllm = Vllm(room=6)
+    assert await both(vllm, wrapped(vllm)) == (2, 2)
+
+
+async def test_a_plain_request_takes_no_place_that_is_kept() -> None:
+    vllm, rendered = Vllm(room=3), asyncio.Event()
+    engine = wrapped(vllm)
+    fan_out = asyncio.create_task(ask(engine, "a", 3, rendered))
+    await settle()
+    with pytest.raises(GracefulHTTPError):
+        await ask(engine, "plain")
+    with pytest.raises(GracefulHTTPError):  # as one that was not admitted before
+        await anext(engine.generate(PROMPT, params(), "plain"))
+    rendered.set()
+    vllm.go.set()
+    assert await fan_out == 2
+    assert vllm.begun_of("a") == 3
+    assert vllm.begun_of("plain") == 0
+
+
+async def test_a_plain_request_keeps_its_place_as_well() -> None:
+    vllm, rendered = Vllm(room=3), asyncio.Event()
+    engine = wrapped(vllm)
+    plain = asyncio.create_task(ask(engine, "plain", rendered=rendered))
+    await settle()
+    with pytest.raises(GracefulHTTPError):
+        await ask(engine, "a", 3)
+    rendered.set()
+    vllm.go.set()
+    assert await plain == 2
+
+
+async def test_the_limit_of_queued_tokens_is_looked_at_once_for_all_branches() -> None:
+    vllm = Vllm(room=100, prefilling=1)
+    engine = wrapped(vllm)
+    fan_out = asyncio.create_task(ask(engine, "a", 3))
+    await settle()
+    assert len(vllm.running) == 3
+    with pytest.raises(GracefulHTTPError, match="tokens"):
+        await ask(engine, "b", 3)
+    vllm.go.set()
+    assert await fan_out == 2
+
+
+async def test_every_turn_of_a_tool_loop_begins_as_a_whole_or_not_at_all() -> None:
+    vllm = Vllm(room=3)
+    engine = wrapped(vllm)
+    vllm.go.set()
+    assert await ask(engine, "a", 3, turns=2) == 4
+    assert vllm.begun_of("a") == 6
+
+    async def crowded() -> None:
+        with places():
+            request = Request(Endpoint.RESPONSES, stream=True)
+            CONTROL.set(controlled(plan(vote(3), request=request)))
+            engine.check_admission(1)
+            async for _ in engine.generate(PROMPT, params(), "b"):
+                pass
+            vllm.running.append("another")
+            with pytest.raises(GracefulHTTPError):
+                engine.generate(PROMPT, params(), "b")
+
+    await asyncio.create_task(crowded())
+    assert vllm.begun_of("b") == 3
+
+
+async def _render_fails(vllm: Vllm, engine: ControlledEngine) -> None:
+    with pytest.raises(ValueError, match="template"), places():
+        CONTROL.set(controlled(plan(vote(3))))
+        engine.check_admission(1)
+        assert not has_room(vllm, engine)
+        raise ValueError("template")
+
+
+async def _hangs_up_before(vllm: Vllm, engine: ControlledEngine) -> None:
+    await _cancelled(asyncio.create_task(ask(engine, "a", 3, asyncio.Event())), vllm, engine)
+    assert vllm.begun == []
+
+
+async def _hangs_up_between(vllm: Vllm, engine: ControlledEngine) -> None:
+    """While some branches run and others wait for their turn."""
+
+    async def narrow() -> None:
+        with places():
+            CONTROL.set(ControlScope.of(plan(vote(3)), max_forks=1))
+            engine.check_admission(1)
+            async for _ in engine.generate(PROMPT, params(), "a"):
+                pass
+
+    await _cancelled(asyncio.create_task(narrow()), vllm, engine)
+    assert vllm.begun_of("a") == 1
+
+
+async def _hangs_up_within(vllm: Vllm, engine: ControlledEngine) -> None:
+    await _cancelled(asyncio.create_task(ask(engine, "a", 3)), vllm, engine)
+    assert vllm.begun_of("a") == 3
+
+
+async def _cancelled(task: "asyncio.Task[Any]", vllm: Vllm, engine: ControlledEngine) -> None:
+    await settle()
+    assert not has_room(vllm, engine)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+
+
+async def _engine_fails(vllm: Vllm, engine: ControlledEngine) -> None:
+    vllm.error = ConnectionError("dead")
+    vllm.go.set()
+    with pytest.raises(ConnectionError):
+        await asyncio.create_task(ask(engine, "a", 3))
+
+
+async def _ends(vllm: Vllm, engine: ControlledEngine) -> None:
+    vllm.go.set()
+    await asyncio.create_task(ask(engine, "a", 3))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [_render_fails, _hangs_up_before, _hangs_up_between, _hangs_up_within, _engine_fails, _ends],
+)
+async def test_however_a_request_ends_its_places_are_given_back(
+    way: Callable[[Vllm, ControlledEngine], Any],
+) -> None:
+    vllm = Vllm(room=3)
+    engine = wrapped(vllm)
+    await asyncio.create_task(way(vllm, engine))
+    assert vllm.running == []
+    assert has_room(vllm, engine)
+
+
+async def test_nothing_is_kept_for_a_request_that_goes_on_in_the_background() -> None:
+    vllm = Vllm(room=2)
+    engine = wrapped(vllm)
+    with places():
+        engine.check_admission(1)
+        context = copy_context()
+    assert has_room(vllm, engine)
+    context.run(engine.check_admission, 2)  # a later turn
+    assert has_room(vllm, engine)
+    context.run(vllm.begin, "late")
+    assert not has_room(vllm, engine)
+
+
+OPERATIONS = st.tuples(
+    st.sampled_from(["admit", "begin", "end", "leave", "plain"]), st.integers(0, 3), st.integers(1, 4)
+)
+
+
+class Asking:
+    """An HTTP request in a context of its own."""
+
+    def __init__(self) -> None:
+        self.context = copy_context()
+        self.places = places()
+        self.context.run(self.places.__enter__)
+        self.pending = 0
+        self.running = 0
+
+    def leave(self) -> None:
+        self.context.run(self.places.__exit__, None, None, None)
+
+
+@given(st.integers(1, 8), st.lists(OPERATIONS, max_size=60))
+def test_in_whatever_order_all_that_was_admitted_begins(
+    room: int, operations: list[tuple[str, int, int]]
+) -> None:
+    vllm = Vllm(room)
+    client: Any = vllm
+    queue = Queue(client)
+    asking: dict[int, Asking] = {}
+    for operation, name, n in operations:
+        one = asking.get(name)
+        kept = sum(other.pending for other in asking.values())
+        fits = len(vllm.running) + kept + n <= room
+        if operation == "admit":
+            one = asking.setdefault(name, Asking())
+            with _refusal_unless(fits):
+                one.context.run(queue.check_admission, n)
+                one.pending += n
+        elif operation == "plain":
+            with _refusal_unless(fits):
+                vllm.begin("plain", n)
+        elif operation == "begin" and one is not None and one.pending:
+            one.context.run(vllm.begin, str(name))  # is never refused
+            one.pending -= 1
+            one.running += 1
+        elif operation == "end" and one is not None and one.running:
+            one.running -= 1
+            vllm.running.remove(str(name))
+        elif operation == "leave" and one is not None:
+            asking.pop(name).leave()
+            vllm.running = [running for running in vllm.running if running != str(name)]
+        assert len(vllm.running) + sum(other.pending for other in asking.values()) <= room
+
+
+@contextlib.contextmanager
+def _refusal_unless(fits: bool) -> Any:
+    if fits:
+        yield
+    else:
+        with pytest.raises(GracefulHTTPError):
+            yield
+
+
+def forks(number: int) -> list[Start[RequestOutput]]:
+    return [Start(0, suffix=(1,), bare=True)] * number
+
+
+class Searched:
+    """A search of one request, admitted with three branches."""
+
+    def __init__(self, room: int, at_once: int = 64) -> None:
+        self.vllm = Vllm(room)
+        client: Any = self.vllm
+        queue: Any = Queue(client)
+        queue.check_admission(3)
+        call = Call(PROMPT, SamplingParams(max_tokens=None), "r", {})
+        self.source = EngineSource(
+            queue, call, Carrier(longest=1000), asyncio.Semaphore(at_once)
+        )
+
+    async def begin(
+        self, starts: list[Start[RequestOutput]]
+    ) -> list[tuple[Trajectory[RequestOutput], "asyncio.Task[None]"]]:
+        started = self.source.start_all(starts)
+        running = [(one, asyncio.create_task(one.run())) for one in started]
+        await settle()
+        return running
+
+
+async def test_forks_take_the_places_that_no_branch_needs() -> None:
+    with places() as own:
+        search = Searched(room=3)
+        await search.begin([Start(0)])
+        await search.begin(forks(2))
+        assert (len(search.vllm.running), own.kept, own.waiting) == (3, 0, 0)
+        with pytest.raises(GracefulHTTPError):
+            search.source.start_all(forks(1))
+
+
+async def test_forks_leave_their_places_to_branches_that_wait() -> None:
+    with places():
+        search = Searched(room=3, at_once=1)
+        running = await search.begin([Start(0), Start(1), Start(2)])
+        assert len(search.vllm.running) == 1
+        with pytest.raises(GracefulHTTPError):
+            search.source.start_all(forks(1))
+        search.vllm.go.set()
+        for _, task in running:
+            await task
+        assert len(search.vllm.begun) == 3
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_forks_take_the_places_of_those_that_never_begin(cancelled: bool) -> None:
+    with places() as own:
+        search = Searched(room=3, at_once=1)
+        running = await search.begin([Start(0), Start(1), Start(2)])
+        if cancelled:
+            for _, task in running[1:]:
+                task.cancel()
+        else:
+            await search.source.stop([one for one, _ in running[1:]])
+        search.vllm.go.set()
+        await asyncio.gather(*(task for _, task in running), return_exceptions=True)
+        assert len(search.vllm.begun) == 1
+        assert (own.kept, own.waiting) == (2, 0)
+        search.vllm.running = ["another"]
+        await search.begin(forks(2))
+        assert len(search.vllm.begun) == 3
