@@ -1,5 +1,6 @@
 """Two servers for all HTTP tests, one at a time: each is started when a test first asks for it."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ REWARDS = str(Path(__file__).parent / "rewards.yaml")
 KEYS = str(Path(__file__).parent / "keys.yaml")
 SMOLLM2 = (
     "smollm2",
+    f"--profiles={PROFILES}",
     "--max-num-seqs=32",
     "--max-body-bytes=20000000",
     "--enable-auto-tool-choice",
@@ -22,6 +24,9 @@ SMOLLM2 = (
 )
 STEERING_ROWS = 3
 EDIT_ROWS = 2
+SHARED = "{shared}"
+"""In arguments of a server: a directory that tests write to, which it follows."""
+FOLLOW_SECONDS = 0.5
 REASONER = (
     "reasoner",
     "--max-num-seqs=64",
@@ -33,6 +38,11 @@ REASONER = (
     f"--keys={KEYS}",
     "--shutdown-timeout=600",  # however slow the machine is, a test ends it first
     "--max-steering-norm=1e300",  # for what goes wrong where nothing is bounded but by the dtype
+    f"--vectors={SHARED}/vectors",
+    f"--edits={SHARED}/edits",
+    f"--live-edits={SHARED}/live",
+    f"--profiles={SHARED}/profiles.yaml",
+    f"--follow={FOLLOW_SECONDS}",
 )
 TWO_ENGINES = (*REASONER, "--data-parallel-size=2")
 _SERVERS = ("server", "caller", "two_engines", "reasoner")
@@ -45,10 +55,19 @@ def race(n: int, **fields: Any) -> ControlSpec:
 
 
 class Servers:
-    """Keeps one of several servers running."""
+    """Keeps one of several servers running.
 
-    def __init__(self, directory: Path) -> None:
+    Attributes:
+        shared: The directory that `SHARED` stands for.
+
+    """
+
+    def __init__(self, directory: Path, shared: Path) -> None:
         self._directory = directory
+        self.shared = shared
+        for name in ("vectors", "edits", "live"):
+            (shared / name).mkdir()
+        shutil.copy(PROFILES, shared / "profiles.yaml")
         self._running: dict[tuple[str, ...], Server] = {}
 
     def get(self, arguments: tuple[str, ...]) -> Server:
@@ -58,12 +77,12 @@ class Servers:
             self.stop()
             number = sum(1 for _ in self._directory.iterdir())
             log = self._directory / f"{number}-{Path(arguments[0]).name}.log"
-            common = (f"--api-key={API_KEY}", "--profiles", PROFILES)
+            given = [one.replace(SHARED, str(self.shared)) for one in arguments]
             # However long a test takes between two requests, their connection is not closed.
             environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600"}
             # One is started as users do; the others, which test no start, need not import vLLM.
             kind = Server if arguments is SMOLLM2 else ForkedServer
-            server = kind.steersman((*arguments, *common), log, environment)
+            server = kind.steersman((*given, f"--api-key={API_KEY}"), log, environment)
             server.start()
             self._running = {arguments: server}
         return server
@@ -91,7 +110,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    servers = Servers(tmp_path_factory.mktemp("servers"))
+    servers = Servers(tmp_path_factory.mktemp("servers"), tmp_path_factory.mktemp("shared"))
     yield servers
     servers.stop()
 
@@ -106,6 +125,12 @@ def server(_servers: Servers) -> Server:
 def reasoner(_servers: Servers) -> Server:
     """A model that thinks."""
     return _servers.get(REASONER)
+
+
+@pytest.fixture
+def shared(_servers: Servers) -> Path:
+    """The directory that the model that thinks has its vectors, edits and profiles in."""
+    return _servers.shared
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ class ScriptedEngine:
     Attributes:
         rows: Digests of the edits on offer.
         weights: Digests of the edits that the weights have.
-        applied: How often the weights were changed.
+        tried: How often the weights were to be changed.
+        applied: How often they were.
         waiting: Calls that wait.
         refuses: Calls fail while this is set.
         goes_on: Calls wait until this is set; it is at first.
@@ -34,6 +35,7 @@ class ScriptedEngine:
     def __init__(self) -> None:
         self.rows: set[str] = set()
         self.weights: list[str] = []
+        self.tried = 0
         self.applied = 0
         self.waiting = 0
         self.refuses = False
@@ -49,6 +51,7 @@ class ScriptedEngine:
         self.rows.remove(digest)
 
     async def apply(self, edits: Sequence[Edit]) -> None:
+        self.tried += 1
         await self._called()
         self.applied += 1
         self.weights = [edit.digest for edit in edits]
