@@ -118,13 +118,19 @@ ALERTS = (
     ),
     Alert(
         "ReplicasDiffer",
-        "max by (job) (steersman_vectors) != min by (job) (steersman_vectors)"
-        " or max by (job) (steersman_edits_live) != min by (job) (steersman_edits_live)"
-        " or max by (job) (steersman_edits_offered) != min by (job) (steersman_edits_offered)",
+        "max by (job, kind) (steersman_digest) != min by (job, kind) (steersman_digest)",
         "15m",
         "ticket",
-        "Replicas of {{ $labels.job }} have different vectors or edits.",
-        "An upload went to one replica alone: send it to all, or restart the others.",
+        "Replicas of {{ $labels.job }} have different {{ $labels.kind }}.",
+        "One cannot use a file, or has a change of its own: `digests` in /v1/control/capabilities.",
+    ),
+    Alert(
+        "UnusableFiles",
+        "max by (job, kind) (steersman_unusable_files) > 0",
+        "5m",
+        "ticket",
+        "{{ $value }} files of {{ $labels.kind }} cannot be used by {{ $labels.job }}.",
+        "The log has each with the reason. Mend or remove them: new replicas begin without.",
     ),
 )
 

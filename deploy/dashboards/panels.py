@@ -5,6 +5,7 @@ from deploy.dashboards.queries import (
     Panel,
     Query,
     Row,
+    different,
     quantile,
     quantiles,
     rate,
@@ -359,13 +360,28 @@ ROWS = (
             ),
             Panel(
                 "Vectors and edits by replica",
-                "Replicas that differ here have had an upload of their own.",
+                "Replicas that follow the same files differ here for seconds at most.",
                 (
                     Query(total("steersman_vectors", "instance"), "{{instance}}, vectors"),
                     Query(total("steersman_edits_live", "instance"), "{{instance}}, live edits"),
                     Query(
                         total("steersman_edits_offered", "instance"),
                         "{{instance}}, edits on offer",
+                    ),
+                ),
+            ),
+            Panel(
+                "Different digests",
+                "Of all replicas, by kind. More than 1: they have not loaded the same.",
+                (Query(different("steersman_digest", "kind"), "{{kind}}"),),
+            ),
+            Panel(
+                "Files that cannot be used",
+                "Of those that replicas follow, by kind; the log has each with the reason.",
+                (
+                    Query(
+                        total("steersman_unusable_files", "instance", "kind"),
+                        "{{instance}}, {{kind}}",
                     ),
                 ),
             ),

@@ -66,6 +66,12 @@ def total(metric: str, *labels: str) -> str:
     return f"sum{by} ({metric}{{{SELECTED}}})"
 
 
+def different(metric: str, *labels: str) -> str:
+    """Number of different values that replicas have, for each value of some labels."""
+    by = f"by ({', '.join(labels)})"
+    return f'count {by} (count_values {by} ("value", {metric}{{{SELECTED}}}))'
+
+
 def quantile(q: float, histogram: str, *labels: str) -> str:
     """Quantile of a histogram over replicas, for each value of some labels."""
     return f"histogram_quantile({q:g}, {rate(f'{histogram}_bucket', 'le', *labels)})"

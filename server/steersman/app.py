@@ -1,9 +1,11 @@
 """The server assembled: vLLM's own app, its engine wrapped, the control middleware in front."""
 
 import asyncio
+import dataclasses
+import functools
 import logging
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import vllm.envs
@@ -20,14 +22,15 @@ from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
-from steersman import profiles
 from steersman.api import edits, guard, openapi, planned, ready, root, status, vectors
 from steersman.api.admin import Admin, closed
 from steersman.api.middleware import ControlMiddleware
 from steersman.api.request_id import RequestIdMiddleware
 from steersman.arguments import ArgumentError, keys_of
+from steersman.digests import digests
 from steersman.ending import TELLING_SECONDS, Ending
 from steersman.engine.compat.models import list_more
+from steersman.following import Follower
 from steersman.frontend import parsers
 from steersman.frontend.client import ControlledEngine
 from steersman.frontend.describe import describe
@@ -40,7 +43,7 @@ from steersman.observe.metrics import Metrics
 from steersman.opening import open_desk
 from steersman.options import Options
 from steersman.plan import Planner
-from steersman.profiles import Profile
+from steersman.profiles import Profile, Profiles
 from steersman.reward.rewards import Rewards
 from steersman.steering.plan import NoVectors
 from steersman.tracing import Tracing
@@ -72,7 +75,10 @@ async def serve(args: Namespace, options: Options) -> bool:
         steersman.artifacts.artifact.ArtifactError: A vector or an edit that it cannot use.
 
     """
-    presets = {name: one for path in options.profiles for name, one in profiles.load(path).items()}
+    presets = Profiles(options.profiles)
+    follower = Follower(options.follow)
+    if not follower.on:
+        presets.load()
     rewards = Rewards.load(options.rewards)
     admin_key = options.steering.admin_key if options.steering else None
     keys = keys_of(args, admin_key, options.keys)
@@ -83,10 +89,11 @@ async def serve(args: Namespace, options: Options) -> bool:
     try:
         async with build_async_engine_client(args) as engine:
             ending = Ending(args.shutdown_timeout)
-            app = await assemble(engine, args, presets, rewards, options, keys, ending)
+            app = await assemble(engine, args, presets, rewards, options, keys, ending, follower)
             watch = asyncio.create_task(_watch(app, engine, rewards, address, ending))
             try:
-                shutdown = await serve_http(app, sock=sock, **_uvicorn_options(args))
+                async with follower.following():
+                    shutdown = await serve_http(app, sock=sock, **_uvicorn_options(args))
             finally:
                 alive = ending.begun or not watch.done()
                 watch.cancel()
@@ -101,11 +108,12 @@ async def serve(args: Namespace, options: Options) -> bool:
 async def assemble(
     engine: EngineClient,
     args: Namespace,
-    presets: dict[str, Profile],
+    presets: Profiles,
     rewards: Rewards,
     options: Options,
     keys: Keys,
     ending: Ending,
+    follower: Follower,
 ) -> FastAPI:
     """vLLM's application around a controlled engine.
 
@@ -117,6 +125,7 @@ async def assemble(
         options: Steersman's own.
         keys: The server's keys.
         ending: Tells whether the server is about to end.
+        follower: Follows the server's files.
 
     """
     names = tuple(args.served_model_name)
@@ -132,7 +141,7 @@ async def assemble(
     registry = get_prometheus_registry()
     desk, reports = None, Reports()
     if options.steering is not None:
-        capabilities, desk = await open_desk(engine, capabilities, options.steering)
+        capabilities, desk = await open_desk(engine, capabilities, options.steering, follower)
         reports.listen(engine)
     planner = Planner(
         capabilities,
@@ -142,13 +151,22 @@ async def assemble(
         encode=lambda text: tokenizer.encode(text, add_special_tokens=False),
         rewards=rewards,
     )
-    planner.check_profiles()
+
+    def check(profiles: Mapping[str, Profile]) -> None:
+        dataclasses.replace(planner, profiles=profiles).check_profiles()
+
+    follower.add("profiles", functools.partial(presets.follow, check))
+    if follower.on:
+        await follower.look()  # so that a bad file ends no start either
+    else:
+        check(presets)
+    loaded = functools.partial(digests, desk, presets)
     # vLLM's own guard, which leaves many routes open, is not put up: no key means no guard.
     args.api_key = [""]
     args.enable_request_id_headers = False  # ours are on every answer: there would be two
     tasks = await engine.get_supported_tasks()
     app: FastAPI = build_app(args, tasks, engine.model_config)
-    app.include_router(status.router(planner))
+    app.include_router(status.router(planner, loaded))
     app.include_router(planned.router(planner))
     app.include_router(ready.router(engine, ending))
     app.include_router(root.router(planner, keys))
@@ -160,7 +178,7 @@ async def assemble(
         app.include_router(closed("vector"))
         app.include_router(closed("edit"))
     openapi.describe_control(app)
-    metrics = Metrics(registry, desk, rewards)
+    metrics = Metrics(registry, desk, rewards, loaded, follower)
     tracing = Tracing.of_server(args.otlp_traces_endpoint)
     controlled = ControlledEngine(Meter(Queue(engine)), reasoning, reports)
     await init_app_state(controlled, app.state, args, tasks)
@@ -189,14 +207,13 @@ def _list_profiles(
 
     vLLM must not: a request that came to it under such a name would be served without control.
     """
-    suffixes = tuple(presets)
 
     def suffixed(cards: list[Any]) -> list[Any]:
         return [
             card.model_copy(update={"id": f"{card.id}:{suffix}"})
             for card in cards
             if card.id in names
-            for suffix in suffixes
+            for suffix in presets
         ]
 
     list_more(models, suffixed)

@@ -82,6 +82,25 @@ class Steering(_Value):
     at the start; empty where that cannot be measured."""
 
 
+class Digests(_Value):
+    """Digests of all that an operator can change while the server runs, 16 hex digits each.
+
+    Servers of one model with the same digests give the same answers. Neither the order nor the
+    time of changes matters.
+    """
+
+    all: str
+    """Of everything below."""
+    vectors: str
+    """Of the vectors, by their names."""
+    edits: str
+    """Of the edits that requests can choose, by their names."""
+    live_edits: str
+    """Of the edits that the weights have, by their names."""
+    profiles: str
+    """Of the profiles, by their names, without their descriptions."""
+
+
 class Capabilities(_Value):
     """Everything a plan needs to know about this server."""
 
@@ -104,6 +123,8 @@ class Capabilities(_Value):
     rewards: tuple[str, ...] = ()
     """Rewards that this server keeps, by their names."""
     limits: Limits = Limits()
+    digests: Digests | None = None
+    """Digests of what this server has loaded, as of now: replicas that answer alike agree."""
     key: KeyFacts | None = None
     """Key of the request that asks, with its limits; null on a server that wants none."""
 

@@ -50,6 +50,7 @@ def steersman(
 def serve(
     context: typer.Context,
     profiles: options.Profiles = None,
+    follow: options.Follow = 0.0,
     rewards: options.Rewards = None,
     keys: options.KeysFile = None,
     open_metrics: options.OpenMetrics = False,
@@ -62,6 +63,7 @@ def serve(
     vectors: options.Vectors = None,
     edits: options.Edits = None,
     edit: options.Edit = None,
+    live_edits: options.LiveEdits = None,
     edit_rows: options.EditRows = None,
     model_controls: options.ModelControls = True,
     admin_api_key: options.AdminApiKey = None,
@@ -100,7 +102,9 @@ def serve(
         max_steering_norm=max_steering_norm,
     )
     if not steering:
-        _refuse_without_steering(vectors, edits, edit, edit_rows, admin_api_key)
+        _refuse_without_steering(vectors, edits, edit, live_edits, edit_rows, admin_api_key)
+    if follow and not (profiles or vectors or edits or live_edits):
+        fail("--follow is for --profiles, --vectors, --edits and --live-edits: give one of them")
     try:
         args = parse(context.args, begun=ahead.wait_for_model)
         shipped = controls_of(args) if model_controls and steering else None
@@ -114,15 +118,12 @@ def serve(
                 vectors=vectors,
                 edits=edits,
                 live_edits=tuple(edit or ()),
+                live_directory=live_edits,
                 shipped=shipped,
                 admin_key=admin_api_key,
                 max_bytes=max_vector_bytes,
                 rows=steering_rows,
-                edit_rows=edit_rows
-                if edit_rows is not None
-                else options.EDIT_ROWS
-                if offers
-                else 0,
+                edit_rows=edit_rows,
                 wait_seconds=steering_wait,
             )
             if edits and not steered.edit_rows:
@@ -130,7 +131,7 @@ def serve(
             steer(args, Settings(rows=steering_rows, edit_rows=steered.engine_edit_rows))
         if profiles:
             presets.append(profiles)
-        own = options.Options(tuple(presets), limits, steered, rewards, keys, open_metrics)
+        own = options.Options(tuple(presets), limits, steered, rewards, keys, open_metrics, follow)
         alive = uvloop.run(run(args, own))
     except (
         ArgumentError,
@@ -155,8 +156,8 @@ def _set_environment() -> None:
 def _refuse_without_steering(*wanted: object) -> None:
     if any(wanted):
         fail(
-            "--no-steering leaves nothing to --vectors, --edits, --edit, --edit-rows and "
-            "--admin-api-key"
+            "--no-steering leaves nothing to --vectors, --edits, --edit, --live-edits, "
+            "--edit-rows and --admin-api-key"
         )
 
 

@@ -9,7 +9,8 @@ from vllm.engine.protocol import EngineClient
 from steersman.artifacts.store import Store
 from steersman.capabilities import Capabilities, Methods, Steering
 from steersman.edits.edit import Edit, EditError
-from steersman.edits.store import EDITS, LiveEdits
+from steersman.edits.store import EDITS, ChoosableEdits, LiveEdits
+from steersman.following import Follower
 from steersman.frontend.ranks import Ranks
 from steersman.options import SteeringOptions
 from steersman.steering.admission import Admission
@@ -21,9 +22,11 @@ logger = logging.getLogger(__name__)
 
 
 async def open_desk(
-    engine: EngineClient, capabilities: Capabilities, options: SteeringOptions
+    engine: EngineClient, capabilities: Capabilities, options: SteeringOptions, follower: Follower
 ) -> tuple[Capabilities, Desk]:
     """Prove that steering works, and put vectors and edits in their places.
+
+    Directories that are followed are left to the follower.
 
     Returns:
         The capabilities with steering in them, and what requests take of it.
@@ -66,9 +69,15 @@ async def open_desk(
         _shipped(options, "vectors"),
         max_bytes=options.max_bytes,
     )
-    await vectors.load_directories()
-    live = LiveEdits(model, ranks.apply_edits)
+    await vectors.load_directories(followed=follower.on)
+    if options.vectors:
+        follower.add("vectors", vectors.follow)
+    live = LiveEdits(model, ranks.apply_edits, options.live_directory, max_bytes=options.max_bytes)
     await live.load(options.live_edits)
+    if options.live_directory:
+        follower.add("live_edits", live.follow)
+        if not follower.on:
+            await live.load_directory()
     edits = None
     if options.edit_rows:
         edits = Store(
@@ -80,12 +89,12 @@ async def open_desk(
             max_bytes=options.max_bytes,
             max_entries=options.edit_rows,
         )
-        await edits.load_directories()
-        for entry in live.entries:
-            if entry.name in edits.names:
-                raise EditError(
-                    f"edit {entry.name!r} is both live and on offer to requests", field="name"
-                )
+        await edits.load_directories(followed=follower.on)
+        choosable = ChoosableEdits(edits, live)
+        for fault in choosable.live_anyway:
+            raise EditError(fault, field="name")
+        if options.edits:
+            follower.add("edits", choosable.follow)
     methods = Methods(
         steer=("add",),
         thinkedit=("project",) if edits is not None else (),

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from steersman.artifacts.store import MAX_BYTES
+from steersman.artifacts.files import MAX_BYTES
 from steersman.capabilities import Limits
 from steersman.observe.logs import LogFormat
 from steersman.steering.admission import WAIT_SECONDS
@@ -23,6 +23,7 @@ class SteeringOptions:
         vectors: Directory of vector files.
         edits: Directory of edit files that requests can choose.
         live_edits: Edit files that are applied to the weights.
+        live_directory: Directory of further ones, which also keeps those that are put there.
         shipped: The model's own vectors and edits, in directories of these names; never written.
         admin_key: Key for changing vectors and edits; None if no client may.
         max_bytes: Size of an uploaded file.
@@ -35,6 +36,7 @@ class SteeringOptions:
     vectors: Path | None = None
     edits: Path | None = None
     live_edits: tuple[Path, ...] = ()
+    live_directory: Path | None = None
     shipped: Path | None = None
     admin_key: str | None = None
     max_bytes: int = MAX_BYTES
@@ -63,6 +65,8 @@ class Options:
     """File of keys."""
     open_metrics: bool = False
     """True: `/metrics` needs no key."""
+    follow: float = 0.0
+    """Seconds within which changes of these files take effect; 0 reads them at the start alone."""
 
 
 LIMITS = Limits()
@@ -80,6 +84,14 @@ def _limit(name: str, least: float) -> Any:
 Profiles = Annotated[
     Path | None,
     typer.Option(help="YAML file of named control presets.", exists=True, dir_okay=False),
+]
+Follow = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        help="Seconds within which changed files of --vectors, --edits, --live-edits and "
+        "--profiles take effect; 0 reads them at the start alone.",
+    ),
 ]
 Rewards = Annotated[
     Path | None,
@@ -115,6 +127,12 @@ Edit = Annotated[
         help="Edit to apply to the model's weights; several times for several.",
         exists=True,
         dir_okay=False,
+    ),
+]
+LiveEdits = Annotated[
+    Path | None,
+    typer.Option(
+        help="Directory of edits to apply to the model's weights.", exists=True, file_okay=False
     ),
 ]
 EditRows = Annotated[

@@ -247,7 +247,7 @@ def test_keys_come_from_a_secret() -> None:
     assert "VLLM_API_KEY" not in {one["name"] for one in container(pod)["env"]}
 
 
-def test_another_key_or_profile_is_another_pod() -> None:
+def test_a_new_pod_is_for_what_servers_do_not_follow() -> None:
     def annotations(**more: Any) -> dict[str, str]:
         (pod,) = servers(render(values("default", **more)))
         found: dict[str, str] = pod["metadata"]["annotations"]
@@ -255,7 +255,10 @@ def test_another_key_or_profile_is_another_pod() -> None:
 
     keyed = [annotations(keys={"apiKey": key}) for key in ("one", "two", "two")]
     assert keyed[0] != keyed[1] == keyed[2]
-    assert annotations(profiles={"quick": {"control": {}}}) != annotations()
+    assert annotations(rewards={"short": {"verify": {}}}) != annotations()
+    profiles: dict[str, Any] = {"quick": {"control": {}}}
+    assert annotations(profiles=profiles) == annotations()
+    assert annotations(profiles=profiles, followSeconds=0) != annotations(followSeconds=0)
 
 
 def test_shared_controls_are_made_or_only_read() -> None:
@@ -264,12 +267,32 @@ def test_shared_controls_are_made_or_only_read() -> None:
         return found
 
     (makes,) = pod()["spec"]["initContainers"]
-    assert makes["command"] == ["mkdir", "-p", "/controls/vectors", "/controls/edits"]
+    arguments = container(pod())["args"]
+    directories = [one.partition("=")[2] for one in arguments if "=/controls/" in one]
+    assert sorted(directories) == sorted(makes["command"][2:])
+    assert makes["command"][:2] == ["mkdir", "-p"]
     read_only = pod(readOnly=True, existingClaim="ours")
     assert "initContainers" not in read_only["spec"]
     mounts = {one["name"]: one for one in container(read_only)["volumeMounts"]}
     assert mounts["controls"]["readOnly"] is True
     assert "--edits=/controls/edits" not in container(pod(edits=False))["args"]
+    assert "--live-edits=/controls/live" not in container(pod(live=False))["args"]
+
+
+@pytest.mark.parametrize(
+    ("given", "follows"),
+    [
+        ({"controls": {"enabled": True}}, True),
+        ({"profiles": {"quick": {"control": {}}}}, True),
+        ({"controls": {"enabled": True}, "followSeconds": 0}, False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_servers_follow_what_there_is_to_follow(given: dict[str, Any], follows: bool) -> None:
+    (pod,) = servers(render(values("default", **given)))
+    found = [one for one in container(pod)["args"] if one.startswith("--follow=")]
+    assert found == (["--follow=5"] if follows else [])
 
 
 def test_profiles_are_the_file_that_was_given() -> None:

@@ -1,5 +1,6 @@
 """Two servers for all HTTP tests, one at a time: each is started when a test first asks for it."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ REWARDS = str(Path(__file__).parent / "rewards.yaml")
 KEYS = str(Path(__file__).parent / "keys.yaml")
 SMOLLM2 = (
     "smollm2",
+    f"--profiles={PROFILES}",
     "--max-num-seqs=32",
     "--max-body-bytes=20000000",
     "--enable-auto-tool-choice",
@@ -25,6 +27,9 @@ STEERING_ROWS = 3
 EDIT_ROWS = 2
 MAX_QUEUED = 1000
 """Requests that may be in the engine or wait for it, each with all its branches."""
+SHARED = "{shared}"
+"""In arguments of a server: a directory that tests write to, which it follows."""
+FOLLOW_SECONDS = 0.5
 REASONER = (
     "reasoner",
     "--max-num-seqs=64",
@@ -37,6 +42,11 @@ REASONER = (
     f"--max-num-queued-reqs={MAX_QUEUED}",
     "--shutdown-timeout=600",  # however slow the machine is, a test ends it first
     "--max-steering-norm=1e300",  # for what goes wrong where nothing is bounded but by the dtype
+    f"--vectors={SHARED}/vectors",
+    f"--edits={SHARED}/edits",
+    f"--live-edits={SHARED}/live",
+    f"--profiles={SHARED}/profiles.yaml",
+    f"--follow={FOLLOW_SECONDS}",
 )
 TWO_ENGINES = (*REASONER, "--data-parallel-size=2")
 _SCALED = {
@@ -55,11 +65,20 @@ def race(n: int, **fields: Any) -> ControlSpec:
 
 
 class Servers:
-    """Keeps one of several servers running."""
+    """Keeps one of several servers running.
 
-    def __init__(self, directory: Path, *, replicas: bool = False) -> None:
+    Attributes:
+        shared: The directory that `SHARED` stands for.
+
+    """
+
+    def __init__(self, directory: Path, shared: Path, *, replicas: bool = False) -> None:
         self._directory = directory
         self._replicas = replicas
+        self.shared = shared
+        for name in ("vectors", "edits", "live"):
+            (shared / name).mkdir()
+        shutil.copy(PROFILES, shared / "profiles.yaml")
         self._running: dict[tuple[str, ...], Server] = {}
 
     def get(self, arguments: tuple[str, ...]) -> Server:
@@ -69,13 +88,13 @@ class Servers:
             self.stop()
             number = sum(1 for _ in self._directory.iterdir())
             log = self._directory / f"{number}-{Path(arguments[0]).name}.log"
-            common = (f"--api-key={API_KEY}", "--profiles", PROFILES)
+            given = [one.replace(SHARED, str(self.shared)) for one in arguments]
             # However long a test takes between two requests, their connection is not closed.
             environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600"}
             # One is started as users do; the others, which test no start, need not import vLLM.
             kind = Server if arguments is SMOLLM2 else ForkedServer
             kind = Replicas if self._replicas else kind
-            server = kind.steersman((*arguments, *common), log, environment)
+            server = kind.steersman((*given, f"--api-key={API_KEY}"), log, environment)
             server.start()
             self._running = {arguments: server}
         return server
@@ -118,7 +137,8 @@ def _servers(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Servers]:
     replicas = request.config.getoption("--scale") == "replicas"
-    servers = Servers(tmp_path_factory.mktemp("servers"), replicas=replicas)
+    directories = (tmp_path_factory.mktemp(name) for name in ("servers", "shared"))
+    servers = Servers(*directories, replicas=replicas)
     yield servers
     servers.stop()
 
@@ -141,6 +161,12 @@ def replicas(reasoner: Server) -> Replicas:
     """The same, as two servers behind a router."""
     assert isinstance(reasoner, Replicas)
     return reasoner
+
+
+@pytest.fixture
+def shared(_servers: Servers) -> Path:
+    """The directory that the model that thinks has its vectors, edits and profiles in."""
+    return _servers.shared
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from fastapi.responses import JSONResponse
 
 from steersman.api.admin import Admin, ArtifactRoute
 from steersman.artifacts.artifact import UnknownArtifactError
-from steersman.artifacts.store import Entry, Store, check_name
+from steersman.artifacts.files import Entry, check_name
+from steersman.artifacts.store import Store
 from steersman.edits import file
 from steersman.edits.edit import Edit
 from steersman.edits.store import EDITS, LiveEdits

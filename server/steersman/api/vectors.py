@@ -7,7 +7,8 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from steersman.api.admin import Admin, ArtifactRoute
-from steersman.artifacts.store import Entry, Store, check_name
+from steersman.artifacts.files import Entry, check_name
+from steersman.artifacts.store import Store
 from steersman.errors import ControlError
 from steersman.vectors import FORMATS
 from steersman.vectors.vector import Vector

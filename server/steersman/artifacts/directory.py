@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steersman.artifacts.artifact import ArtifactError
+from steersman.following import Stamp
+
+State = tuple[tuple[Path, Stamp], ...]
+"""The files of one name, sorted, each with its stamp. More than one is a fault."""
 
 
 class DirectoryError(ArtifactError):
@@ -31,29 +35,38 @@ class Directory:
     path: Path
     suffixes: tuple[str, ...]
 
-    def files(self) -> dict[str, Path]:
-        """The files by name, sorted. Those with other suffixes are left alone.
+    def states(self) -> dict[str, State]:
+        """The files by name. Those with other suffixes are left alone.
 
         Raises:
-            ArtifactError: Two files have one name.
             DirectoryError: It cannot be listed.
 
         """
-        found: dict[str, Path] = {}
+        found: dict[str, State] = {}
         try:
-            paths = sorted(path for path in self.path.iterdir() if path.suffix in self.suffixes)
+            for path in sorted(self.path.iterdir()):
+                if path.suffix in self.suffixes and (stamp := Stamp.of(path)) is not None:
+                    found[path.stem] = (*found.get(path.stem, ()), (path, stamp))
         except OSError as error:
             raise DirectoryError(self.path, error) from error
-        for path in paths:
-            if path.stem in found:
-                raise ArtifactError(
-                    f"{path}: {found[path.stem].name} has the same name", field="name"
-                )
-            found[path.stem] = path
         return found
 
+    def state(self, name: str) -> State | None:
+        """The files of a name; None if there are none.
+
+        Raises:
+            DirectoryError: Nobody can tell.
+
+        """
+        paths = sorted(self.path / f"{name}{suffix}" for suffix in self.suffixes)
+        try:
+            found = [(path, stamp) for path in paths if (stamp := Stamp.of(path)) is not None]
+        except OSError as error:
+            raise DirectoryError(self.path, error) from error
+        return tuple(found) or None
+
     @contextlib.asynccontextmanager
-    async def saving(self, name: str, data: bytes) -> AsyncGenerator[Callable[[], None]]:
+    async def saving(self, name: str, data: bytes) -> AsyncGenerator[Callable[[], State]]:
         """Write a file beside its final path; calling the yielded function moves it there.
 
         Then it replaces any file of that name. If it is not called, nothing has changed.
@@ -99,11 +112,15 @@ class Directory:
             raise DirectoryError(self.path, error) from error
         return partial
 
-    def _commit(self, name: str, partial: Path) -> None:
+    def _commit(self, name: str, partial: Path) -> State:
         try:
             written, *others = (self.path / f"{name}{suffix}" for suffix in self.suffixes)
+            # Of this file, and not of the path: another server may write there right after.
+            stamp = Stamp.of(partial)
             partial.replace(written)
             for other in others:
                 other.unlink(missing_ok=True)
         except OSError as error:
             raise DirectoryError(self.path, error) from error
+        assert stamp is not None  # or there had been nothing to move
+        return ((written, stamp),)

@@ -3,64 +3,30 @@
 import asyncio
 import contextlib
 import dataclasses
-import re
+import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic
 
 from steersman.artifacts.artifact import A, ArtifactError, Host, Kind, UnknownArtifactError
-from steersman.artifacts.directory import Directory
+from steersman.artifacts.directory import DirectoryError
+from steersman.artifacts.files import MAX_BYTES, Changes, Entry, Files, check_name
 from steersman.artifacts.loaded import Loaded
 from steersman.capabilities import Model
 from steersman.completion import completed
 
 MAX_ENTRIES = 256
 """Names that a store may have, unless an option says otherwise."""
-MAX_BYTES = 64 * 2**20
-"""Size of an artifact's file, unless an option says otherwise."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-
-
-def check_name(name: str, noun: str) -> None:
-    """Refuse a name that no artifact, and no file, can have.
-
-    Raises:
-        ArtifactError: It is none.
-
-    """
-    if not _NAME.match(name) or ".." in name:
-        raise ArtifactError(
-            f"{name[:80]!r} cannot be the name of {_with_article(noun)}: use up to 64 letters, "
-            "digits, '.', '_' and '-', the first a letter or a digit, and no '..'",
-            field="name",
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Entry(Generic[A]):
-    """An artifact under a name.
-
-    Attributes:
-        name: Its name.
-        artifact: The artifact.
-        size: Bytes of its file as the store writes it.
-        new: Whether nothing had the name when this was put there.
-
-    """
-
-    name: str
-    artifact: A
-    size: int
-    new: bool = True
+logger = logging.getLogger(__name__)
 
 
 class Store(Generic[A]):
     """Artifacts by name. Two names may have the same content, which the engine then has once.
 
     An artifact in use stays on the engine until its request is over, even if its name is deleted
-    or replaced meanwhile. All of it is for one event loop.
+    or replaced meanwhile. Other servers may have the same directory: `follow` takes over what they
+    do there. All of it is for one event loop.
 
     Args:
         kind: The kind of artifact that is kept.
@@ -88,11 +54,9 @@ class Store(Generic[A]):
         self.noun = kind.noun
         self.max_bytes = max_bytes
         self.max_entries = max_entries
-        self._kind = kind
-        self._model = model
         self._loaded = Loaded(kind.noun, host)
-        self._directory = Directory(directory, kind.suffixes) if directory else None
-        self._shipped = Directory(shipped, kind.suffixes) if shipped else None
+        self._files = Files(kind, model, directory, max_bytes=max_bytes)
+        self._shipped = Files(kind, model, shipped, max_bytes=max_bytes)
         self._entries: dict[str, Entry[A]] = {}
         self._changing = asyncio.Lock()
 
@@ -103,7 +67,7 @@ class Store(Generic[A]):
 
     def __iter__(self) -> Iterator[Entry[A]]:
         """The entries, sorted by name."""
-        return iter([self._entries[name] for name in self.names])
+        return iter(sorted(self._entries.values(), key=lambda entry: entry.name))
 
     def entry(self, name: str) -> Entry[A]:
         """The entry under a name.
@@ -141,17 +105,48 @@ class Store(Generic[A]):
         """Wait until all unused artifacts have left the engine."""
         await self._loaded.settle()
 
-    async def load_directories(self) -> None:
+    async def load_directories(self, *, followed: bool = False) -> None:
         """Take in every file of the directories, at the start.
+
+        Args:
+            followed: Leave out those of the server's own directory, which `follow` takes in.
 
         Raises:
             ArtifactError: A file that this server cannot use, which the message names.
 
         """
+        found: dict[str, Entry[A]] = {}
         async with self._changing:
-            for entry in await asyncio.to_thread(self._read_directories):
-                await self._loaded.take(entry.artifact)
-                self._entries[entry.name] = entry
+            for files in (self._shipped, *(() if followed else (self._files,))):
+                changes = await asyncio.to_thread(files.look)
+                if files.faults:
+                    raise ArtifactError(files.faults[0], field=None)
+                found |= {entry.name: entry for entry in changes.entries}
+            if len(found) > self.max_entries:
+                raise ArtifactError(
+                    f"there are {len(found)} {self.noun}s, this server keeps {self.max_entries} at "
+                    "most",
+                    field=None,
+                )
+            for entry in found.values():
+                await self._exchange(entry)
+
+    async def follow(self) -> tuple[str, ...]:
+        """Take over what has changed in the directory since this, or the start.
+
+        What is loaded under a name stays until its file is gone or a good one is there.
+
+        Returns:
+            A line for each file that cannot be used.
+
+        """
+        async with self._changing:
+            try:
+                changes = await asyncio.to_thread(self._files.look)
+            except DirectoryError as error:
+                return (*self._files.faults, error.message)
+            await completed(self._follow(changes))
+            return self._files.faults
 
     async def put(self, name: str, data: bytes) -> Entry[A]:
         """Put an artifact under a name, in place of the one that has it.
@@ -170,7 +165,7 @@ class Store(Generic[A]):
 
         """
         check_name(name, self.noun)
-        entry = await asyncio.to_thread(self._read, name, data)
+        entry = await asyncio.to_thread(self._files.read, name, data)
         async with self._changing:
             return await completed(self._put(entry))
 
@@ -187,78 +182,65 @@ class Store(Generic[A]):
 
     async def _put(self, entry: Entry[A]) -> Entry[A]:
         there = self._entries.get(entry.name)
-        if there is not None and there.artifact == entry.artifact:
-            return dataclasses.replace(there, new=False)
-        if there is None and len(self._entries) >= self.max_entries:
-            raise ArtifactError(
-                f"this server keeps {self.max_entries} {self.noun}s at most: delete one first",
-                field="name",
-            )
-        await self._exchange(entry)
-        if there is not None:
-            self._loaded.drop(there.artifact.digest)
+        if self._has(entry) and self._files.hold(entry.name):
+            return dataclasses.replace(entry, new=False)
+        self._check_room(entry)
+        async with self._files.saving(entry) as save:
+            await self._exchange(entry, save)
         await self.settle()
         return dataclasses.replace(entry, new=there is None)
 
     async def _delete(self, name: str) -> None:
-        entry = self.entry(name)
-        if self._directory is not None:
-            self._directory.remove(name)
-        del self._entries[name]
-        self._loaded.drop(entry.artifact.digest)
+        self.entry(name)
+        self._files.remove(name)
+        self._forget(name)
         await self.settle()
 
-    async def _exchange(self, entry: Entry[A]) -> None:
-        """Point a name to an artifact, once the directory has room for it and the engine has it."""
-        async with self._saving(entry) as save:
-            await self._loaded.take(entry.artifact)
+    async def _follow(self, changes: Changes[A]) -> None:
+        for name in changes.gone:
+            if name in self._entries:
+                self._forget(name)
+                logger.info("%s %r is gone with its file", self.noun, name)
+        for entry in changes.entries:
+            if self._has(entry):
+                continue
             try:
-                if save is not None:
-                    save()
-            except BaseException:
-                self._loaded.drop(entry.artifact.digest)
-                raise
-        self._entries[entry.name] = entry
+                self._check_room(entry)
+                await self._exchange(entry)
+            except Exception as error:
+                # The engine may take it at the next look; room for a name is free once one is gone.
+                self._files.refuse(entry.name, error, again=self._room_for(entry))
+            else:
+                logger.info("%s %r is now that of its file", self.noun, entry.name)
+        await self.settle()
 
-    def _saving(
-        self, entry: Entry[A]
-    ) -> contextlib.AbstractAsyncContextManager[Callable[[], None] | None]:
-        if self._directory is None:
-            return contextlib.nullcontext()
-        return self._directory.saving(entry.name, self._kind.write(entry.artifact))
+    def _has(self, entry: Entry[A]) -> bool:
+        there = self._entries.get(entry.name)
+        return there is not None and there.artifact == entry.artifact
 
-    def _read(self, name: str, data: bytes) -> Entry[A]:
-        if len(data) > self.max_bytes:
+    def _room_for(self, entry: Entry[A]) -> bool:
+        return entry.name in self._entries or len(self._entries) < self.max_entries
+
+    def _check_room(self, entry: Entry[A]) -> None:
+        if not self._room_for(entry):
             raise ArtifactError(
-                f"the file is over this server's limit of {self.max_bytes} bytes", field="body"
+                f"this server keeps {self.max_entries} {self.noun}s at most: delete one first",
+                field="name",
             )
-        artifact = self._kind.parse(data)
-        self._kind.check(artifact, self._model)
-        return Entry(name, artifact, len(self._kind.write(artifact)))
 
-    def _read_directories(self) -> list[Entry[A]]:
-        files: dict[str, Path] = {}
-        for directory in (self._shipped, self._directory):
-            if directory is not None:
-                files |= directory.files()
-        if len(files) > self.max_entries:
-            raise ArtifactError(
-                f"there are {len(files)} {self.noun}s, this server keeps {self.max_entries} at "
-                "most",
-                field=None,
-            )
-        return [self._read_file(name, path) for name, path in sorted(files.items())]
-
-    def _read_file(self, name: str, path: Path) -> Entry[A]:
+    async def _exchange(self, entry: Entry[A], save: Callable[[], None] = lambda: None) -> None:
+        """Point a name to an artifact, once the engine has it and it is saved."""
+        await self._loaded.take(entry.artifact)
         try:
-            check_name(name, self.noun)
-            with path.open("rb") as stream:
-                return self._read(name, stream.read(self.max_bytes + 1))
-        except ArtifactError as error:
-            raise ArtifactError(f"{path}: {error.message}", field=error.field) from error
-        except OSError as error:
-            raise ArtifactError(f"{path}: {error.strerror}", field=None) from error
+            save()
+        except BaseException:
+            self._loaded.drop(entry.artifact.digest)
+            raise
+        there = self._entries.get(entry.name)
+        self._entries[entry.name] = entry
+        if there is not None:
+            self._loaded.drop(there.artifact.digest)
 
-
-def _with_article(noun: str) -> str:
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    def _forget(self, name: str) -> None:
+        self._loaded.drop(self._entries.pop(name).artifact.digest)
+        self._files.retry()

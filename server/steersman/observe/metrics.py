@@ -1,19 +1,18 @@
 """Prometheus metrics of controlled requests, on `/metrics` beside vLLM's own."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from steersman.capabilities import Digests
 from steersman.controls.control import LABELS, Children, Labels
 from steersman.controls.registry import CONTROLS
+from steersman.digests import KINDS, number
+from steersman.following import Follower
 from steersman.ledger import Ledger
 from steersman.plan import Plan
 from steersman.reward.rewards import Rewards
 from steersman.steering.desk import Desk
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000)
 _FIRST_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)
@@ -27,6 +26,8 @@ class Metrics:
         registry: Where to register; the one that `/metrics` serves.
         desk: Rows and edits in use; None on a server without steering.
         rewards: The server's rewards.
+        digests: Of what the server has loaded.
+        follower: Follows the server's files.
 
     """
 
@@ -35,6 +36,8 @@ class Metrics:
         registry: CollectorRegistry,
         desk: Desk | None = None,
         rewards: Rewards | None = None,
+        digests: Callable[[], Digests] | None = None,
+        follower: Follower | None = None,
     ) -> None:
         self._child = Children().of
         self._register_outcomes(registry)
@@ -52,6 +55,8 @@ class Metrics:
             _watch(desk, registry)
         if rewards is not None:
             rewards.count_in(registry)
+        if digests is not None and follower is not None:
+            _compare(digests, follower, registry)
 
     def _register_outcomes(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
@@ -212,3 +217,24 @@ def _watch(desk: Desk, registry: CollectorRegistry) -> None:
         registry=registry,
     )
     desk.admission.tell(lambda seconds, end: waits.labels(end).observe(seconds))
+
+
+def _compare(
+    digests: Callable[[], Digests], follower: Follower, registry: CollectorRegistry
+) -> None:
+    digest = Gauge(
+        "steersman_digest",
+        "Digest of what the server has loaded, as a number, by kind: replicas that differ have "
+        "other vectors, edits, live_edits or profiles.",
+        ["kind"],
+        registry=registry,
+    )
+    unusable = Gauge(
+        "steersman_unusable_files",
+        "Files that are followed and cannot be used, by kind; the log has each with the reason.",
+        ["kind"],
+        registry=registry,
+    )
+    for kind in KINDS:
+        digest.labels(kind).set_function(lambda kind=kind: number(getattr(digests(), kind)))
+        unusable.labels(kind).set_function(lambda kind=kind: follower.faults(kind))

@@ -15,6 +15,7 @@ from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddlew
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from steersman.api import access, guard, planned, status
+from steersman.digests import digests
 from steersman.api.guard import Guard
 from steersman.keys import key as keys
 from steersman.keys.key import Key, KeyLimits, digest
@@ -54,7 +55,7 @@ def vllm_app() -> FastAPI:
         patch.setenv("VLLM_SERVER_DEV_MODE", "1")
         patch.setenv("VLLM_API_KEY", "vllm")
         app: FastAPI = build_app(args, ("generate", "transcription", "realtime"), None)
-    app.include_router(status.router(planner()))
+    app.include_router(status.router(planner(), lambda: digests(None, {})))
     app.include_router(planned.router(planner()))
     guard.install(app, outside=(CORSMiddleware,), keys=KEYS)
     app.middleware_stack = app.build_middleware_stack()

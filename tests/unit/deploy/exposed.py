@@ -12,6 +12,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
+from steersman.digests import digests
+from steersman.following import Follower
 from steersman.observe.metrics import Metrics
 from steersman.reward.rewards import Rewards
 from steersman.steering.admission import Admission
@@ -43,7 +45,8 @@ def ours() -> Series:
     """Series of Steersman's own metrics."""
     registry = _Recording()
     desk = cast("Desk", SimpleNamespace(admission=Admission(1)))
-    Metrics(registry, desk, Rewards({"length": MadeUp()}))
+    rewards = Rewards({"length": MadeUp()})
+    Metrics(registry, desk, rewards, lambda: digests(None, {}), Follower())
     return dict(registry.found())
 
 

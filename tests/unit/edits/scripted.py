@@ -25,7 +25,8 @@ class ScriptedEngine:
     Attributes:
         rows: Digests of the edits on offer.
         weights: Digests of the edits that the weights have.
-        applied: How often the weights were changed.
+        tried: How often the weights were to be changed.
+        applied: How often they were.
         waiting: Calls that wait.
         refuses: Calls fail while this is set.
         fails: Raised by calls; None to raise nothing.
@@ -36,6 +37,7 @@ class ScriptedEngine:
     def __init__(self) -> None:
         self.rows: set[str] = set()
         self.weights: list[str] = []
+        self.tried = 0
         self.applied = 0
         self.waiting = 0
         self.refuses = False
@@ -52,6 +54,7 @@ class ScriptedEngine:
         self.rows.remove(digest)
 
     async def apply(self, edits: Sequence[Edit]) -> None:
+        self.tried += 1
         await self._called()
         self.applied += 1
         self.weights = [edit.digest for edit in edits]

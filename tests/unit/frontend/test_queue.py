@@ -306,7 +306,9 @@ async def test_nothing_is_kept_for_a_request_that_goes_on_in_the_background() ->
 
 
 OPERATIONS = st.tuples(
-    st.sampled_from(["admit", "begin", "end", "leave", "plain"]), st.integers(0, 3), st.integers(1, 4)
+    st.sampled_from(["admit", "begin", "end", "leave", "plain"]),
+    st.integers(0, 3),
+    st.integers(1, 4),
 )
 
 
@@ -379,9 +381,7 @@ class Searched:
         queue: Any = Queue(client)
         queue.check_admission(3)
         call = Call(PROMPT, SamplingParams(max_tokens=None), "r", {})
-        self.source = EngineSource(
-            queue, call, Carrier(longest=1000), asyncio.Semaphore(at_once)
-        )
+        self.source = EngineSource(queue, call, Carrier(longest=1000), asyncio.Semaphore(at_once))
 
     async def begin(
         self, starts: list[Start[RequestOutput]]

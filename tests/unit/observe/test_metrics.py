@@ -13,10 +13,13 @@ from steersman.controls.control import Part
 from steersman.controls.monitor import MonitorPart
 from steersman.controls.search import SearchPart
 from steersman.controls.thinking import ThinkingPart
+from steersman.digests import KINDS, digests, number
 from steersman.errors import ControlError
+from steersman.following import Follower
 from steersman.ledger import Ledger
 from steersman.observe.metrics import Metrics
 from steersman.plan import Plan
+from steersman.profiles import Profile
 from steersman.request import Endpoint, Request
 from steersman.reward.rewards import Rewards
 from steersman.search.first_finish import FirstFinishPolicy
@@ -238,6 +241,27 @@ def test_rewards_begin_at_zero() -> None:
     assert {"steersman_reward_errors_total", "steersman_reward_seconds_count"} <= names
 
 
+async def test_what_is_loaded_has_a_number_and_what_cannot_be_is_counted() -> None:
+    registry, follower = CollectorRegistry(), Follower(1)
+    profiles = {"calm": Profile(control={})}
+
+    async def follow() -> list[str]:
+        return ["a: broken", "b: broken"]
+
+    Metrics(registry, digests=lambda: digests(None, profiles), follower=follower)
+    for kind in KINDS:
+        now = number(getattr(digests(None, profiles), kind))
+        assert total(registry, "steersman_digest", kind=kind) == now
+        assert total(registry, "steersman_unusable_files", kind=kind) == 0
+    follower.add("vectors", follow)
+    await follower.look()
+    profiles.clear()
+    assert total(registry, "steersman_unusable_files", kind="vectors") == 2
+    assert total(registry, "steersman_digest", kind="profiles") == number(
+        digests(None, {}).profiles
+    )
+
+
 TABLE = re.compile(r"^\| `(steersman_\w+)` \| (\w+) \|([^|]*)\|", re.MULTILINE)
 
 
@@ -253,7 +277,8 @@ def test_the_documented_metrics_are_those_that_there_are() -> None:
 def exposed() -> dict[str, tuple[str, set[str]]]:
     """Type and labels of each metric, by the name under which Prometheus finds it."""
     registry = CollectorRegistry()
-    metrics = Metrics(registry, desk(), Rewards({"length": MadeUp()}))
+    rewards = Rewards({"length": MadeUp()})
+    metrics = Metrics(registry, desk(), rewards, lambda: digests(None, {}), Follower())
     metrics.closed(plan(MONITORED), books(), "ok")
     collectors: Any = registry
     for collector in list(collectors._collector_to_names):

@@ -8,9 +8,15 @@
 {{- if .Values.controls.edits }}
 - --edits=/controls/edits
 {{- end }}
+{{- if .Values.controls.live }}
+- --live-edits=/controls/live
+{{- end }}
 {{- end }}
 {{- if .Values.profiles }}
 - --profiles=/config/profiles.yaml
+{{- end }}
+{{- if and .Values.followSeconds (or .Values.controls.enabled .Values.profiles) }}
+- --follow={{ .Values.followSeconds }}
 {{- end }}
 {{- if .Values.rewards }}
 - --rewards=/config/rewards.yaml
@@ -128,7 +134,7 @@ priorityClassName: {{ . }}
 {{- if and .Values.controls.enabled (not .Values.controls.readOnly) }}
 initContainers:
   - name: directories
-    command: [mkdir, -p, /controls/vectors, /controls/edits]
+    command: [mkdir, -p, /controls/vectors, /controls/edits, /controls/live]
     image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
     imagePullPolicy: {{ .Values.image.pullPolicy }}
     securityContext:
@@ -181,8 +187,8 @@ labels:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 annotations:
-  # Another profile or key is another pod.
-  checksum/config: {{ include (print $root.Template.BasePath "/configmap.yaml") $root | sha256sum }}
+  # Another reward or key is another pod; so is another profile, unless the servers follow it.
+  checksum/config: {{ list $root.Values.rewards (and (not $root.Values.followSeconds) $root.Values.profiles) ($root.Files.Get "files/leader.sh") ($root.Files.Get "files/worker.sh") | toJson | sha256sum }}
   checksum/keys: {{ include (print $root.Template.BasePath "/secret.yaml") $root | sha256sum }}
   {{- with $root.Values.podAnnotations }}
   {{- toYaml . | nindent 2 }}
