@@ -15,8 +15,8 @@ from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddlew
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from steersman.api import access, guard, planned, status
-from steersman.digests import digests
 from steersman.api.guard import Guard
+from steersman.digests import digests
 from steersman.keys import key as keys
 from steersman.keys.key import Key, KeyLimits, digest
 from steersman.keys.ring import Keys
