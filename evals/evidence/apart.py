@@ -169,7 +169,7 @@ class Drawing:
 
 
 def rest(choice: Mapping[str, Any], measured: Sequence[tuple[int, float, float]]) -> Rest:
-    """The tokens that were drawn, from a choice of an answer and the monitor's tokens in its receipt.
+    """The tokens that were drawn, from an answer's choice and the monitor's tokens in its receipt.
 
     Args:
         choice: With two likeliest tokens at each step, named by their ids.
