@@ -324,13 +324,12 @@ async def drawn(
     """
     async with httpx.AsyncClient(base_url=server.url, timeout=3600) as http:
         drawing = Drawing(http, tokenizer)
+        beams = await each(problems[:few], drawing.beam, progress, BEAM)
+        beam_tokens = server.metric(ENGINE_TOKENS) / few
         threshold = await tuned(drawing, training, progress)
         plain = await each(problems, drawing.samples, progress, MAJORITY)
         cautious = await each(problems, drawing.cautious, progress, CAUTIOUS)
         tree = await each(problems, partial(drawing.tree, threshold=threshold), progress, APART)
-        before = server.metric(ENGINE_TOKENS)
-        beams = await each(problems[:few], drawing.beam, progress, BEAM)
-        beam_tokens = (server.metric(ENGINE_TOKENS) - before) / few
     return compare(
         together(plain, SAMPLES),
         together(cautious, 1),
