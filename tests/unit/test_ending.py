@@ -86,7 +86,9 @@ def test_nobody_is_told_once_it_is_closed() -> None:
 
 
 def said(
-    in_flight: list[int], seconds: float, monkeypatch: pytest.MonkeyPatch,
+    in_flight: list[int],
+    seconds: float,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> list[str]:
     """The numbers that are logged while requests in flight are told."""

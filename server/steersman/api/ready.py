@@ -76,9 +76,7 @@ class _Probe:
 
     async def reason(self) -> str | None:
         """Why the engine takes no steps; None if it does."""
-        if self._asking is None or (
-            self._asking.done() and self._clock() >= self._fresh_until
-        ):
+        if self._asking is None or (self._asking.done() and self._clock() >= self._fresh_until):
             self._asking = asyncio.create_task(self._ask())
         return await asyncio.shield(self._asking)  # whoever hangs up leaves it to the others
 

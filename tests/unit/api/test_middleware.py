@@ -419,7 +419,9 @@ async def test_the_scope_ends_with_the_request() -> None:
     assert CONTROL.get() is None
 
 
-@pytest.mark.parametrize("content", [b'{"model": "tiny"}', b'{"model": "tiny", "control": {}}', None])
+@pytest.mark.parametrize(
+    "content", [b'{"model": "tiny"}', b'{"model": "tiny", "control": {}}', None]
+)
 @pytest.mark.parametrize("fails", [False, True])
 async def test_places_in_the_queue_are_kept_until_the_request_ends(
     content: bytes | None, fails: bool
