@@ -60,8 +60,8 @@ def places() -> Iterator[Places]:
     try:
         yield own
     finally:
-        PLACES.reset(token)
         own.kept, own.over = 0, True
+        PLACES.reset(token)
 
 
 class Queue:

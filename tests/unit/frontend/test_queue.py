@@ -21,14 +21,16 @@ from steersman.frontend.queue import Queue, places
 from steersman.frontend.reports import Reports
 from steersman.frontend.source import Call, EngineSource
 from steersman.request import Endpoint, Request
-from steersman.scope import CONTROL, ControlScope
+from steersman.scope import ControlScope
 from steersman.search.majority import MajorityPolicy
 from steersman.trajectory.trajectory import Start, Trajectory
 from steersman_client import Majority
 from tests.unit.frontend.scripted import NO_PHASE, PROMPT, ScriptedClient
-from tests.unit.frontend.test_client import controlled, params, plan
+from tests.unit.frontend.test_client import controlled, params, plan, scope
 
 pytestmark = pytest.mark.anyio
+
+TURNS = Request(Endpoint.RESPONSES, stream=True)
 
 
 @pytest.fixture
@@ -98,10 +100,8 @@ async def ask(
     turns: int = 1,
 ) -> int:
     """An HTTP request from its admission to its end; the number of its outputs."""
-    with places():
-        if branches is not None:
-            request = Request(Endpoint.RESPONSES, stream=True)
-            CONTROL.set(controlled(plan(vote(branches), request=request)))
+    control = controlled(plan(vote(branches), request=TURNS)) if branches else None
+    with places(), scope(control) if control else contextlib.nullcontext():
         engine.check_admission(1)
         await (rendered.wait() if rendered else asyncio.sleep(0))
         outputs = 0
@@ -211,27 +211,25 @@ async def test_every_turn_of_a_tool_loop_begins_as_a_whole_or_not_at_all() -> No
     assert await ask(engine, "a", 3, turns=2) == 4
     assert vllm.begun_of("a") == 6
 
-    async def crowded() -> None:
-        with places():
-            request = Request(Endpoint.RESPONSES, stream=True)
-            CONTROL.set(controlled(plan(vote(3), request=request)))
-            engine.check_admission(1)
-            async for _ in engine.generate(PROMPT, params(), "b"):
-                pass
-            vllm.running.append("another")
-            with pytest.raises(GracefulHTTPError):
-                engine.generate(PROMPT, params(), "b")
-
-    await asyncio.create_task(crowded())
+    with places(), scope(controlled(plan(vote(3), request=TURNS))):
+        engine.check_admission(1)
+        async for _ in engine.generate(PROMPT, params(), "b"):
+            pass
+        vllm.running.append("another")
+        with pytest.raises(GracefulHTTPError):
+            engine.generate(PROMPT, params(), "b")
     assert vllm.begun_of("b") == 3
 
 
 async def _render_fails(vllm: Vllm, engine: ControlledEngine) -> None:
-    with pytest.raises(ValueError, match="template"), places():
-        CONTROL.set(controlled(plan(vote(3))))
-        engine.check_admission(1)
-        assert not has_room(vllm, engine)
-        raise ValueError("template")
+    async def fails() -> None:
+        with places(), scope(controlled(plan(vote(3)))):
+            engine.check_admission(1)
+            assert not has_room(vllm, engine)
+            raise ValueError("template")
+
+    with pytest.raises(ValueError, match="template"):
+        await fails()
 
 
 async def _hangs_up_before(vllm: Vllm, engine: ControlledEngine) -> None:
@@ -243,8 +241,7 @@ async def _hangs_up_between(vllm: Vllm, engine: ControlledEngine) -> None:
     """While some branches run and others wait for their turn."""
 
     async def narrow() -> None:
-        with places():
-            CONTROL.set(ControlScope.of(plan(vote(3)), max_forks=1))
+        with places(), scope(ControlScope.of(plan(vote(3)), max_forks=1)):
             engine.check_admission(1)
             async for _ in engine.generate(PROMPT, params(), "a"):
                 pass
@@ -306,7 +303,7 @@ async def test_nothing_is_kept_for_a_request_that_goes_on_in_the_background() ->
 
 
 OPERATIONS = st.tuples(
-    st.sampled_from(["admit", "begin", "end", "leave", "plain"]),
+    st.sampled_from(["admit", "begin", "end", "leave", "plain", "plain ends"]),
     st.integers(0, 3),
     st.integers(1, 4),
 )
@@ -339,13 +336,16 @@ def test_in_whatever_order_all_that_was_admitted_begins(
         kept = sum(other.pending for other in asking.values())
         fits = len(vllm.running) + kept + n <= room
         if operation == "admit":
-            one = asking.setdefault(name, Asking())
+            if one is None:
+                one = asking[name] = Asking()
             with _refusal_unless(fits):
                 one.context.run(queue.check_admission, n)
                 one.pending += n
         elif operation == "plain":
             with _refusal_unless(fits):
                 vllm.begin("plain", n)
+        elif operation == "plain ends" and "plain" in vllm.running:
+            vllm.running.remove("plain")
         elif operation == "begin" and one is not None and one.pending:
             one.context.run(vllm.begin, str(name))  # is never refused
             one.pending -= 1
@@ -357,6 +357,8 @@ def test_in_whatever_order_all_that_was_admitted_begins(
             asking.pop(name).leave()
             vllm.running = [running for running in vllm.running if running != str(name)]
         assert len(vllm.running) + sum(other.pending for other in asking.values()) <= room
+    for one in asking.values():
+        one.leave()
 
 
 @contextlib.contextmanager
@@ -382,14 +384,18 @@ class Searched:
         queue.check_admission(3)
         call = Call(PROMPT, SamplingParams(max_tokens=None), "r", {})
         self.source = EngineSource(queue, call, Carrier(longest=1000), asyncio.Semaphore(at_once))
+        self.started: list[Trajectory[RequestOutput]] = []
+        self.tasks: list[asyncio.Task[None]] = []
 
-    async def begin(
-        self, starts: list[Start[RequestOutput]]
-    ) -> list[tuple[Trajectory[RequestOutput], "asyncio.Task[None]"]]:
+    async def begin(self, starts: list[Start[RequestOutput]]) -> None:
         started = self.source.start_all(starts)
-        running = [(one, asyncio.create_task(one.run())) for one in started]
+        self.started.extend(started)
+        self.tasks.extend(asyncio.create_task(one.run()) for one in started)
         await settle()
-        return running
+
+    async def end(self) -> None:
+        self.vllm.go.set()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
 async def test_forks_take_the_places_that_no_branch_needs() -> None:
@@ -400,35 +406,34 @@ async def test_forks_take_the_places_that_no_branch_needs() -> None:
         assert (len(search.vllm.running), own.kept, own.waiting) == (3, 0, 0)
         with pytest.raises(GracefulHTTPError):
             search.source.start_all(forks(1))
+        await search.end()
 
 
 async def test_forks_leave_their_places_to_branches_that_wait() -> None:
     with places():
         search = Searched(room=3, at_once=1)
-        running = await search.begin([Start(0), Start(1), Start(2)])
+        await search.begin([Start(0), Start(1), Start(2)])
         assert len(search.vllm.running) == 1
         with pytest.raises(GracefulHTTPError):
             search.source.start_all(forks(1))
-        search.vllm.go.set()
-        for _, task in running:
-            await task
-        assert len(search.vllm.begun) == 3
+        await search.end()
+        assert [one.finished for one in search.started] == [True] * 3
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
 async def test_forks_take_the_places_of_those_that_never_begin(cancelled: bool) -> None:
     with places() as own:
         search = Searched(room=3, at_once=1)
-        running = await search.begin([Start(0), Start(1), Start(2)])
+        await search.begin([Start(0), Start(1), Start(2)])
         if cancelled:
-            for _, task in running[1:]:
+            for task in search.tasks[1:]:
                 task.cancel()
         else:
-            await search.source.stop([one for one, _ in running[1:]])
-        search.vllm.go.set()
-        await asyncio.gather(*(task for _, task in running), return_exceptions=True)
+            await search.source.stop(search.started[1:])
+        await search.end()
         assert len(search.vllm.begun) == 1
         assert (own.kept, own.waiting) == (2, 0)
         search.vllm.running = ["another"]
         await search.begin(forks(2))
+        await search.end()
         assert len(search.vllm.begun) == 3
