@@ -195,7 +195,9 @@ def take_turn(server: LocalServer, company: Company, turn: int) -> tuple[list[An
 T = TypeVar("T")
 
 
-def in_turns(names: Sequence[str], take: Callable[[str, int], T], rounds: int) -> dict[str, list[T]]:
+def in_turns(
+    names: Sequence[str], take: Callable[[str, int], T], rounds: int
+) -> dict[str, list[T]]:
     """Something of each name in each round; a round before the first one warms up.
 
     Args:

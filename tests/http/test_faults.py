@@ -154,9 +154,11 @@ def test_a_reward_that_blocks_its_thread_holds_up_nobody_else(reasoner: Server) 
 
     def search(reward: str, seed: int) -> dict[str, Any]:
         align = {"method": "align", "target": {"reward": reward}, "steps": 2}
-        return BODY | {"max_tokens": 400, "temperature": 1.0, "seed": seed} | {
-            "control": {"search": align}
-        }
+        return (
+            BODY
+            | {"max_tokens": 400, "temperature": 1.0, "seed": seed}
+            | {"control": {"search": align}}
+        )
 
     with reasoner.client() as http:
         answers = [http.post(CHAT, json=search("blocked", 7))]

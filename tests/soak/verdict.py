@@ -189,9 +189,7 @@ def _latency(seen: Seen) -> Finding:
     if found is None:
         return Finding(name, "undecided", f"fewer than {FEWEST} requests in a window")
     ratio, low, high = found.ratio
-    return Finding(
-        name, _below(low, high, SLOWER), f"{ratio:.2f} (95 %: {low:.2f} to {high:.2f})"
-    )
+    return Finding(name, _below(low, high, SLOWER), f"{ratio:.2f} (95 %: {low:.2f} to {high:.2f})")
 
 
 def _below(low: float, high: float, most: float) -> Holds:
