@@ -131,9 +131,7 @@ def serve(
             steer(args, Settings(rows=steering_rows, edit_rows=steered.engine_edit_rows))
         if profiles:
             presets.append(profiles)
-        own = options.Options(
-            tuple(presets), limits, steered, rewards, keys, open_metrics, follow
-        )
+        own = options.Options(tuple(presets), limits, steered, rewards, keys, open_metrics, follow)
         alive = uvloop.run(run(args, own))
     except (
         ArgumentError,

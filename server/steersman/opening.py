@@ -72,9 +72,7 @@ async def open_desk(
     await vectors.load_directories(followed=follower.on)
     if options.vectors:
         follower.add("vectors", vectors.follow)
-    live = LiveEdits(
-        model, ranks.apply_edits, options.live_directory, max_bytes=options.max_bytes
-    )
+    live = LiveEdits(model, ranks.apply_edits, options.live_directory, max_bytes=options.max_bytes)
     await live.load(options.live_edits)
     if options.live_directory:
         follower.add("live_edits", live.follow)
