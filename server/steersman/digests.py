@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 
-from steersman.artifacts.artifact import Artifact
+from steersman.artifacts.artifact import A
 from steersman.artifacts.files import Entry
 from steersman.capabilities import Digests
 from steersman.profiles import Profile
@@ -36,7 +36,7 @@ def number(digest: str) -> int:
     return int(digest[:12], 16)
 
 
-def _contents(entries: Iterable[Entry[Artifact]]) -> dict[str, str]:
+def _contents(entries: Iterable[Entry[A]]) -> dict[str, str]:
     return {entry.name: entry.artifact.digest for entry in entries}
 
 

@@ -131,10 +131,12 @@ class Files(Generic[A]):
         """
         if self._directory is None:
             return Changes((), ())
-        entries, gone = [], []
+        entries: list[Entry[A]] = []
+        gone: list[str] = []
         found = self._directory.states()
         for name in self._looks.changed(found):
-            state, fault = found.get(name), None
+            fault: str | None = None
+            state = found.get(name)
             if state is None:
                 gone.append(name)
             else:
