@@ -201,9 +201,14 @@ def test_without_memory_at_one_tensor_all_weights_are_as_before(
 
     engine.fail_once(2, step)
     contents = [file.write(edit) for edit in ((OTHER, EDIT) if live else (EDIT,))]
+    steps = {"prepare_edits": (contents,), "commit_edits": ()}
+
+    def exchange() -> None:
+        for name, args in steps.items():
+            engine.rpc(name, *args)
+
     with pytest.raises(RuntimeError, match="OutOfMemoryError: no room for layer 2"):
-        engine.rpc("prepare_edits", contents)
-        engine.rpc("commit_edits")
+        exchange()
     engine.forget()
     by_itself = engine.run(*jobs(engine))
     engine.rpc("undo_edits")  # as the front end asks of every rank

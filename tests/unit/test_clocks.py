@@ -34,7 +34,7 @@ HOUR = 3600.0
 
 
 def readings(source: str) -> Iterator[str]:
-    """Mentions of the wall clock: `time.time`, `datetime.datetime.now` and the like, by any name."""
+    """Mentions of the wall clock: `time.time`, `datetime.now` and the like, by any name."""
     tree = ast.parse(source)
     names: dict[str, str] = {}
     for node in ast.walk(tree):

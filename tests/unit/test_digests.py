@@ -1,13 +1,13 @@
 """Digests by which replicas are compared."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from steersman.artifacts.store import Store
 from steersman.digests import KINDS, digests, number
 from steersman.edits import file as edit_file
-from steersman.edits.edit import Edit
 from steersman.edits.store import EDITS, LiveEdits
 from steersman.profiles import Profile
 from steersman.steering.admission import Admission
@@ -18,6 +18,9 @@ from tests.unit.edits import made_up
 from tests.unit.edits.scripted import MODEL, ScriptedEngine
 from tests.unit.vectors.made_up import content
 from tests.unit.vectors.scripted import ScriptedHost
+
+if TYPE_CHECKING:
+    from steersman.edits.edit import Edit
 
 pytestmark = pytest.mark.anyio
 

@@ -1,6 +1,7 @@
 """Prometheus metrics of controlled requests, on `/metrics` beside vLLM's own."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -235,6 +236,10 @@ def _compare(
         ["kind"],
         registry=registry,
     )
+
+    def digest_of(kind: str) -> float:
+        return number(getattr(digests(), kind))
+
     for kind in KINDS:
-        digest.labels(kind).set_function(lambda kind=kind: number(getattr(digests(), kind)))
-        unusable.labels(kind).set_function(lambda kind=kind: follower.faults(kind))
+        digest.labels(kind).set_function(partial(digest_of, kind))
+        unusable.labels(kind).set_function(partial(follower.faults, kind))

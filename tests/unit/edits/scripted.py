@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from steersman.artifacts.artifact import HostError
 from steersman.capabilities import Model
 from steersman.edits.edit import Edit, EditError
 from tests.unit.edits import made_up
+
+if TYPE_CHECKING:
+    from steersman.artifacts.artifact import HostError
 
 MODEL = Model(
     names=("m",),

@@ -16,6 +16,11 @@ from tests.unit.edits.scripted import MODEL, REFUSED, ScriptedEngine
 pytestmark = pytest.mark.anyio
 
 
+def names(directory: Path) -> list[str]:
+    """The files of a directory."""
+    return sorted(path.name for path in directory.iterdir())
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
@@ -76,7 +81,7 @@ async def test_what_is_live_on_one_is_live_on_the_other(
     await one.follow()
     assert one.names == ["steady"]
     assert one.engine.weights == [second.digest]
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["steady.safetensors"]
+    assert names(tmp_path) == ["steady.safetensors"]
     applied = one.engine.applied, two.engine.applied
     for replica in (one, two):
         await replica.follow()
@@ -152,7 +157,7 @@ async def test_a_refused_upload_leaves_no_file(one: Replica, first: Edit, tmp_pa
     one.engine.refuses = True
     with pytest.raises(EditError, match=REFUSED):
         await one.live.put("calm", file.write(first))
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == []
 
 
 async def test_a_name_that_is_live_and_on_offer_is_a_fault(first: Edit, tmp_path: Path) -> None:

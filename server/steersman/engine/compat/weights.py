@@ -79,7 +79,7 @@ class LiveWeight:
             self._spare = torch.empty_like(self._module.weight.data[:_SPARE_ROWS])
 
     def swap(self) -> None:
-        """Put the prepared weight in place of the layer's own; an error leaves both as they were."""
+        """Exchange the prepared weight and the layer's own; an error leaves both as they were."""
         module, ready = self._module, self._ready
         if self._is_packed:
             self._ready = (module.cpu_linear, module.weight)
@@ -121,7 +121,7 @@ def _exchange(one: Tensor, other: Tensor, spare: Tensor) -> None:
         spare: [some rows, columns], to be written over.
 
     """
-    parts = zip(one.split(len(spare)), other.split(len(spare)), strict=True)
+    parts = zip(torch.split(one, len(spare)), torch.split(other, len(spare)), strict=True)
     exchanged: list[tuple[Tensor, Tensor]] = []
     try:
         for part in parts:
