@@ -84,7 +84,7 @@ class Looks(Generic[S]):
             self._taken[name] = state
 
     def taken(self, name: str) -> S | None:
-        """What was taken in last."""
+        """State that was taken in last."""
         return self._taken.get(name)
 
     def again(self, name: str) -> None:

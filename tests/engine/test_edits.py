@@ -201,14 +201,11 @@ def test_without_memory_at_one_tensor_all_weights_are_as_before(
 
     engine.fail_once(2, step)
     contents = [file.write(edit) for edit in ((OTHER, EDIT) if live else (EDIT,))]
-    steps = {"prepare_edits": (contents,), "commit_edits": ()}
-
-    def exchange() -> None:
-        for name, args in steps.items():
-            engine.rpc(name, *args)
-
+    if step == "swap":
+        engine.rpc("prepare_edits", contents)
+    failing = ("prepare_edits", contents) if step == "prepare" else ("commit_edits",)
     with pytest.raises(RuntimeError, match="OutOfMemoryError: no room for layer 2"):
-        exchange()
+        engine.rpc(*failing)
     engine.forget()
     by_itself = engine.run(*jobs(engine))
     engine.rpc("undo_edits")  # as the front end asks of every rank

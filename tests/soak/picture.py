@@ -53,8 +53,8 @@ def _memory(axes: Axes, result: Mapping[str, Any]) -> None:
     if shown:
         room = max(8.0, 1.5 * max(map(abs, shown)))
         axes.set_ylim(-room, room)
+        axes.legend(frameon=False, fontsize=8)
     axes.set_ylabel("MiB over its mean")
-    axes.legend(frameon=False, fontsize=8)
 
 
 def _latency(axes: Axes, latency: Mapping[str, Any] | None) -> None:

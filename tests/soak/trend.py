@@ -1,14 +1,14 @@
 """Straight lines through measurements, with intervals: what goes up, and what only moves."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-_RESAMPLES = 2000
-_FEWEST = 6
 BLOCKS = 8
-"""Stretches of neighbours that residuals are resampled in: memory moves in steps that last."""
+"""Stretches of neighbours whose means are fitted: memory moves in steps that last."""
+_FEWEST = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,16 @@ class Trend:
 
 
 def trend(times: Sequence[float], values: Sequence[float], blocks: int = BLOCKS) -> Trend:
-    """Fit a line. All measurements count, so neither end point decides.
+    """Fit a line to the means of blocks of neighbours.
 
-    The interval is of a bootstrap that resamples the residuals in blocks of neighbours (Künsch
-    1989), so that slow wandering counts as one movement and not as many. Its standard error is
-    taken times Student's t for as many degrees of freedom as there are blocks but two.
+    All measurements count, so neither end point decides. The interval is the usual one of least
+    squares, by Student's t, for which the blocks are what is independent: a step that lasts for
+    many measurements counts once.
 
     Args:
-        times: When they were taken.
+        times: When they were taken, ascending.
         values: The measurements.
-        blocks: Stretches that the measurements are cut into, at least 6.
+        blocks: Blocks that they are cut into, at least 6.
 
     Raises:
         ValueError: There are too few measurements or blocks.
@@ -53,19 +53,18 @@ def trend(times: Sequence[float], values: Sequence[float], blocks: int = BLOCKS)
     """
     if blocks < _FEWEST or len(times) < blocks:
         raise ValueError(f"{len(times)} measurements have no trend")
-    x, y = np.asarray(times, np.float64), np.asarray(values, np.float64)
-    at = x.mean()
+    x, y = (
+        np.array([part.mean() for part in np.array_split(np.asarray(one, np.float64), blocks)])
+        for one in (times, values)
+    )
+    at, middle = float(x.mean()), float(y.mean())
     centred = x - at
     spread = float(centred @ centred)
     slope = float(centred @ y) / spread
-    residuals = y - y.mean() - slope * centred
-    length = -(-len(x) // blocks)
-    drawing = np.random.default_rng(0)
-    starts = drawing.integers(0, len(x) - length + 1, (_RESAMPLES, blocks))
-    places = (starts[:, :, None] + np.arange(length)).reshape(_RESAMPLES, -1)[:, : len(x)]
-    slopes = residuals[places] @ centred / spread
-    wide = float(slopes.std()) * student(blocks - 2)
-    return Trend(slope, slope - wide, slope + wide, float(y.mean()), float(at))
+    residuals = y - middle - slope * centred
+    error = math.sqrt(float(residuals @ residuals) / (blocks - 2) / spread)
+    wide = error * student(blocks - 2)
+    return Trend(slope, slope - wide, slope + wide, middle, at)
 
 
 def student(degrees: int) -> float:

@@ -134,6 +134,7 @@ async def test_it_looks_for_as_long_as_it_is_told_to() -> None:
         looks.release()
         return ()
 
+    before = asyncio.all_tasks()
     off, on = Follower(0), Follower(1e-6)
     for follower in (off, on):
         follower.add("vectors", follow)
@@ -143,5 +144,4 @@ async def test_it_looks_for_as_long_as_it_is_told_to() -> None:
     async with on.following():
         for _ in range(3):
             await looks.acquire()
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    assert others == set()
+    assert asyncio.all_tasks() == before

@@ -75,7 +75,7 @@ class _Probe:
         self._fresh_until = 0.0
 
     async def reason(self) -> str | None:
-        """Why the engine takes no steps; None if it does."""
+        """Reason that the engine takes no steps; None if it takes them."""
         if self._asking is None or (self._asking.done() and self._clock() >= self._fresh_until):
             self._asking = asyncio.create_task(self._ask())
         return await asyncio.shield(self._asking)  # whoever hangs up leaves it to the others

@@ -94,7 +94,8 @@ class Server:
 def refused(response: httpx.Response) -> tuple[int, Any, str]:
     """Status, param and message of an error in OpenAI's format."""
     error = response.json()["error"]
-    assert error["type"] == "invalid_request_error"
+    ours = response.status_code >= 500
+    assert error["type"] == ("server_error" if ours else "invalid_request_error")
     code = "invalid_api_key" if response.status_code == 401 else response.status_code
     assert error["code"] == code
     return response.status_code, error["param"], error["message"]
