@@ -48,14 +48,19 @@ class Advisory:
 
 
 def report(locks: Sequence[str], command: Sequence[str] = PIP_AUDIT) -> Any:
-    """The report of pip-audit about lock files.
+    """The reports of pip-audit about lock files, as one; it takes no package from two files.
 
     Raises:
         AuditError: It has none.
 
     """
-    asked = [part for lock in locks for part in ("--requirement", lock)]
-    done = subprocess.run([*command, *asked], capture_output=True, text=True, check=False)
+    found = [one for lock in locks for one in _report(lock, command)["dependencies"]]
+    return {"dependencies": found}
+
+
+def _report(lock: str, command: Sequence[str]) -> Any:
+    asked = [*command, "--requirement", lock]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
     try:
         return json.loads(done.stdout)
     except ValueError as error:
@@ -133,7 +138,7 @@ def main(locks: Sequence[str], path: Path = KNOWN, command: Sequence[str] = PIP_
     lines = [*complaints(found, reasons)]
     for line in lines:
         print(f"audit: {line}")
-    looked = len(found["dependencies"])
+    looked = len({(one["name"], one.get("version")) for one in found["dependencies"]})
     print(f"audit: packages: {looked}, known advisories: {len(reasons)}, complaints: {len(lines)}")
     return 1 if lines else 0
 

@@ -86,6 +86,20 @@ def test_the_command_fails_at_complaints(
     assert last.endswith(f"complaints: {2 * code}")
 
 
+def test_each_file_is_looked_up_by_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """pip-audit refuses a package that two of its files have."""
+    script = (
+        "import json, sys; assert len(sys.argv) == 3; "
+        "print(json.dumps({'dependencies': [{'name': 'a', 'version': '1', 'vulns': []}, "
+        "{'name': sys.argv[2], 'version': '1', 'vulns': []}]}))"
+    )
+    command = (sys.executable, "-c", script)
+    assert audit.main(["x.lock", "y.lock"], listed(tmp_path), command) == 0
+    assert "packages: 3, " in capsys.readouterr().out
+
+
 def test_where_nothing_can_be_looked_up_one_line_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
