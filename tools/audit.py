@@ -55,6 +55,8 @@ def report(locks: Sequence[str], command: Sequence[str] = PIP_AUDIT) -> Any:
 
     """
     found = [one for lock in locks for one in _report(lock, command)["dependencies"]]
+    if found and all("skip_reason" in one for one in found):
+        raise AuditError(f"advisories cannot be looked up here: {found[0]['skip_reason']}")
     return {"dependencies": found}
 
 

@@ -100,6 +100,16 @@ def test_each_file_is_looked_up_by_itself(
     assert "packages: 3, " in capsys.readouterr().out
 
 
+def test_a_service_that_knows_no_package_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skipped = [{"name": name, "skip_reason": f"{name} not found"} for name in "ab"]
+    command = (sys.executable, "-c", f"print({json.dumps({'dependencies': skipped})!r})")
+    assert audit.main(["x.lock"], listed(tmp_path), command) == 1
+    said = "audit: advisories cannot be looked up here: a not found\n"
+    assert capsys.readouterr().out == said
+
+
 def test_where_nothing_can_be_looked_up_one_line_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
