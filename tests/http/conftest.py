@@ -90,7 +90,12 @@ class Servers:
             log = self._directory / f"{number}-{Path(arguments[0]).name}.log"
             given = [one.replace(SHARED, str(self.shared)) for one in arguments]
             # However long a test takes between two requests, their connection is not closed.
-            environment = {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600"}
+            # Other tests need the cores: threads that are bound to some would wait for each other.
+            environment = {
+                "VLLM_LOGGING_LEVEL": "WARNING",
+                "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": "600",
+                "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            }
             # One is started as users do; the others, which test no start, need not import vLLM.
             kind = Server if arguments is SMOLLM2 else ForkedServer
             kind = Replicas if self._replicas else kind
