@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
-import pytest
 
 from tests.http.server import Server
 
@@ -58,65 +56,6 @@ def test_a_dead_engine_ends_the_server(server: Server) -> None:
     assert '"error"' in answers["stream"].text
     assert httpx.get(f"{server.url}/health").status_code == 503
     assert server.wait(30) == 1
-
-
-CORE, WORKER = "VLLM::EngineCor", "VLLM::Worker"
-"""Names that vLLM gives its processes, in the 15 letters that the system keeps."""
-
-
-def alive(server: Server) -> dict[int, str]:
-    """Processes that the server has started and that run: their names by id."""
-    found = {}
-    for pid in server.children():
-        try:
-            process = psutil.Process(pid)
-            if process.status() != psutil.STATUS_ZOMBIE:
-                found[pid] = process.name()[: len(CORE)]
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
-@pytest.mark.parametrize("name", [CORE, WORKER])
-def test_kill_9_of_one_process_of_the_engine_is_its_end(reasoner: Server, name: str) -> None:
-    """Each request has an error, the server says 503 and exits with code 1, and nothing is left."""
-    search = {"control": {"search": {"method": "majority", "n": 4}}}
-    asks = {"plain": {}, "search": search, "stream": search | {"stream": True}}
-    answers: dict[str, httpx.Response] = {}
-
-    def ask(kind: str) -> None:
-        with reasoner.client() as http:
-            answers[kind] = http.post(CHAT, json=ASKED | {"max_tokens": 480} | asks[kind])
-
-    before = reasoner.metric("vllm:generation_tokens_total")
-    threads = [threading.Thread(target=ask, args=(kind,)) for kind in asks]
-    processes = {own: pid for pid, own in alive(reasoner).items()}
-    worker = psutil.Process(processes[WORKER])
-    for thread in threads:
-        thread.start()
-    while reasoner.metric("vllm:num_requests_running") < 1 + 4 + 4:
-        pass
-    while reasoner.metric("vllm:generation_tokens_total") == before:
-        pass
-    worker.suspend()  # so that no request ends before
-    os.kill(processes[name], signal.SIGKILL)
-    if name != WORKER:
-        worker.resume()
-    for thread in threads:
-        thread.join(60)
-    health = httpx.get(f"{reasoner.url}/health").status_code
-    code = reasoner.wait(60)
-    deadline = time.monotonic() + 30
-    while alive(reasoner) and time.monotonic() < deadline:
-        time.sleep(0.1)
-
-    assert [answers[kind].status_code for kind in ("plain", "search")] == [500, 500]
-    for kind in ("plain", "search"):
-        assert answers[kind].json()["error"]["message"]
-    assert '"error"' in answers["stream"].text
-    assert health == 503
-    assert code == 1
-    assert alive(reasoner) == {}
 
 
 ASKED: dict[str, Any] = {
