@@ -1,15 +1,17 @@
 """Files of artifacts: read and checked, and looked at again for what has changed."""
 
+import asyncio
 import contextlib
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 
-from steersman.artifacts.artifact import A, ArtifactError, Kind
-from steersman.artifacts.directory import Directory, State
+from steersman.artifacts.artifact import A, ArtifactError, HostError, Kind
+from steersman.artifacts.directory import Directory, DirectoryError, State
 from steersman.capabilities import Model
+from steersman.completion import completed
 from steersman.following import Looks
 
 MAX_BYTES = 64 * 2**20
@@ -151,6 +153,25 @@ class Files(Generic[A]):
             self._take(name, state, fault)
         return Changes(tuple(entries), tuple(gone))
 
+    async def follow(
+        self, take: Callable[[Changes[A]], Coroutine[Any, Any, None]]
+    ) -> tuple[str, ...]:
+        """Have what has changed since the last look taken over, to its end once that has begun.
+
+        Args:
+            take: Takes changes over; what it cannot it refuses, by `refuse`.
+
+        Returns:
+            A line for each file that cannot be used, and for a directory that cannot be listed.
+
+        """
+        try:
+            changes = await asyncio.to_thread(self.look)
+        except DirectoryError as error:
+            return (*self.faults, error.message)
+        await completed(take(changes))
+        return self.faults
+
     def refuse(self, name: str, reason: Exception, *, again: bool) -> None:
         """Note that a change which `look` found cannot be followed.
 
@@ -160,7 +181,8 @@ class Files(Generic[A]):
             again: Whether the next look should find the change anew.
 
         """
-        message = reason.message if isinstance(reason, ArtifactError) else repr(reason)
+        known = (ArtifactError, HostError)
+        message = reason.message if isinstance(reason, known) else repr(reason)
         self._faults[name] = f"{self._kind.noun} {name!r}: {message}"
         if again:
             self._looks.again(name)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Generic
 
 from steersman.artifacts.artifact import A, ArtifactError, Host, Kind, UnknownArtifactError
-from steersman.artifacts.directory import DirectoryError
 from steersman.artifacts.files import MAX_BYTES, Changes, Entry, Files, check_name
 from steersman.artifacts.loaded import Loaded
 from steersman.capabilities import Model
@@ -141,12 +140,7 @@ class Store(Generic[A]):
 
         """
         async with self._changing:
-            try:
-                changes = await asyncio.to_thread(self._files.look)
-            except DirectoryError as error:
-                return (*self._files.faults, error.message)
-            await completed(self._follow(changes))
-            return self._files.faults
+            return await self._files.follow(self._follow)
 
     async def put(self, name: str, data: bytes) -> Entry[A]:
         """Put an artifact under a name, in place of the one that has it.

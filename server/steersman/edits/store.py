@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steersman.artifacts.artifact import ArtifactError, Kind, UnknownArtifactError
-from steersman.artifacts.directory import DirectoryError
 from steersman.artifacts.files import MAX_BYTES, Changes, Entry, Files, check_name
 from steersman.artifacts.store import Store
 from steersman.capabilities import Model
@@ -134,12 +133,7 @@ class LiveEdits:
 
         """
         async with self._changing:
-            try:
-                changes = await asyncio.to_thread(self._files.look)
-            except DirectoryError as error:
-                return (*self._files.faults, error.message)
-            await completed(self._follow(changes))
-            return self._files.faults
+            return await self._files.follow(self._follow)
 
     async def _follow(self, changes: Changes[Edit]) -> None:
         for name in changes.gone:

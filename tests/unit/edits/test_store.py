@@ -18,21 +18,6 @@ from tests.unit.edits.scripted import MODEL, REFUSED, ScriptedEngine
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    return made_up.checkpoint(made_up.directory(tmp_path_factory.mktemp("made") / "model"))
-
-
-@pytest.fixture(scope="module")
-def first(checkpoint: Checkpoint) -> Edit:
-    return made_up.edit(checkpoint)
-
-
 @pytest.fixture(scope="module")
 def second(checkpoint: Checkpoint) -> Edit:
     return made_up.edit(checkpoint, seed=1)
