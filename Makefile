@@ -40,8 +40,8 @@ LOCK = $(abspath $(BIN))/uv pip compile --quiet --upgrade --generate-hashes --no
 	--python-version 3.11 --python-platform x86_64-manylinux_2_28
 
 .DEFAULT_GOAL := help
-.PHONY: help check setup setup-ray dev serve test test-unit test-deploy test-scale fuzz soak lint audit \
-	format bench evidence dashboards lock clean
+.PHONY: help check setup setup-ray dev serve test test-unit test-deploy test-scale test-image fuzz soak lint \
+	audit format bench evidence dashboards lock clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -127,12 +127,16 @@ test-deploy: check ## Check the chart in deploy/ and its dashboard, without a cl
 	@$(ALONE) $(DEPLOY)/ready
 	$(DEPLOY)/bin/python -m pytest tests/deploy $(PYTEST)
 
-test-scale: dev ## Run HTTP tests on two ranks, on two engines, and on two replicas behind a router
+test-scale: dev ## Run HTTP tests on two ranks, two stages, two engines, two replicas behind a router
 	@$(ALONE) $(SCALE)/ready
-	for scale in tensor data replicas; do \
+	for scale in tensor pipeline data replicas; do \
 		STEERSMAN_ROUTER=$(abspath $(SCALE))/bin/vllm-router \
-			$(BIN)/pytest tests/http --scale $$scale $(PYTEST) || exit 1; \
+			$(BIN)/pytest tests/http --on $$scale $(PYTEST) || exit 1; \
 	done
+
+test-image: dev ## Build the image with buildah (as root), and run HTTP tests on it
+	tools/image.sh $(BASE)
+	$(BIN)/pytest tests/http --on image $(PYTEST)
 
 fuzz: dev ## Ask a server REQUESTS odd requests; fails if one hurts another
 	$(BIN)/python -m tests.fuzz fuzz --requests $(REQUESTS) $(if $(SEED),--seed $(SEED)) \

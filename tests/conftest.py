@@ -24,8 +24,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let `make test-scale` say how the server of the HTTP tests is scaled."""
-    parser.addoption("--scale", choices=("tensor", "data", "replicas"), default=None)
+    """Let `make test-scale` and `make test-image` say what the HTTP tests run on."""
+    parser.addoption(
+        "--on", choices=("tensor", "pipeline", "data", "replicas", "image"), default=None
+    )
 
 
 def _scope(nodeid: str) -> str:

@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from steersman_client import ControlSpec, FirstFinish, Steersman
+from tests.http.image import Image
 from tests.http.replicas import Replicas
 from tests.http.server import ADMIN_KEY, API_KEY, ForkedServer, Server
 
@@ -51,10 +52,10 @@ REASONER = (
 TWO_ENGINES = (*REASONER, "--data-parallel-size=2")
 _SCALED = {
     "tensor": (*REASONER, "--tensor-parallel-size=2"),
+    "pipeline": (*REASONER, "--pipeline-parallel-size=2"),
     "data": TWO_ENGINES,
-    "replicas": REASONER,
 }
-"""Arguments of the model that thinks, by `--scale`."""
+"""Arguments of the model that thinks, by `--on`; the same in every other case."""
 _SERVERS = ("server", "caller", "two_engines", "reasoner")
 """Fixtures, each with a server of its own; a test that names several gets the first of them."""
 
@@ -72,9 +73,9 @@ class Servers:
 
     """
 
-    def __init__(self, directory: Path, shared: Path, *, replicas: bool = False) -> None:
+    def __init__(self, directory: Path, shared: Path, *, kind: type[Server] | None = None) -> None:
         self._directory = directory
-        self._replicas = replicas
+        self._kind = kind
         self.shared = shared
         for name in ("vectors", "edits", "live"):
             (shared / name).mkdir()
@@ -97,8 +98,7 @@ class Servers:
                 "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             }
             # One is started as users do; the others, which test no start, need not import vLLM.
-            kind = Server if arguments is SMOLLM2 else ForkedServer
-            kind = Replicas if self._replicas else kind
+            kind = self._kind or (Server if arguments is SMOLLM2 else ForkedServer)
             server = kind.steersman((*given, f"--api-key={API_KEY}"), log, environment)
             server.start()
             self._running = {arguments: server}
@@ -110,14 +110,14 @@ class Servers:
         self._running = {}
 
 
-def _chosen(item: pytest.Item, scale: str | None) -> bool:
-    """True for a test that is run on a server that is scaled like this."""
+def _chosen(item: pytest.Item, on: str | None) -> bool:
+    """True for a test that is run on a server of this kind."""
     if item.get_closest_marker("replicas"):
-        return scale == "replicas"
+        return on == "replicas"
     mark = item.get_closest_marker("scale")
-    if scale is None or mark is None:
-        return scale is None
-    return scale != "replicas" or bool(mark.kwargs.get("routed", True))
+    if on is None or mark is None:
+        return on is None
+    return on != "replicas" or bool(mark.kwargs.get("routed", True))
 
 
 def _order(item: pytest.Item) -> tuple[int, bool]:
@@ -128,8 +128,8 @@ def _order(item: pytest.Item) -> tuple[int, bool]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    scale = config.getoption("--scale")
-    items[:] = [item for item in items if _chosen(item, scale)]
+    on = config.getoption("--on")
+    items[:] = [item for item in items if _chosen(item, on)]
     here = Path(__file__).parent
     places = [place for place, item in enumerate(items) if here in item.path.parents]
     for place, item in zip(places, sorted((items[i] for i in places), key=_order), strict=True):
@@ -141,9 +141,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _servers(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Servers]:
-    replicas = request.config.getoption("--scale") == "replicas"
-    directories = (tmp_path_factory.mktemp(name) for name in ("servers", "shared"))
-    servers = Servers(*directories, replicas=replicas)
+    kind = {"replicas": Replicas, "image": Image}.get(request.config.getoption("--on"))
+    both = tmp_path_factory.mktemp("http")
+    directories = (both / "servers", both / "shared")
+    for directory in directories:
+        directory.mkdir()
+    servers = Servers(*directories, kind=kind)
     yield servers
     servers.stop()
 
@@ -157,8 +160,7 @@ def server(_servers: Servers) -> Server:
 @pytest.fixture
 def reasoner(request: pytest.FixtureRequest, _servers: Servers) -> Server:
     """A model that thinks."""
-    scale: str | None = request.config.getoption("--scale")
-    return _servers.get(_SCALED[scale] if scale else REASONER)
+    return _servers.get(_SCALED.get(request.config.getoption("--on"), REASONER))
 
 
 @pytest.fixture

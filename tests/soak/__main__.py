@@ -1,9 +1,13 @@
 """`python -m tests.soak`: start a server, keep it busy, say whether it held out."""
 
 import argparse
+import contextlib
 import json
 import secrets
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -14,7 +18,8 @@ from tests.fuzz.invariants import Violation
 from tests.fuzz.known import KnownAnswers
 from tests.fuzz.surface import Surface
 from tests.fuzz.target import Target
-from tests.soak import picture, verdict
+from tests.prometheus import PROGRAM, Prometheus
+from tests.soak import board, picture, verdict
 from tests.soak.mix import MODEL
 from tests.soak.report import result
 from tests.soak.run import Options, watch
@@ -35,12 +40,19 @@ def main() -> int:
     log = ROOT / "build/soak/server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     _say(f"seed {options.seed}, {options.seconds:g} s")
-    with LocalServer.steersman((*ARGUMENTS, *arguments.server), log, _ENVIRONMENT) as server:
+    with (
+        LocalServer.steersman((*ARGUMENTS, *arguments.server), log, _ENVIRONMENT) as server,
+        _scraped(server) as prometheus,
+    ):
         target = Target(server)
         with target.client() as http:
             surface = Surface.of(http)
         known = anyio.run(_known, target)
+        began = time.time()
         seen = watch(server, surface, options, _say)
+        if prometheus is not None:
+            empty = board.draw(prometheus, began, time.time(), arguments.board)
+            _say(f"{arguments.board}; panels without data: {', '.join(empty) or 'none'}")
         alive = seen.died is None
         held = anyio.run(target.held) if alive else {}
         changed = anyio.run(_changed, target, known) if alive else []
@@ -53,6 +65,19 @@ def main() -> int:
         _say(f"{one.holds}: {one.name}: {one.detail}")
     _say(f"{'pass' if found['passed'] else 'FAIL'}: {arguments.result}, {arguments.picture}")
     return 0 if found["passed"] else 1
+
+
+@contextlib.contextmanager
+def _scraped(server: LocalServer) -> Iterator[Prometheus | None]:
+    """A Prometheus that scrapes the server, if one is installed."""
+    if PROGRAM is None:
+        _say("no picture of the dashboard: prometheus is not installed")
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        target = server.url.removeprefix("http://")
+        with Prometheus(Path(directory), target, None, every=5) as running:
+            yield running
 
 
 async def _known(target: Target) -> KnownAnswers:
@@ -71,6 +96,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--result", type=Path, default=benchmark.RESULTS / "soak.json")
     parser.add_argument("--picture", type=Path, default=ROOT / "docs/pictures/soak.png")
+    parser.add_argument("--board", type=Path, default=ROOT / "docs/pictures/dashboard.png")
     parser.add_argument("--server", nargs="*", default=(), help="further server arguments")
     return parser.parse_args()
 

@@ -76,6 +76,11 @@ class Rank:
         return torch.stack([module.matrix() for module in self.modules.values()])
 
 
+_READ = "_local_scalar_dense"
+"""Reads a number out of memory, which takes none. vLLM's handlers of packed weights do so when they
+are collected, which may be at any time."""
+
+
 class OutOfMemory(TorchDispatchMode):
     """Lets one operation fail.
 
@@ -97,7 +102,8 @@ class OutOfMemory(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        self._left -= self._of in {"", function.overloadpacket.__name__}
+        name = function.overloadpacket.__name__
+        self._left -= name == self._of or (not self._of and name != _READ)
         if self._left == -1 and not self.failed:
             self.failed = True
             raise torch.OutOfMemoryError(str(function))
@@ -105,11 +111,11 @@ class OutOfMemory(TorchDispatchMode):
 
 
 class NoMemory(TorchDispatchMode):
-    """Refuses every operation but a copy into memory that is there, and views of such."""
+    """Refuses every operation but views of memory that is there, copies into it and reads."""
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        views = ("slice", "split", "detach", "alias", "copy_")
+        views = ("slice", "split", "detach", "alias", "copy_", _READ)
         assert function.overloadpacket.__name__ in views, function
         return function(*args, **(kwargs or {}))

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -10,22 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from vllm.exceptions import GracefulHTTPError
-from vllm.outputs import RequestOutput
-from vllm.sampling_params import SamplingParams
 
 from steersman.controls.search import SearchPart
-from steersman.frontend.carrier import Carrier
 from steersman.frontend.client import ControlledEngine
 from steersman.frontend.meter import Meter
 from steersman.frontend.queue import Queue, places
 from steersman.frontend.reports import Reports
-from steersman.frontend.source import Call, EngineSource
 from steersman.request import Endpoint, Request
 from steersman.scope import ControlScope
 from steersman.search.majority import MajorityPolicy
-from steersman.trajectory.trajectory import Start, Trajectory
 from steersman_client import Majority
-from tests.unit.frontend.scripted import NO_PHASE, PROMPT, ScriptedClient
+from tests.unit.frontend.queued import Vllm, settle
+from tests.unit.frontend.scripted import NO_PHASE, PROMPT
 from tests.unit.frontend.test_client import controlled, params, plan, scope
 
 pytestmark = pytest.mark.anyio
@@ -36,51 +32,6 @@ TURNS = Request(Endpoint.RESPONSES, stream=True)
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-class Vllm(ScriptedClient):
-    """vLLM's client: it looks for room when it is asked to, and again when a request begins, and
-    counts from then on.
-
-    Args:
-        room: Engine requests that it takes.
-        prefilling: Engine requests without a token at which it takes no more; None for no limit.
-
-    """
-
-    def __init__(self, room: int, prefilling: int | None = None) -> None:
-        super().__init__(length=2)
-        self.room = room
-        self.prefilling = prefilling
-        self.running: list[str] = []
-        self.begun: list[str] = []
-        self.go = asyncio.Event()
-
-    def check_admission(self, n: int = 1, request_id: str | None = None) -> None:
-        if len(self.running) + n > self.room:
-            raise GracefulHTTPError("the queue is full", 503)
-        if self.prefilling is not None and len(self.running) >= self.prefilling:
-            raise GracefulHTTPError("too many tokens are queued", 503)
-
-    def begin(self, request_id: str, n: int = 1) -> None:
-        self.check_admission(n, request_id)
-        self.running += [request_id] * n
-        self.begun += [request_id] * n
-
-    async def generate(
-        self, prompt: Any, params: SamplingParams, request_id: str, **options: Any
-    ) -> AsyncGenerator[RequestOutput, None]:
-        self.begin(request_id, params.n)
-        try:
-            await self.go.wait()
-            async for output in super().generate(prompt, params, request_id, **options):
-                yield output
-        finally:
-            self.running = [one for one in self.running if one != request_id]
-
-    def begun_of(self, request_id: str) -> int:
-        """Engine requests of an HTTP request that have begun."""
-        return sum(one.startswith(request_id) for one in self.begun)
 
 
 def vote(n: int) -> SearchPart:
@@ -109,12 +60,6 @@ async def ask(
             async for _ in engine.generate(PROMPT, params(), name):
                 outputs += 1
         return outputs
-
-
-async def settle() -> None:
-    """Let all tasks come as far as they do."""
-    for _ in range(50):
-        await asyncio.sleep(0)
 
 
 def has_room(vllm: Vllm, engine: ControlledEngine) -> bool:
@@ -368,72 +313,3 @@ def _refusal_unless(fits: bool) -> Any:
     else:
         with pytest.raises(GracefulHTTPError):
             yield
-
-
-def forks(number: int) -> list[Start[RequestOutput]]:
-    return [Start(0, suffix=(1,), bare=True)] * number
-
-
-class Searched:
-    """A search of one request, admitted with three branches."""
-
-    def __init__(self, room: int, at_once: int = 64) -> None:
-        self.vllm = Vllm(room)
-        client: Any = self.vllm
-        queue: Any = Queue(client)
-        queue.check_admission(3)
-        call = Call(PROMPT, SamplingParams(max_tokens=None), "r", {})
-        self.source = EngineSource(queue, call, Carrier(longest=1000), asyncio.Semaphore(at_once))
-        self.started: list[Trajectory[RequestOutput]] = []
-        self.tasks: list[asyncio.Task[None]] = []
-
-    async def begin(self, starts: list[Start[RequestOutput]]) -> None:
-        started = self.source.start_all(starts)
-        self.started.extend(started)
-        self.tasks.extend(asyncio.create_task(one.run()) for one in started)
-        await settle()
-
-    async def end(self) -> None:
-        self.vllm.go.set()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-
-
-async def test_forks_take_the_places_that_no_branch_needs() -> None:
-    with places() as own:
-        search = Searched(room=3)
-        await search.begin([Start(0)])
-        await search.begin(forks(2))
-        assert (len(search.vllm.running), own.kept, own.waiting) == (3, 0, 0)
-        with pytest.raises(GracefulHTTPError):
-            search.source.start_all(forks(1))
-        await search.end()
-
-
-async def test_forks_leave_their_places_to_branches_that_wait() -> None:
-    with places():
-        search = Searched(room=3, at_once=1)
-        await search.begin([Start(0), Start(1), Start(2)])
-        assert len(search.vllm.running) == 1
-        with pytest.raises(GracefulHTTPError):
-            search.source.start_all(forks(1))
-        await search.end()
-        assert [one.finished for one in search.started] == [True] * 3
-
-
-@pytest.mark.parametrize("cancelled", [True, False])
-async def test_forks_take_the_places_of_those_that_never_begin(cancelled: bool) -> None:
-    with places() as own:
-        search = Searched(room=3, at_once=1)
-        await search.begin([Start(0), Start(1), Start(2)])
-        if cancelled:
-            for task in search.tasks[1:]:
-                task.cancel()
-        else:
-            await search.source.stop(search.started[1:])
-        await search.end()
-        assert len(search.vllm.begun) == 1
-        assert (own.kept, own.waiting) == (2, 0)
-        search.vllm.running = ["another"]
-        await search.begin(forks(2))
-        await search.end()
-        assert len(search.vllm.begun) == 3
