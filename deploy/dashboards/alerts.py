@@ -132,6 +132,14 @@ ALERTS = (
         "{{ $value }} files of {{ $labels.kind }} cannot be used by {{ $labels.job }}.",
         "The log has each with the reason. Mend or remove them: new replicas begin without.",
     ),
+    Alert(
+        "FollowsNoFiles",
+        "max by (job, instance) (steersman_follow_age_seconds) > 900",
+        "5m",
+        "ticket",
+        "{{ $labels.instance }} does not see changes of its files.",
+        "The volume with vectors, edits or profiles does not answer there. Requests are served.",
+    ),
 )
 
 

@@ -16,6 +16,7 @@ long as it lasts.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,7 @@ class Follower:
         self._seconds = seconds
         self._kinds: dict[str, Follow] = {}
         self._faults: dict[str, frozenset[str]] = {}
+        self._looked = time.monotonic()
 
     @property
     def on(self) -> bool:
@@ -117,6 +119,13 @@ class Follower:
     def faults(self, kind: str) -> int:
         """Number of files of a kind that cannot be used."""
         return len(self._faults.get(kind, ()))
+
+    def age(self) -> float:
+        """Seconds since all files were last looked at; 0 if they are not followed.
+
+        A volume that does not answer holds a look up for as long as it pleases.
+        """
+        return time.monotonic() - self._looked if self.on else 0.0
 
     async def look(self) -> None:
         """Look at all files once, and say which faults are new, and which are gone."""
@@ -133,6 +142,7 @@ class Follower:
             for fault in sorted(before - now):
                 logger.info("No longer: %s", fault)
             self._faults[kind] = now
+        self._looked = time.monotonic()
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncGenerator[None]:

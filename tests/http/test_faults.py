@@ -12,7 +12,8 @@ import pytest
 from steersman_client import Steersman
 from tests.http.conftest import MAX_QUEUED
 from tests.http.server import Server
-from tests.http.test_vectors import HIDDEN, LAYERS, suspended, uploaded, vector
+from tests.http.test_vectors import HIDDEN, LAYERS, uploaded, vector
+from tests.http.waiting import suspended
 
 CHAT = "/v1/chat/completions"
 BODY: dict[str, Any] = {
@@ -117,10 +118,6 @@ def test_a_full_queue_refuses_all_branches_of_a_request_together(reasoner: Serve
     race = {**one, "control": {"search": {"method": "first_finish", "n": 2}}}
     path = "/v1/completions"
 
-    def queued() -> float:
-        kinds = ("running", "waiting")
-        return sum(reasoner.metric(f"vllm:num_requests_{kind}") for kind in kinds)
-
     def ask() -> int:
         with reasoner.client() as http:
             return http.post(path, json=one).status_code
@@ -128,15 +125,11 @@ def test_a_full_queue_refuses_all_branches_of_a_request_together(reasoner: Serve
     rejections = "vllm:admission_rejections_total"
     before = reasoner.metric(rejections, reason="max_num_queued_reqs")
     with reasoner.client() as http, concurrent.futures.ThreadPoolExecutor() as pool:
-        with http.stream("POST", path, json=many):
-            while queued() != MAX_QUEUED - 1:
-                pass
-            with suspended(reasoner):
-                assert queued() == MAX_QUEUED - 1
-                asked = (race, {**race, "stream": True}, {**one, "n": 2})
-                refused = [http.post(path, json=body) for body in asked]
-                rejected = reasoner.metric(rejections, reason="max_num_queued_reqs")
-                waiting = pool.submit(ask)
+        with suspended(reasoner), http.stream("POST", path, json=many):
+            asked = (race, {**race, "stream": True}, {**one, "n": 2})
+            refused = [http.post(path, json=body) for body in asked]
+            rejected = reasoner.metric(rejections, reason="max_num_queued_reqs")
+            waiting = pool.submit(ask)
         assert waiting.result() == 200
 
     for answer in refused:
@@ -161,7 +154,7 @@ def test_a_reward_that_blocks_its_thread_holds_up_nobody_else(reasoner: Server) 
 
     with reasoner.client() as http:
         answers = [http.post(CHAT, json=search("blocked", 7))]
-        while answers[-1].status_code == 504:
+        while answers[-1].status_code == 504 and len(answers) < 9:
             answers.append(http.post(CHAT, json=search("blocked", 7)))
         other = http.post(CHAT, json=search("brief", 7))
         plain = http.post(CHAT, json=BODY)

@@ -1,8 +1,7 @@
 """Files that are put beside a running server: it follows them, as each replica does."""
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,11 @@ from steersman_client import ControlSpec, Steer, Steersman, receipt_of
 from tests.engine.edits import random_edit
 from tests.http.server import ADMIN_KEY, Server
 from tests.http.test_vectors import NOISE
+from tests.http.waiting import wait_until
 
 MODEL = "reasoner"
 ASK: list[Any] = [{"role": "user", "content": "6+9*3-8=?"}]
-DEADLINE_SECONDS = 60.0
 UNUSABLE = "steersman_unusable_files"
-
-
-def wait(until: Callable[[], object]) -> None:
-    """Wait for the server to have followed a change."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not until():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def noise(strength: float = 0.1) -> bytes:
@@ -80,15 +71,15 @@ def test_a_vector_comes_is_replaced_and_goes_with_its_file(
     before = digests(thinker)
     path = shared / "vectors" / "by-hand.safetensors"
     with laid(path, noise()):
-        wait(lambda: "by-hand" in vectors(thinker))
+        wait_until(lambda: "by-hand" in vectors(thinker))
         first = thinker.control.vectors.retrieve("by-hand").digest
         assert receipt_of(ask(thinker, control=steer)).applied.steer[0].digest == first
         assert changed(before, digests(thinker)) == {"all", "vectors"}
         path.write_bytes(noise(0.2))
-        wait(lambda: thinker.control.vectors.retrieve("by-hand").digest != first)
+        wait_until(lambda: thinker.control.vectors.retrieve("by-hand").digest != first)
         second = thinker.control.vectors.retrieve("by-hand").digest
         assert receipt_of(ask(thinker, control=steer)).applied.steer[0].digest == second
-    wait(lambda: "by-hand" not in vectors(thinker))
+    wait_until(lambda: "by-hand" not in vectors(thinker))
     assert digests(thinker) == before
     with pytest.raises(openai.BadRequestError, match="unknown vector 'by-hand'"):
         ask(thinker, control=steer)
@@ -98,7 +89,7 @@ def test_a_request_that_runs_keeps_the_vector_of_a_file_that_goes(
     thinker: Steersman, shared: Path
 ) -> None:
     with laid(shared / "vectors" / "brief.safetensors", noise()):
-        wait(lambda: "brief" in vectors(thinker))
+        wait_until(lambda: "brief" in vectors(thinker))
         stream = thinker.completions.create(
             model=MODEL,
             prompt="6+9=",
@@ -108,7 +99,7 @@ def test_a_request_that_runs_keeps_the_vector_of_a_file_that_goes(
             extra_body={"ignore_eos": True},
         )
         next(iter(stream))
-    wait(lambda: "brief" not in vectors(thinker))
+    wait_until(lambda: "brief" not in vectors(thinker))
     (receipt,) = [chunk.control for chunk in stream if chunk.control is not None]
     assert receipt.applied.steer[0].tokens == 299
 
@@ -126,10 +117,10 @@ def test_a_broken_file_is_counted_and_nothing_else(
 ) -> None:
     known = vectors(thinker)
     with laid(shared / "vectors" / "broken.safetensors", noise()[:-1]):
-        wait(lambda: reasoner.metric(UNUSABLE, kind="vectors") == 1)
+        wait_until(lambda: reasoner.metric(UNUSABLE, kind="vectors") == 1)
         assert vectors(thinker) == known
         assert ask(thinker).choices
-    wait(lambda: reasoner.metric(UNUSABLE, kind="vectors") == 0)
+    wait_until(lambda: reasoner.metric(UNUSABLE, kind="vectors") == 0)
 
 
 def test_profiles_follow_their_file(thinker: Steersman, reasoner: Server, shared: Path) -> None:
@@ -137,7 +128,7 @@ def test_profiles_follow_their_file(thinker: Steersman, reasoner: Server, shared
     before, known, whole = digests(thinker), profiles(thinker), path.read_bytes()
     added = b"\nadded: {control: {search: {method: first_finish, n: 2}}}\n"
     with laid(path, whole + added):
-        wait(lambda: "added" in profiles(thinker))
+        wait_until(lambda: "added" in profiles(thinker))
         assert f"{MODEL}:added" in {model.id for model in thinker.models.list()}
         applied = receipt_of(ask(thinker, model=f"{MODEL}:added", temperature=1)).applied
         assert applied.profile == "added"
@@ -146,11 +137,11 @@ def test_profiles_follow_their_file(thinker: Steersman, reasoner: Server, shared
         assert changed(before, digests(thinker)) == {"all", "profiles"}
         for broken in (b"\nadded: [", b"\nadded: {control: {steer: [{vector: gone}]}}"):
             path.write_bytes(whole + broken)
-            wait(lambda: reasoner.metric(UNUSABLE, kind="profiles") == 1)
+            wait_until(lambda: reasoner.metric(UNUSABLE, kind="profiles") == 1)
             assert profiles(thinker) == {*known, "added"}
             path.write_bytes(whole + added)
-            wait(lambda: reasoner.metric(UNUSABLE, kind="profiles") == 0)
-    wait(lambda: profiles(thinker) == known)
+            wait_until(lambda: reasoner.metric(UNUSABLE, kind="profiles") == 0)
+    wait_until(lambda: profiles(thinker) == known)
     assert digests(thinker) == before
     with pytest.raises(openai.APIStatusError, match="added"):
         ask(thinker, model=f"{MODEL}:added")
@@ -164,7 +155,7 @@ def test_a_weight_edit_is_live_with_its_file(thinker: Steersman, shared: Path) -
         return {edit.edit for edit in receipt_of(ask(thinker, control={})).applied.edits}
 
     with laid(shared / "live" / "firm.safetensors", edit_file.write(edit)):
-        wait(lambda: live() == {"firm"})
+        wait_until(lambda: live() == {"firm"})
         assert changed(before, digests(thinker)) == {"all", "live_edits"}
-    wait(lambda: live() == set())
+    wait_until(lambda: live() == set())
     assert digests(thinker) == before

@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from steersman.api import access
 from steersman_client import ControlSpec, Steersman
 from tests.http.server import ADMIN_KEY, API_KEY, Server
+from tests.http.waiting import suspended, wait_until
 
 QUESTION: list[Any] = [{"role": "user", "content": "8*7-4+11=?"}]
 ASKED: dict[str, Any] = {"model": "reasoner", "messages": QUESTION, "temperature": 1.0}
@@ -155,12 +155,12 @@ def test_a_whole_fan_out_of_invocations_is_refused_too(reasoner: Server) -> None
 
 def test_requests_at_once(alice: Steersman, reasoner: Server) -> None:
     long = {**ASKED, "max_tokens": 400, "extra_body": {"ignore_eos": True}}
-    stream = alice.chat.completions.create(**long, stream=True)
-    next(iter(stream))
-    with pytest.raises(openai.RateLimitError) as caught:
-        alice.chat.completions.create(**ASKED)
-    over(caught.value, "concurrency", 1)
-    assert alice.models.list().data
+    with suspended(reasoner):  # the first cannot end before the second is there
+        stream = alice.chat.completions.create(**long, stream=True)
+        with pytest.raises(openai.RateLimitError) as caught:
+            alice.chat.completions.create(**ASKED)
+        over(caught.value, "concurrency", 1)
+        assert alice.models.list().data
     stream.close()  # before its end
     patient = Steersman(base_url=str(alice.base_url), api_key="sk-alice", max_retries=5)
     assert patient.chat.completions.create(**ASKED, max_tokens=4).choices
@@ -191,11 +191,9 @@ def test_who_hangs_up_pays_for_what_was_sampled(reasoner: Server) -> None:
         f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     before = reasoner.metric("vllm:generation_tokens_total")
-    deadline = time.monotonic() + 60
     with socket.create_connection(("127.0.0.1", reasoner.port)) as connection:
         connection.sendall(head.encode() + content)
-        while reasoner.metric("vllm:generation_tokens_total") < before + 200:
-            assert time.monotonic() < deadline
+        wait_until(lambda: reasoner.metric("vllm:generation_tokens_total") >= before + 200)
     assert reasoner.wait_for_metric("vllm:num_requests_running", 0, seconds=30)
     with holder(reasoner, "sk-carol") as http:
         refused = http.post(COMPLETIONS, json={**body, "max_tokens": 1})

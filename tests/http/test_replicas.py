@@ -1,6 +1,5 @@
 """Replicas behind a router: a prompt stays where it is cached, and a lost replica is no silence."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from tests.http.replicas import Replicas
 from tests.http.server import Server
+from tests.http.waiting import wait_until
 
 pytestmark = pytest.mark.replicas
 
@@ -63,7 +63,7 @@ def test_a_lost_replica_is_an_error_or_another_answer_but_never_silence(replicas
     with ThreadPoolExecutor(16) as pool:
         streams = [pool.submit(stream, number) for number in range(16)]
         for one in (lost, left):
-            assert wait_until(lambda one=one: one.metric(RUNNING) > 0)
+            wait_until(lambda one=one: one.metric(RUNNING) > 0)
         kill(lost)
         ends = [one.result(timeout=300) for one in streams]
     assert "silence" not in ends
@@ -71,7 +71,7 @@ def test_a_lost_replica_is_an_error_or_another_answer_but_never_silence(replicas
     assert "answered" in ends
 
     with replicas.client() as http:
-        assert wait_until(lambda: http.post(CHAT, json=asked("5+5=?")).status_code == 200)
+        wait_until(lambda: http.post(CHAT, json=asked("5+5=?")).status_code == 200, OVER)
         for number in range(8):
             answer = http.post(CHAT, json=asked(f"{number}+1=?"))
             assert answer.status_code == 200
@@ -89,13 +89,3 @@ def kill(server: Server) -> None:
 def _processes(server: Server) -> Iterator[psutil.Process]:
     for process_id in (server.process_id, *server.children()):
         yield psutil.Process(process_id)
-
-
-def wait_until(holds: Any) -> bool:
-    """Wait until something holds; False if it does not in `OVER` seconds."""
-    deadline = time.monotonic() + OVER
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import psutil
 import pytest
 
 from tests.http.server import Server
+from tests.http.waiting import wait_for_all, wait_until
 
 CHAT = "/v1/chat/completions"
 
@@ -58,7 +58,7 @@ def test_a_killed_engine_ends_the_server(server: Server, killed: str) -> None:
     assert "message" in answers["search"].json()["error"]
     assert '"error"' in answers["stream"].text
     assert server.wait(60) == 1
-    assert _ends(server)
+    wait_until(lambda: not server.children())
 
 
 def _engine(server: Server) -> dict[str, int]:
@@ -66,14 +66,6 @@ def _engine(server: Server) -> dict[str, int]:
     (core,) = (one for one in psutil.Process(server.process_id).children() if one.children())
     (worker,) = core.children()
     return {"core": core.pid, "worker": worker.pid}
-
-
-def _ends(server: Server) -> bool:
-    """True once nothing runs that the server had started."""
-    deadline = time.monotonic() + 60
-    while server.children() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return not server.children()
 
 
 ASKED: dict[str, Any] = {
@@ -118,15 +110,16 @@ def test_a_server_that_is_told_to_stop_finishes_what_it_has_begun(reasoner: Serv
         endless.start()
         for thread in threads:
             thread.start()
-        while reasoner.metric("vllm:num_requests_running") < 2 + len(threads) + 4:
-            time.sleep(0.05)
+        wait_for_all(
+            reasoner,
+            lambda: reasoner.metric("vllm:num_requests_running") >= 2 + len(threads) + 4,
+        )
         engine = reasoner.children()
         os.kill(reasoner.process_id, signal.SIGTERM)
         finished = [*filter(None, finishing)]
         for thread in threads:
             thread.join(60)
-        while _listens(reasoner):
-            pass
+        wait_until(lambda: not _listens(reasoner))
         in_flight = "endless" not in answers
         os.kill(reasoner.process_id, signal.SIGTERM)
         last = [*filter(None, told)][-2:]
@@ -159,11 +152,9 @@ def test_a_hung_reward_does_not_hold_up_the_end(reasoner: Server, tmp_path: Path
 
     waiting = threading.Thread(target=ask)
     waiting.start()
-    while not begun.exists():
-        time.sleep(0.05)
+    wait_until(begun.exists)
     os.kill(reasoner.process_id, signal.SIGTERM)
-    while _listens(reasoner):
-        pass
+    wait_until(lambda: not _listens(reasoner))
     told_before = bool(answers)
     os.kill(reasoner.process_id, signal.SIGTERM)
     waiting.join(60)

@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import numpy as np
 import openai
-import psutil
 import pytest
 from safetensors.torch import load_file
 
@@ -22,6 +21,7 @@ from steersman.vectors.vector import Vector, VectorMetadata
 from steersman_client import ControlSpec, FirstFinish, Steer, Steersman, receipt_of
 from tests.http.conftest import STEERING_ROWS
 from tests.http.server import ADMIN_KEY, API_KEY, Server
+from tests.http.waiting import SECONDS, suspended
 
 MODEL = "reasoner"
 ASK: list[Any] = [{"role": "user", "content": "6+9*3-8=?"}]
@@ -208,19 +208,6 @@ def test_a_vector_deleted_in_use_finishes_its_requests(thinker: Steersman) -> No
     assert receipt.applied.steer[0].tokens == 299
 
 
-@contextlib.contextmanager
-def suspended(server: Server) -> Iterator[None]:
-    """The engine stands still, and the front end goes on: no request can end."""
-    engine = [psutil.Process(pid) for pid in server.children()]
-    for process in engine:
-        process.suspend()
-    try:
-        yield
-    finally:
-        for process in engine:
-            process.resume()
-
-
 def test_a_full_bank_makes_requests_wait_then_refuses(
     thinker: Steersman, reasoner: Server, noise: str
 ) -> None:
@@ -231,7 +218,7 @@ def test_a_full_bank_makes_requests_wait_then_refuses(
 
     with concurrent.futures.ThreadPoolExecutor() as pool, suspended(reasoner):
         held = [start(strength) for strength in strengths]
-        wait_for(reasoner, ROWS_IN_USE, STEERING_ROWS)
+        assert reasoner.wait_for_metric(ROWS_IN_USE, STEERING_ROWS, SECONDS)
         with pytest.raises(openai.RateLimitError, match="all 3 steering rows") as caught:
             complete(thinker, steer(noise, strength=0.9))
         same = start(strengths[0])
@@ -250,21 +237,14 @@ def test_a_stream_that_is_cut_off_frees_its_row(
 ) -> None:
     with suspended(reasoner):
         with complete(thinker, steer(noise, strength=0.7), stream=True):
-            wait_for(reasoner, ROWS_IN_USE, 1)
-        wait_for(reasoner, ROWS_IN_USE, 0)
+            assert reasoner.wait_for_metric(ROWS_IN_USE, 1, SECONDS)
+        assert reasoner.wait_for_metric(ROWS_IN_USE, 0, SECONDS)
 
 
 def metric(server: Server, name: str) -> float:
     with server.client() as client:
         found = re.findall(rf"^{re.escape(name)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
     return float(found[0])
-
-
-def wait_for(server: Server, name: str, value: float) -> None:
-    deadline = time.monotonic() + 30
-    while metric(server, name) != value:
-        assert time.monotonic() < deadline, f"{name} is {metric(server, name)}"
-        time.sleep(0.1)
 
 
 def test_metrics_count_steered_tokens(thinker: Steersman, reasoner: Server, noise: str) -> None:

@@ -127,6 +127,26 @@ async def test_one_kind_that_fails_leaves_the_others(caplog: pytest.LogCaptureFi
     assert len(traces) == 1
 
 
+async def test_a_look_that_does_not_end_makes_what_is_known_old() -> None:
+    waiting = asyncio.Event()
+
+    async def follow() -> tuple[str, ...]:
+        await waiting.wait()
+        return ()
+
+    follower = Follower(1e-6)
+    before = follower.age()
+    follower.add("vectors", follow)
+    async with follower.following():
+        await asyncio.sleep(0.05)
+        old = follower.age()
+        waiting.set()
+        while follower.age() >= old:
+            await asyncio.sleep(0.001)
+    assert before < old
+    assert Follower(0).age() == 0
+
+
 async def test_it_looks_for_as_long_as_it_is_told_to() -> None:
     looks = asyncio.Semaphore(0)
 

@@ -236,6 +236,12 @@ def _compare(
         ["kind"],
         registry=registry,
     )
+    age = Gauge(
+        "steersman_follow_age_seconds",
+        "Time since all files that are followed were last looked at; 0 if none are.",
+        registry=registry,
+    )
+    age.set_function(follower.age)
 
     def digest_of(kind: str) -> float:
         return number(getattr(digests(), kind))

@@ -76,9 +76,9 @@ class Rank:
         return torch.stack([module.matrix() for module in self.modules.values()])
 
 
-_READ = "_local_scalar_dense"
-"""Reads a number out of memory, which takes none. vLLM's handlers of packed weights do so when they
-are collected, which may be at any time."""
+_LETTING_GO = ("_local_scalar_dense", "release_dnnl_matmul_handler")
+"""Operations of vLLM's handlers of packed weights when they are collected, which may be at any
+time: they read a number, and give memory back."""
 
 
 class OutOfMemory(TorchDispatchMode):
@@ -103,7 +103,7 @@ class OutOfMemory(TorchDispatchMode):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         name = function.overloadpacket.__name__
-        self._left -= name == self._of or (not self._of and name != _READ)
+        self._left -= name == self._of or (not self._of and name not in _LETTING_GO)
         if self._left == -1 and not self.failed:
             self.failed = True
             raise torch.OutOfMemoryError(str(function))
@@ -111,11 +111,11 @@ class OutOfMemory(TorchDispatchMode):
 
 
 class NoMemory(TorchDispatchMode):
-    """Refuses every operation but views of memory that is there, copies into it and reads."""
+    """Refuses every operation but views of memory, copies into it, and what gives it back."""
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        views = ("slice", "split", "detach", "alias", "copy_", _READ)
+        views = ("slice", "split", "detach", "alias", "copy_", *_LETTING_GO)
         assert function.overloadpacket.__name__ in views, function
         return function(*args, **(kwargs or {}))

@@ -1,5 +1,6 @@
 """Edits of a rank's weights: made ready, exchanged, and taken back."""
 
+import gc
 from itertools import count
 from pathlib import Path
 
@@ -95,10 +96,12 @@ def test_to_exchange_takes_no_memory(rank: Rank, edits: list[Edit]) -> None:
         with NoMemory():
             rank.live.commit()
             rank.live.undo()
+            gc.collect()
         rank.live.prepare(chosen)
         with NoMemory():
             rank.live.commit()
             rank.live.keep()
+            gc.collect()
     assert torch.equal(rank.matrices(), plain)
 
 
