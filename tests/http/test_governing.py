@@ -88,7 +88,7 @@ def test_an_exit_and_a_minimum(thinker: Steersman) -> None:
 
 def test_thinking_closes_once_the_answer_is_settled(thinker: Steersman) -> None:
     """Empty lines keep it from closing for a while; its answer is known by then."""
-    on = Thinking(min=80, nudge="\n", certainty=Certainty(every=8, agree=2))
+    on = Thinking(min=240, nudge="\n", certainty=Certainty(every=8, agree=2))
     never = Thinking(min=16, nudge="\n", certainty=Certainty(every=8, agree=16))
     closed = []
     for stream in (False, True):

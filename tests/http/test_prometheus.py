@@ -12,11 +12,13 @@ from steersman.puzzles.problems import KINDS, problems
 from tests import dashboard
 from tests.http.conftest import STEERING_ROWS
 from tests.http.server import Server
+from tests.http.waiting import SECONDS, suspended
 from tests.prometheus import PROGRAM, Prometheus
 from tests.soak.mix import CONTROLS, control_of
 
 KEY = "sk-prometheus"
 """May read the metrics, and nothing else."""
+ROWS_IN_USE = "steersman_steering_rows_in_use"
 CHAT = "/v1/chat/completions"
 
 
@@ -51,13 +53,16 @@ def asked_for_everything(server: Server) -> None:
         assert http.post(CHAT, json={**body, "n": 5}, headers=alice).status_code == 429
 
         def steered(number: int) -> int:
-            steer = [{"vector": "closing", "strength": number / 100}]
+            steer = [{"vector": "closing", "strength": (number + 1) / 100}]
             control = {**body, "ignore_eos": True, "control": {"steer": steer}}
             return http.post(CHAT, json=control).status_code
 
-        # One more than there are rows: it waits for one.
-        with concurrent.futures.ThreadPoolExecutor(STEERING_ROWS + 1) as pool:
-            assert 200 in pool.map(steered, range(1, STEERING_ROWS + 2))
+        # One more than there are rows, while no request ends: it waits for one.
+        with concurrent.futures.ThreadPoolExecutor(STEERING_ROWS) as pool, suspended(server):
+            held = pool.map(steered, range(STEERING_ROWS))
+            assert server.wait_for_metric(ROWS_IN_USE, STEERING_ROWS, SECONDS)
+            assert steered(STEERING_ROWS) == 429
+        assert set(held) == {200}
 
 
 def test_every_panel_of_the_dashboard_has_data(reasoner: Server, prometheus: Prometheus) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from tests.http.server import Server
-from tests.http.waiting import wait_for_all, wait_until
+from tests.http.waiting import SECONDS, suspended, wait_for_rest, wait_until
 
 CHAT = "/v1/chat/completions"
 
@@ -48,7 +49,7 @@ def test_a_killed_engine_ends_the_server(server: Server, killed: str) -> None:
         rest = "".join(lines)
         health = http.get("/health")
     for thread in threads:
-        thread.join(60)
+        thread.join(SECONDS)
 
     assert first.startswith("data: {")
     assert '"error"' in rest
@@ -57,7 +58,7 @@ def test_a_killed_engine_ends_the_server(server: Server, killed: str) -> None:
     assert answers["search"].status_code == 500
     assert "message" in answers["search"].json()["error"]
     assert '"error"' in answers["stream"].text
-    assert server.wait(60) == 1
+    assert server.wait(SECONDS) == 1
     wait_until(lambda: not server.children())
 
 
@@ -90,14 +91,22 @@ def chain(steps: int, *events: str) -> dict[str, Any]:
 def test_a_server_that_is_told_to_stop_finishes_what_it_has_begun(reasoner: Server) -> None:
     """It takes nobody else; what goes on for ever gets an error at the second signal."""
     answers: dict[str, httpx.Response] = {}
+    sent = threading.Semaphore(0)
+
+    def trace(event: str, _: Mapping[str, Any]) -> None:
+        if event == "http11.send_request_body.complete":
+            sent.release()
 
     def ask(name: str, fields: dict[str, Any]) -> None:
         with reasoner.client() as http:
-            answers[name] = http.post(CHAT, json=ASKED | fields)
+            answers[name] = http.post(CHAT, json=ASKED | fields, extensions={"trace": trace})
 
-    asks = {"plain": {}, "vote": {"control": {"search": {"method": "majority", "n": 4}}}}
-    endless = threading.Thread(target=ask, args=("endless", chain(LONG)))
-    threads = [threading.Thread(target=ask, args=item) for item in asks.items()]
+    asks = {
+        "plain": {},
+        "vote": {"control": {"search": {"method": "majority", "n": 4}}},
+        "endless": chain(LONG),
+    }
+    threads = {name: threading.Thread(target=ask, args=(name, asks[name])) for name in asks}
     streamed = {"stream": True}
     with (
         reasoner.client() as http,
@@ -107,23 +116,22 @@ def test_a_server_that_is_told_to_stop_finishes_what_it_has_begun(reasoner: Serv
         finishing, told = short.iter_lines(), long.iter_lines()
         assert next(finishing).startswith("data: {")
         assert next(told).startswith("data: {")
-        endless.start()
-        for thread in threads:
-            thread.start()
-        wait_for_all(
-            reasoner,
-            lambda: reasoner.metric("vllm:num_requests_running") >= 2 + len(threads) + 4,
-        )
         engine = reasoner.children()
-        os.kill(reasoner.process_id, signal.SIGTERM)
+        with suspended(reasoner):
+            for thread in threads.values():
+                thread.start()
+            for _ in threads:
+                assert sent.acquire(timeout=SECONDS)
+            wait_for_rest(reasoner)
+            os.kill(reasoner.process_id, signal.SIGTERM)
         finished = [*filter(None, finishing)]
-        for thread in threads:
-            thread.join(60)
+        for name in ("plain", "vote"):
+            threads[name].join(SECONDS)
         wait_until(lambda: not _listens(reasoner))
         in_flight = "endless" not in answers
         os.kill(reasoner.process_id, signal.SIGTERM)
         last = [*filter(None, told)][-2:]
-    endless.join(60)
+    threads["endless"].join(SECONDS)
 
     assert engine
     receipt = next(line for line in reversed(finished) if '"applied"' in line)
@@ -135,7 +143,7 @@ def test_a_server_that_is_told_to_stop_finishes_what_it_has_begun(reasoner: Serv
     assert answers["endless"].status_code == 503
     assert "shutting down" in answers["endless"].json()["error"]["message"]
     assert any("shutting down" in line for line in last)
-    assert reasoner.wait(60) == 0
+    assert reasoner.wait(SECONDS) == 0
     assert reasoner.children() == []
 
 
@@ -157,12 +165,12 @@ def test_a_hung_reward_does_not_hold_up_the_end(reasoner: Server, tmp_path: Path
     wait_until(lambda: not _listens(reasoner))
     told_before = bool(answers)
     os.kill(reasoner.process_id, signal.SIGTERM)
-    waiting.join(60)
+    waiting.join(SECONDS)
 
     assert not told_before
     assert answers[0].status_code == 503
     assert "reward 'hung': the server is shutting down" in answers[0].json()["error"]["message"]
-    assert reasoner.wait(60) == 0
+    assert reasoner.wait(SECONDS) == 0
     assert reasoner.children() == []
 
 

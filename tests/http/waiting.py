@@ -11,7 +11,7 @@ from tests.http.server import Server
 SECONDS = 120.0
 """Longer than anything takes on a busy machine."""
 _POLL_SECONDS = 0.1
-_PAUSE_SECONDS = 0.5
+_RESTING_SECONDS = 0.5
 
 
 def wait_until(holds: Callable[[], object], seconds: float = SECONDS) -> None:
@@ -35,14 +35,19 @@ def suspended(server: Server) -> Iterator[None]:
             process.resume()
 
 
-def wait_for_all(server: Server, begun: Callable[[], object]) -> None:
-    """Wait until all requests that were sent have begun, and none has ended.
+def wait_for_rest(server: Server) -> None:
+    """Wait until the front end has done all that it can do for now.
 
-    The engine runs for no longer than a look takes, and the front end all the time, so that no
-    request ends before the last has begun, however slow the machine is.
+    What it got while its engine is suspended is then with the engine, however slow the machine is.
     """
-    deadline = time.monotonic() + SECONDS
-    while not begun():
-        assert time.monotonic() < deadline, f"not in {SECONDS:g} s"
-        with suspended(server):
-            time.sleep(_PAUSE_SECONDS)
+    front = psutil.Process(server.process_id)
+
+    def rests() -> bool:
+        until = time.monotonic() + _RESTING_SECONDS
+        while time.monotonic() < until:
+            if front.status() != psutil.STATUS_SLEEPING:
+                return False
+            time.sleep(_RESTING_SECONDS / 20)
+        return True
+
+    wait_until(rests)
