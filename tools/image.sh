@@ -25,8 +25,10 @@ if [ -z "$base" ]; then
 fi
 
 volumes=
-for path in ${MOUNT-$(ls -d /etc/pip.conf /etc/ssl/certs 2>/dev/null)}; do
+for path in ${MOUNT-$(ls -d /etc/pip.conf /root/.config/pip /etc/ssl/certs 2>/dev/null)}; do
 	volumes="$volumes --volume $path:$path:ro"
 done
+# Older buildahs do not find a stage by a name that an argument makes.
 # shellcheck disable=SC2086
-buildah build --build-arg CPU_BASE="$base" $volumes --tag localhost/steersman:cpu .
+sed 's/\${DEVICE}-base/cpu-base/' Dockerfile | buildah build --format docker \
+	--build-arg CPU_BASE="$base" $volumes --tag localhost/steersman:cpu --file - .
