@@ -97,6 +97,18 @@ right one. Its authors report gains of 2 to 6 points on large models.""",
         cost="sampled",
     ),
     Question(
+        name="cautious_cool",
+        heading="Does caution help where temperature 0.6 leaves less to be unsure of?",
+        answer="""\
+Less, and it costs less. One sample is right far more often than at temperature 1. Cautious sampling
+gains {points:cautious} points for {sampled:cautious} the tokens. A vote of 8 samples gains
+{points:majority 8} points for {sampled:majority 8} of them, and a vote of 8 cautious responses
+hardly more than that ({points:cautious, majority 8} points for {sampled:cautious, majority 8}).""",
+        run="cautious_06",
+        controls=("cautious", "majority 8", "cautious, majority 8"),
+        cost="sampled",
+    ),
+    Question(
         name="search_and_steering",
         heading="Does a search with a floor gain from steering?",
         answer="""\
