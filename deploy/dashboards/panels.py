@@ -388,12 +388,7 @@ ROWS = (
             Panel(
                 "Age of what is known of files",
                 "Since all files that a replica follows were last looked at.",
-                (
-                    Query(
-                        total("steersman_follow_age_seconds", "instance"),
-                        "{{instance}}",
-                    ),
-                ),
+                (Query(total("steersman_follow_age_seconds", "instance"), "{{instance}}"),),
                 "s",
             ),
         ),

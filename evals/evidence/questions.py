@@ -109,6 +109,18 @@ hardly more than that ({points:cautious, majority 8} points for {sampled:cautiou
         cost="sampled",
     ),
     Question(
+        name="cautious_hot",
+        heading="Does caution make up for a temperature of 1.2?",
+        answer="""\
+Yes. One sample is right about half the time there; cautious sampling gains {points:cautious} points
+for {sampled:cautious} the tokens, and is then as often right as at lower temperatures. A vote of 8
+samples gains {points:majority 8} points for {sampled:majority 8} of them, a vote of 8 cautious
+responses {points:cautious, majority 8} points for {sampled:cautious, majority 8}.""",
+        run="cautious_12",
+        controls=("cautious", "majority 8", "cautious, majority 8"),
+        cost="sampled",
+    ),
+    Question(
         name="search_and_steering",
         heading="Does a search with a floor gain from steering?",
         answer="""\

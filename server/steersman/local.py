@@ -90,10 +90,14 @@ class LocalServer:
             time.sleep(_POLL_SECONDS)
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        """Start the process, as the leader of a session of its own."""
+        """Start the process."""
+        return self._run(self._command)
+
+    def _run(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start a process as the leader of a session of its own."""
         with self._log.open("wb") as output:
             return subprocess.Popen(
-                self._command,
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,6 +1,5 @@
 """The server of an image, run by buildah."""
 
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,15 +45,7 @@ class Image(Server):
             *(self._container, "--", "steersman"),
             *self._command[self._command.index("serve") :],
         ]
-        with self._log.open("wb") as output:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=os.environ,
-                start_new_session=True,
-            )
+        return self._run(command)
 
 
 def _buildah(*arguments: str) -> str:

@@ -1,12 +1,15 @@
 """Two servers behind vLLM's router, as one."""
 
 import os
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from steersman.local import free_port
 from tests.http.server import ForkedServer, Server
+
+if TYPE_CHECKING:
+    import subprocess
 
 ROUTER = os.environ.get("STEERSMAN_ROUTER", "vllm-router")
 """Its program; `make test-scale` installs it."""
@@ -50,14 +53,7 @@ class Replicas(Server):
             *("--prometheus-port", str(free_port())),
             *("--health-check-interval-secs", "1"),
         ]
-        with self._log.open("wb") as output:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        return self._run(command)
 
     def _samples(self, name: str) -> Iterator[tuple[set[str], float]]:
         for replica in self.each:
