@@ -12,7 +12,7 @@ from steersman.puzzles.problems import KINDS, problems
 from tests import dashboard
 from tests.http.conftest import STEERING_ROWS
 from tests.http.server import Server
-from tests.http.waiting import SECONDS, suspended
+from tests.http.waiting import SECONDS, suspended, wait_until
 from tests.prometheus import PROGRAM, Prometheus
 from tests.soak.mix import CONTROLS, control_of
 
@@ -87,9 +87,8 @@ def test_the_alerts_are_loaded_and_quiet(prometheus: Prometheus) -> None:
         rules = [rule for group in groups for rule in group["rules"]]
         return [rule for rule in rules if rule["health"] != "unknown"]
 
-    deadline = time.monotonic() + 60
-    while not (rules := evaluated()) and time.monotonic() < deadline:
-        time.sleep(0.5)
+    wait_until(evaluated)
+    rules = evaluated()
     assert len(rules) > 5
     assert {rule["health"] for rule in rules} == {"ok"}
     assert "firing" not in {rule["state"] for rule in rules}
