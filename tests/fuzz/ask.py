@@ -1,5 +1,6 @@
 """Asking one request, to its end or until the client hangs up."""
 
+import math
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from tests.fuzz.answer import Answer
 from tests.fuzz.wire import Case
 
 ANSWER_SECONDS = 120.0
-_WAIT_SECONDS = 0.4
+_WAIT_SECONDS = 0.001, 0.4
+"""Shortest and longest wait: all magnitudes alike, so that fast answers are cut too."""
 _CHUNKS = 12
 
 
@@ -40,7 +42,7 @@ class Cut:
         if drawn < 0.1:
             return cls("sending")
         if drawn < 0.55:
-            return cls("waiting", seconds=source.uniform(0, _WAIT_SECONDS))
+            return cls("waiting", seconds=math.exp(source.uniform(*map(math.log, _WAIT_SECONDS))))
         return cls("reading", chunks=source.randrange(_CHUNKS))
 
 

@@ -20,5 +20,6 @@ def test_no_request_hurts_another(reasoner: Server, tmp_path: Path, hang_up: boo
     anyio.run(run.run)
     assert not run.findings.violations, summary(run, target, tmp_path)
     assert run.tally.requests >= REQUESTS
-    outcome = "hung up" if hang_up else "answered with a control"
-    assert run.tally.by_outcome[outcome] > 20
+    # At least those that hang up while they send: the others may be answered first.
+    outcome, fewest = ("hung up", 5) if hang_up else ("answered with a control", 20)
+    assert run.tally.by_outcome[outcome] > fewest
