@@ -244,14 +244,14 @@ def _checked() -> Iterator[tuple[Control, str]]:
 def _refuse_conflicts(request: Request) -> None:
     if request.beam_search:
         raise ControlError(
-            "beam search bypasses the controls of this server: leave out control or "
-            "use_beam_search",
+            "beam search bypasses the controls and deadlines of this server: leave out "
+            "use_beam_search, or control and X-Steersman-Timeout",
             param="use_beam_search",
         )
     if request.background:
         raise ControlError(
             "a background response has ended its HTTP request before the receipt is known: "
-            "leave out control or background",
+            "leave out background, or control and X-Steersman-Timeout",
             param="background",
         )
 

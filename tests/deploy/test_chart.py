@@ -247,6 +247,27 @@ def test_keys_come_from_a_secret() -> None:
     assert "VLLM_API_KEY" not in {one["name"] for one in container(pod)["env"]}
 
 
+def test_a_file_of_keys_comes_from_a_secret_of_the_operators() -> None:
+    keys: dict[str, Any] = {"existingSecret": "ours", "file": True}
+    monitored = {"enabled": True, "secretKey": "metrics-key"}
+    made = render(values("default", keys=keys, serviceMonitor=monitored))
+    (pod,) = servers(made)
+    serving = container(pod)
+    assert "--keys=/keys/keys.yaml" in serving["args"]
+    (mount,) = (one for one in serving["volumeMounts"] if one["name"] == "keys")
+    assert (mount["mountPath"], mount["readOnly"]) == ("/keys", True)
+    (volume,) = (one for one in pod["spec"]["volumes"] if one["name"] == "keys")
+    items = [{"key": "keys.yaml", "path": "keys.yaml"}]
+    assert volume["secret"] == {"secretName": "ours", "items": items}
+    variables = {one["name"]: one for one in serving["env"]}
+    assert variables["VLLM_API_KEY"]["valueFrom"]["secretKeyRef"]["optional"]
+    (monitor,) = (one for one in made if one["kind"] == "ServiceMonitor")
+    sent = monitor["spec"]["endpoints"][0]["authorization"]["credentials"]
+    assert sent == {"name": "ours", "key": "metrics-key"}
+    with pytest.raises(helm.HelmError, match=r"keys\.existingSecret"):
+        render(values("default", keys={"file": True}))
+
+
 def test_a_new_pod_is_for_what_servers_do_not_follow() -> None:
     def annotations(**more: Any) -> dict[str, str]:
         (pod,) = servers(render(values("default", **more)))

@@ -112,7 +112,7 @@ def test_what_no_dtype_holds_is_refused_whatever_the_bound(
 
 
 def test_a_full_queue_refuses_all_branches_of_a_request_together(reasoner: Server) -> None:
-    """One place is left, and the engine stands still: two branches do not fit, one waits."""
+    """One place is left, and the engine stands still: two branches do not fit, nor two prompts."""
     one: dict[str, Any] = {"model": "reasoner", "prompt": "6+9=", "max_tokens": 4, "temperature": 1}
     many = {**one, "n": MAX_QUEUED - 1, "max_tokens": 480, "ignore_eos": True, "stream": True}
     race = {**one, "control": {"search": {"method": "first_finish", "n": 2}}}
@@ -126,7 +126,9 @@ def test_a_full_queue_refuses_all_branches_of_a_request_together(reasoner: Serve
     before = reasoner.metric(rejections, reason="max_num_queued_reqs")
     with reasoner.client() as http, concurrent.futures.ThreadPoolExecutor() as pool:
         with suspended(reasoner), http.stream("POST", path, json=many):
+            prompts = {**one, "prompt": ["6+9=", "1+2="]}
             asked = (race, {**race, "stream": True}, {**one, "n": 2})
+            asked += (prompts, {**prompts, "stream": True})
             refused = [http.post(path, json=body) for body in asked]
             rejected = reasoner.metric(rejections, reason="max_num_queued_reqs")
             waiting = pool.submit(ask)

@@ -88,12 +88,14 @@ def test_an_exit_and_a_minimum(thinker: Steersman) -> None:
 
 def test_thinking_closes_once_the_answer_is_settled(thinker: Steersman) -> None:
     """Empty lines keep it from closing for a while; its answer is known by then."""
-    on = Thinking(min=240, nudge="\n", certainty=Certainty(every=8, agree=2))
-    never = Thinking(min=16, nudge="\n", certainty=Certainty(every=8, agree=16))
+    # Long enough for a busy front end to ask in time, and too short for so many answers.
+    on = Thinking(min=400, nudge="\n", certainty=Certainty(every=8, agree=2))
+    never = Thinking(min=240, nudge="\n", certainty=Certainty(every=32, agree=16))
     closed = []
     for stream in (False, True):
         for part in (on, never):
-            request = {**FIXED, "stream": stream, "control": ControlSpec(thinking=part)}
+            control = ControlSpec(thinking=part)
+            request = {**FIXED, "max_tokens": 450, "stream": stream, "control": control}
             answer = thinker.chat.completions.create(**request)
             receipt = [*answer][-1].control if stream else answer.control
             assert receipt is not None
@@ -103,17 +105,16 @@ def test_thinking_closes_once_the_answer_is_settled(thinker: Steersman) -> None:
             closed.append(receipt.applied.thinking.closed_by)
     assert closed == ["certainty", "model"] * 2
 
+    long = {**SAMPLED, "max_tokens": 450}
     several = thinker.chat.completions.create(
-        **SAMPLED, n=3, control=ControlSpec(thinking=on, monitor=Monitor())
+        **long, n=3, control=ControlSpec(thinking=on, monitor=Monitor())
     )
     assert several.control is not None
     by_choice = several.control.applied.thinking_by_choice
     assert by_choice is not None
     assert sum(choice.probes or 0 for choice in by_choice) > 0
     race = FirstFinish(method="first_finish", n=3)
-    winner = thinker.chat.completions.create(
-        **SAMPLED, control=ControlSpec(thinking=on, search=race)
-    )
+    winner = thinker.chat.completions.create(**long, control=ControlSpec(thinking=on, search=race))
     assert winner.choices[0].message.content
 
 

@@ -7,14 +7,16 @@ Requests without a control pass through untouched.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from steersman.api import body, deadline, facts, request_id, traced
+from steersman.api import access, body, deadline, facts, request_id, traced
 from steersman.api.answer import Answer
+from steersman.api.beside import HungUpError, beside, while_connected
 from steersman.api.body import Controlled
 from steersman.api.chunks import ChunkHead
 from steersman.api.live import LiveValues
@@ -109,8 +111,13 @@ class ControlMiddleware:
                     )
                 if (admitted := PASS.get()) is not None:
                     admitted.check_fan_out(plan.branches(request.choices) * request.prompts)
+                scope, own = request_id.identified(_sized(scope, rest))
+                control = self._opened(plan, own.value, span)
                 with span.within("hold"):
-                    await self._hold(plan, taken)
+                    await self._hold(control, taken, receive)
+            except HungUpError:
+                self._end(control, "disconnected", 0)
+                return
             except ControlError as error:
                 own = request_id.identified(scope)[1]
                 self._metrics.refused()
@@ -118,16 +125,26 @@ class ControlMiddleware:
                 traced.refuse(span, own.value, error)
                 await Refusal(error)(scope, receive, send)
                 return
-            scope, own = request_id.identified(_sized(scope, rest))
             head = self._chunk_head(plan, controlled.rest, own.value)
-            control = self._opened(plan, own.value, span)
             await self._run(control, head, scope, body.replay(rest, receive), send)
 
-    async def _hold(self, plan: Plan, taken: contextlib.AsyncExitStack) -> None:
-        """Take the rows and edits of a request, for as long as the stack is not unwound."""
-        if self._desk is not None:
-            for part in plan.parts:
-                await taken.enter_async_context(part.held(self._desk))
+    async def _hold(
+        self, control: ControlScope, taken: contextlib.AsyncExitStack, receive: Receive
+    ) -> None:
+        """Take the rows and edits of a request, for as long as the stack is not unwound.
+
+        Raises:
+            ControlError: They were not free in time.
+            HungUpError: The client has not waited for them.
+
+        """
+        if self._desk is None:
+            return
+        limits = control.plan.part(LimitsPart)
+        within = limits.limits.max_seconds if limits is not None else None
+        async with while_connected(receive):
+            for part in control.plan.parts:
+                await taken.enter_async_context(part.held(self._desk, within))
 
     def _opened(self, plan: Plan, own_id: str, span: Span) -> ControlScope:
         edits = self._desk.applied_edits if self._desk is not None else tuple
@@ -137,10 +154,15 @@ class ControlMiddleware:
 
     async def _form(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand on a form, an audio file for one: it holds no control, and is not read here."""
-        limit = self._planner.capabilities.limits.max_body_bytes
-        if body.declared(Headers(scope=scope)) > limit:
+        limit, headers = self._planner.capabilities.limits.max_body_bytes, Headers(scope=scope)
+        error: ControlError | None = None
+        if body.declared(headers) > limit:
+            error = body.BodyTooLargeError(limit)
+        elif deadline.HEADER in headers:
+            error = _not_here(access.path_of(scope), deadline.HEADER, None)
+        if error is not None:
             self._metrics.refused()
-            await Refusal(body.BodyTooLargeError(limit))(scope, receive, send)
+            await Refusal(error)(scope, receive, send)
             return
         await self._app(scope, body.bounded(receive, limit), send)
 
@@ -166,22 +188,28 @@ class ControlMiddleware:
         live = LiveValues(control, monitor) if monitor is not None else None
         reporter = Reporter(control.ledger, events, head)
         answer = Answer(control, receive, send, live, reporter.news if events else None, head)
-        token = CONTROL.set(control)
+        token, failed = CONTROL.set(control), False
         try:
             async with contextlib.AsyncExitStack() as stack:
                 if request.stream and (events or plan.part(SearchPart)):
-                    await stack.enter_async_context(_beside(reporter.report(answer)))
+                    await stack.enter_async_context(beside(reporter.report(answer)))
                 await self._app(scope, answer.receive, answer.send)
-        except Exception:
+        except Exception as error:
+            failed = not isinstance(error, ClientDisconnect)
             if not await answer.break_off():
                 raise
-            logger.exception("The stream of a request broke off")
+            fields = {"request_id": control.request_id}
+            logger.exception("The stream of a request broke off", extra={"fields": fields})
         finally:
             CONTROL.reset(token)
-            outcome = _outcome(answer)
-            traced.end(control, outcome, answer.status)
-            # A step can end many requests: their answers go out before the first is counted.
-            asyncio.get_running_loop().call_soon(self._tell, control, outcome, answer.status)
+            # Whatever the application raises before its answer has begun is answered with a 500.
+            status = answer.status or (500 if failed else 0)
+            self._end(control, _outcome(answer, failed=failed), status)
+
+    def _end(self, control: ControlScope, outcome: str, status: int) -> None:
+        traced.end(control, outcome, status)
+        # A step can end many requests: their answers go out before the first is counted.
+        asyncio.get_running_loop().call_soon(self._tell, control, outcome, status)
 
     def _max_forks(self) -> int:
         """Engine requests of a request that may be in flight: over it they wait."""
@@ -207,9 +235,11 @@ class ControlMiddleware:
 
 def _has_body(scope: Scope) -> bool:
     """Tell whether a body is to be read, or bounded; plans and uploads are read by their routes."""
-    return (
-        scope["type"] == "http" and scope["method"] == "POST" and not scope["path"].endswith(PLAN)
-    )
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return False
+    # What is open to everybody reads no body, so nobody's is kept for it.
+    path = access.path_of(scope)
+    return path != PLAN and path not in access.OPEN
 
 
 def _is_form(scope: Scope) -> bool:
@@ -224,9 +254,7 @@ def _facts(scope: Scope, controlled: Controlled, server: Capabilities) -> Reques
         ControlError: It takes the request, and no control.
 
     """
-    path, root = scope["path"], scope.get("root_path", "")
-    if root and path.startswith(f"{root}/"):
-        path = path[len(root) :]
+    path = access.path_of(scope)
     if path in set(Endpoint):
         return facts.read(Endpoint(path), controlled.rest, server.tool_grammar, server.defaults)
     if path.endswith("/"):
@@ -265,19 +293,11 @@ def _named(scope: Scope, content: bytes) -> Scope:
     return request_id.renamed(request_id.identified(scope)[0], body.plain(content))
 
 
-def _outcome(answer: Answer) -> str:
-    if answer.disconnected or not answer.complete:
+def _outcome(answer: Answer, *, failed: bool) -> str:
+    if answer.disconnected:
+        return "disconnected"
+    if failed:
+        return "error"
+    if not answer.complete:
         return "disconnected"
     return "ok" if answer.answered else "error"
-
-
-@contextlib.asynccontextmanager
-async def _beside(coroutine: Coroutine[None, None, None]) -> AsyncGenerator[None]:
-    """Run a coroutine beside the body of the `with`, and end it with the body."""
-    task = asyncio.create_task(coroutine)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

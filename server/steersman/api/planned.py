@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
-from steersman.api import body, facts
+from steersman.api import body, deadline, facts
 from steersman.api.refusal import Refusal
 from steersman.controls.limits import LimitsPart
 from steersman.errors import ControlError
@@ -72,7 +72,8 @@ def router(planner: Planner) -> APIRouter:
         """Plan a request as `endpoint` would, and say what it would cost at most."""
         try:
             content = await body.read(request.receive, limit)
-            planned = _plan(planner, content or b"", endpoint)
+            seconds = deadline.read(request.headers)
+            planned = _plan(planner, content or b"", endpoint, seconds)
         except ControlError as error:
             return Refusal(error)
         return JSONResponse(Planned.of(planned, model.max_model_len).model_dump(mode="json"))
@@ -80,7 +81,7 @@ def router(planner: Planner) -> APIRouter:
     return routes
 
 
-def _plan(planner: Planner, content: bytes, endpoint: str) -> Plan:
+def _plan(planner: Planner, content: bytes, endpoint: str, seconds: float | None) -> Plan:
     if endpoint not in set(Endpoint):
         raise ControlError(
             f"{endpoint!r} does not take control; these do: {', '.join(Endpoint)}",
@@ -104,4 +105,4 @@ def _plan(planner: Planner, content: bytes, endpoint: str) -> Plan:
         )
     suffix = None if controlled is None else controlled.profile_suffix
     control = None if controlled is None else controlled.control
-    return planner.plan(control, request, profile_suffix=suffix)
+    return planner.plan(control, request, profile_suffix=suffix, seconds=seconds)

@@ -72,8 +72,12 @@ class Part:
         return False
 
     @contextlib.asynccontextmanager
-    async def held(self, desk: Desk) -> AsyncGenerator[None]:
+    async def held(self, desk: Desk, within: float | None = None) -> AsyncGenerator[None]:
         """Hold the rows and edits that it needs, for the body of the `async with`.
+
+        Args:
+            desk: Hands them out.
+            within: Seconds to wait for them at most, if the server would let it wait longer.
 
         Raises:
             ControlError: They were not free in time.

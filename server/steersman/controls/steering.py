@@ -31,8 +31,8 @@ class SteeringPart(Part):
     reads_tokens = True
 
     @contextlib.asynccontextmanager
-    async def held(self, desk: Desk) -> AsyncGenerator[None]:
-        async with desk.taken(self.steering):
+    async def held(self, desk: Desk, within: float | None = None) -> AsyncGenerator[None]:
+        async with desk.taken(self.steering, within):
             yield
 
     def wire(self, origin: int) -> Mapping[str, Any]:

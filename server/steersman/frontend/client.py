@@ -104,7 +104,7 @@ class ControlledEngine:
             ValueError: The request carries a field that only this class may set.
             VLLMValidationError: The call differs from the plan, or has none.
             GracefulHTTPError: It has more choices than a request with its key may have, or the
-                branches of a further turn do not fit in the queue.
+                branches of a further prompt or turn do not fit in the queue.
 
         """
         if KEY in (sampling_params.extra_args or ()):
@@ -117,6 +117,8 @@ class ControlledEngine:
         control = CONTROL.get()
         if control is None:
             _check_fan_out(sampling_params.n)
+            if (kept := PLACES.get()) is not None:
+                kept.admit_call(self._engine, sampling_params.n, request_id)
             outputs: AsyncGenerator[RequestOutput, None] = self._engine.generate(
                 prompt, sampling_params, request_id, **options
             )

@@ -23,16 +23,18 @@ class Places:
     Attributes:
         kept: Engine requests that are admitted and have not begun.
         waiting: The number of these that a trajectory is going to take.
+        called: The number of these that a call without control is going to take.
         over: Whether the HTTP request has ended, so that nothing is kept for it any more.
 
     """
 
     kept: int = 0
     waiting: int = 0
+    called: int = 0
     over: bool = False
 
     def admit(self, engine: EngineClient, n: int, request_id: str) -> None:
-        """Have places for more engine requests; those that are kept and not waited for count.
+        """Have places for more engine requests; those that are kept for nothing yet count.
 
         Args:
             engine: The engine client, above the `Queue`.
@@ -43,9 +45,35 @@ class Places:
             GracefulHTTPError: The queue has no room for all of them.
 
         """
-        lacking = n - max(0, self.kept - self.waiting)
+        lacking = n - max(0, self.kept - self.waiting - self.called)
         if lacking > 0:
             engine.check_admission(lacking, request_id)
+
+    def admit_call(self, engine: EngineClient, n: int, request_id: str) -> None:
+        """Have places for a call without control, which begins when its first output is waited for.
+
+        vLLM admits a request with the choices of one prompt, and makes the calls of all its prompts
+        before any of them begins.
+
+        Args:
+            engine: The engine client, above the `Queue`.
+            n: The number of the call's choices.
+            request_id: Id of the call.
+
+        Raises:
+            GracefulHTTPError: The queue has no room for all of them.
+
+        """
+        self.admit(engine, n, request_id)
+        self.called += n
+
+    def begin(self, n: int) -> bool:
+        """Take places for an engine request that begins; False if there are none for it."""
+        self.called = max(0, self.called - n)
+        if self.kept < n:
+            return False
+        self.kept -= n
+        return True
 
 
 PLACES: ContextVar[Places | None] = ContextVar("steersman_places", default=None)
@@ -101,9 +129,7 @@ class Queue:
     def _begin(self, n: int = 1, request_id: str | None = None) -> None:
         """Admit an engine request that begins, of n choices."""
         own = PLACES.get()
-        if own is not None and own.kept >= n:
-            own.kept -= n
-        else:
+        if own is None or not own.begin(n):
             self._refuse_over(n, request_id)
 
     def _refuse_over(self, n: int, request_id: str | None) -> None:

@@ -58,8 +58,14 @@ class Admission:
         return len(self._waiting)
 
     @contextlib.asynccontextmanager
-    async def admitted(self, sums: Iterable[str]) -> AsyncGenerator[None]:
-        """Hold the rows of some sums (by digest) for the body of the `async with`.
+    async def admitted(
+        self, sums: Iterable[str], within: float | None = None
+    ) -> AsyncGenerator[None]:
+        """Hold the rows of some sums for the body of the `async with`.
+
+        Args:
+            sums: Their digests.
+            within: Seconds to wait at most, if less than `wait_seconds`.
 
         Raises:
             ControlError: No room in time: HTTP 429 with `Retry-After`.
@@ -67,7 +73,7 @@ class Admission:
         """
         wanted = frozenset(sums)
         if self._waiting or not self._fits(wanted):
-            await self._wait(wanted)
+            await self._wait(wanted, self._wait_seconds if within is None else within)
         else:
             self._holders.update(wanted)
         try:
@@ -83,14 +89,15 @@ class Admission:
     def _fits(self, wanted: frozenset[str]) -> bool:
         return len(self._holders.keys() | wanted) <= self.rows
 
-    async def _wait(self, wanted: frozenset[str]) -> None:
+    async def _wait(self, wanted: frozenset[str], within: float) -> None:
+        most = min(within, self._wait_seconds)
         if len(self._waiting) >= self._max_waiting:
             self._told(0.0, "refused")
             raise self._busy(f"{len(self._waiting)} requests already wait")
         waiter, began = _Waiter(wanted), time.perf_counter()
         self._waiting.append(waiter)
         try:
-            async with asyncio.timeout(self._wait_seconds):
+            async with asyncio.timeout(most):
                 await waiter.admitted.wait()
         except BaseException as error:
             # It may have been admitted in the very step in which it was cancelled or timed out.
@@ -102,7 +109,7 @@ class Admission:
             refused = isinstance(error, TimeoutError)
             self._told(time.perf_counter() - began, "refused" if refused else "left")
             if refused:
-                raise self._busy(f"none came free within {self._wait_seconds:g} s") from None
+                raise self._busy(f"none came free within {most:g} s") from None
             raise
         self._told(time.perf_counter() - began, "admitted")
 

@@ -36,8 +36,14 @@ class Desk:
         return None if self.edits is None else ChoosableEdits(self.edits, self.live)
 
     @contextlib.asynccontextmanager
-    async def taken(self, steering: Steering | None) -> AsyncGenerator[None]:
+    async def taken(
+        self, steering: Steering | None, within: float | None = None
+    ) -> AsyncGenerator[None]:
         """Keep a request's vectors and edit loaded, and its rows, for the body of the `async with`.
+
+        Args:
+            steering: What it needs.
+            within: Seconds to wait for rows at most, if the server would let it wait longer.
 
         Raises:
             ControlError: No rows came free in time.
@@ -50,7 +56,7 @@ class Desk:
             held.enter_context(self.store.holding(steering.vectors))
             if self.edits is not None:
                 held.enter_context(self.edits.holding(steering.edits))
-            async with self.admission.admitted(steering.rows):
+            async with self.admission.admitted(steering.rows, within):
                 yield
 
     def applied_edits(self) -> tuple[AppliedEdit, ...]:

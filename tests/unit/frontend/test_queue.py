@@ -137,6 +137,44 @@ async def test_a_plain_request_keeps_its_place_as_well() -> None:
     assert await plain == 2
 
 
+async def ask_prompts(engine: ControlledEngine, name: str, prompts: int, turns: int = 1) -> int:
+    """A plain HTTP request of several prompts: vLLM admits it as one, and makes all calls first."""
+    with places():
+        engine.check_admission(1)
+        outputs = 0
+        for _ in range(turns):
+            calls = [
+                engine.generate(PROMPT, params(), f"{name}-{place}") for place in range(prompts)
+            ]
+            for call in calls:
+                async for _ in call:
+                    outputs += 1
+        return outputs
+
+
+async def test_of_a_plain_request_all_prompts_begin_or_none() -> None:
+    vllm = Vllm(room=3)
+    vllm.go.set()
+    engine = wrapped(vllm)
+    with pytest.raises(GracefulHTTPError):
+        await ask_prompts(engine, "many", 4)
+    assert vllm.begun_of("many") == 0
+    assert has_room(vllm, engine)
+    assert await ask_prompts(engine, "fit", 3) == 6
+    assert vllm.begun_of("fit") == 3
+
+
+async def test_a_plain_request_keeps_no_more_room_than_its_prompts_need() -> None:
+    vllm, engine = (made := Vllm(room=3)), wrapped(made)
+    waiting = asyncio.create_task(ask_prompts(engine, "two", 2))
+    await settle()
+    with places():
+        engine.check_admission(1)
+    vllm.go.set()
+    assert await waiting == 4
+    assert await ask_prompts(engine, "turns", 3, turns=2) == 12
+
+
 async def test_the_limit_of_queued_tokens_is_looked_at_once_for_all_branches() -> None:
     vllm = Vllm(room=100, prefilling=1)
     engine = wrapped(vllm)

@@ -1,6 +1,7 @@
 """The store: names, what the engine has, and the directory."""
 
 import asyncio
+import resource
 import shutil
 from collections.abc import Coroutine
 from pathlib import Path
@@ -382,6 +383,23 @@ async def test_a_directory_that_cannot_be_written(host: ScriptedHost, tmp_path: 
         await store.put("calm", FILE_B)
     assert store.get("calm") == A
     assert host.calls == [LOAD_A]
+
+
+async def test_a_file_for_which_there_is_no_space(host: ScriptedHost, tmp_path: Path) -> None:
+    store = Store(VECTORS, MODEL, host, tmp_path)
+    await store.put("calm", FILE_A)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(FILE_B) // 2, limits[1]))
+    try:
+        with pytest.raises(DirectoryError) as caught:
+            await store.put("calm", FILE_B)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(caught.value)
+    await store.settle()
+    assert (tmp_path / "calm.safetensors").read_bytes() == FILE_A
+    assert files(tmp_path) == ["calm.safetensors"]
+    assert store.names == ("calm",)
 
 
 async def test_a_file_that_cannot_get_to_its_place(host: ScriptedHost, tmp_path: Path) -> None:

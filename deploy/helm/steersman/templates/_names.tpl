@@ -43,6 +43,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{/* Whether the Secret has a file of keys. */}}
+{{- define "steersman.keyFile" -}}
+{{- if .Values.keys.file }}
+{{- required "keys.file needs keys.existingSecret, which has keys.yaml" .Values.keys.existingSecret }}
+{{- end }}
+{{- end }}
+
 {{/* Whether requests need a key. */}}
 {{- define "steersman.guarded" -}}
 {{- if or .Values.keys.existingSecret .Values.keys.apiKey }}yes{{ end }}

@@ -18,6 +18,9 @@
 {{- if and .Values.followSeconds (or .Values.controls.enabled .Values.profiles) }}
 - --follow={{ .Values.followSeconds }}
 {{- end }}
+{{- if include "steersman.keyFile" . }}
+- --keys=/keys/keys.yaml
+{{- end }}
 {{- if .Values.rewards }}
 - --rewards=/config/rewards.yaml
 {{- end }}
@@ -51,7 +54,7 @@ env:
   {{- if include "steersman.guarded" . }}
   - name: VLLM_API_KEY
     valueFrom:
-      secretKeyRef: {name: {{ $secret }}, key: api-key}
+      secretKeyRef: {name: {{ $secret }}, key: api-key{{ if .Values.keys.file }}, optional: true{{ end }}}
   {{- end }}
   {{- if $secret }}
   - name: STEERSMAN_ADMIN_API_KEY
@@ -78,6 +81,9 @@ volumeMounts:
   - {name: shm, mountPath: /dev/shm}
   {{- if .Values.controls.enabled }}
   - {name: controls, mountPath: /controls, readOnly: {{ .Values.controls.readOnly }}}
+  {{- end }}
+  {{- if .Values.keys.file }}
+  - {name: keys, mountPath: /keys, readOnly: true}
   {{- end }}
   {{- if or .Values.profiles .Values.rewards .Values.multiNode.enabled }}
   - {name: config, mountPath: /config, readOnly: true}
@@ -167,6 +173,12 @@ volumes:
     persistentVolumeClaim:
       claimName: {{ .Values.controls.existingClaim | default (printf "%s-controls" (include "steersman.fullname" .)) }}
       readOnly: {{ .Values.controls.readOnly }}
+  {{- end }}
+  {{- with include "steersman.keyFile" . }}
+  - name: keys
+    secret:
+      secretName: {{ . }}
+      items: [{key: keys.yaml, path: keys.yaml}]
   {{- end }}
   {{- if or .Values.profiles .Values.rewards .Values.multiNode.enabled }}
   - name: config
