@@ -37,6 +37,7 @@ class Generation:
         stops: Tokens each of which ends a response.
         outcome: The result of its search; None without a search, or before it.
         branch_max_tokens: Token limit of each branch.
+        tokens_left: Tokens that the limits of the request leave for a branch, if these are fewer.
         judge: Scores its responses; None without rewards.
         steps: The steps of its search's chains.
         after: Tokens sampled one after another before it could begin.
@@ -50,6 +51,7 @@ class Generation:
     stops: frozenset[int] = frozenset()
     outcome: Outcome[Any] | None = None
     branch_max_tokens: int | None = None
+    tokens_left: int | None = None
     judge: Judge[Any] | None = None
     steps: list[ChainStep] = field(default_factory=list)
     after: int = 0
@@ -65,6 +67,14 @@ class Generation:
     @property
     def sampled_tokens(self) -> int:
         return sum(one.sampled_tokens for one in self.started)
+
+    @property
+    def cut_off(self) -> bool:
+        """True if the limits of the request left a branch no token more."""
+        left = self.tokens_left
+        return left is not None and any(
+            one.finish_reason == "length" and one.tokens >= left for one in self.branches
+        )
 
     @property
     def cancelled_tokens(self) -> int:

@@ -25,7 +25,7 @@ class Server(LocalServer):
     headers: ClassVar[Mapping[str, str]] = {"Authorization": f"Bearer {API_KEY}"}
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=120, headers=self.headers)
+        return httpx.Client(base_url=self.url, timeout=300, headers=self.headers)
 
 
 class ForkedServer(Server):

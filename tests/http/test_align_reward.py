@@ -10,6 +10,7 @@ import pytest
 
 from steersman_client import Align, ControlSpec, Limits, Receipt, RewardTerm, Steersman, Target
 from tests.http.server import Server
+from tests.http.waiting import SOON, impatient
 
 QUESTION: list[Any] = [{"role": "user", "content": "8*7-4+11=?"}]
 ASKED: dict[str, Any] = {
@@ -133,9 +134,9 @@ def test_a_reward_that_fails_is_an_error_that_names_it(
     assert f"reward '{name}'" in caught.value.message
     assert reason in caught.value.message
     assert reasoner.wait_for_metric(
-        "steersman_requests_total", before + 1, seconds=5, method="align", outcome="error"
+        "steersman_requests_total", before + 1, SOON, method="align", outcome="error"
     )
-    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, seconds=5)
+    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, SOON)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_in_a_stream_it_is_an_error_event(reasoner: Server, path: str, prompt: A
     assert len(errors) == 1
     told = json.loads(errors[0].removeprefix("data: "))
     assert told.get("code", told.get("error", {}).get("code")) in (502, "502")
-    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, seconds=5)
+    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, SOON)
 
 
 def test_or_the_best_so_far_is_returned_and_marked(thinker: Steersman) -> None:
@@ -188,18 +189,18 @@ def test_a_limit_does_not_wait_for_a_reward(
     assert receipt is not None
     assert receipt.applied.stopped_by == "max_seconds"
     assert search_of(receipt).decided_by == "fallback"
-    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, seconds=5)
+    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, SOON)
 
 
 def test_a_client_that_hangs_up_while_a_reward_judges_leaves_nothing(reasoner: Server) -> None:
     before = reasoner.metric("steersman_requests_total", method="align", outcome="disconnected")
     body = {**ASKED, "control": align("hung", chains=3).model_dump(exclude_unset=True)}
     with reasoner.client() as http, pytest.raises(httpx.ReadTimeout):
-        http.post("/v1/chat/completions", json=body, timeout=2)
+        http.post("/v1/chat/completions", json=body, timeout=impatient(2))
     assert reasoner.wait_for_metric(
-        "steersman_requests_total", before + 1, seconds=5, method="align", outcome="disconnected"
+        "steersman_requests_total", before + 1, SOON, method="align", outcome="disconnected"
     )
-    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, seconds=5)
+    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, SOON)
 
 
 def test_what_rewards_cost_is_on_metrics(thinker: Steersman, reasoner: Server) -> None:
@@ -208,7 +209,7 @@ def test_what_rewards_cost_is_on_metrics(thinker: Steersman, reasoner: Server) -
     compute = thinker.chat.completions.create(**ASKED, control=align("brief", steps=3)).control
     assert compute is not None
     wanted = calls + compute.compute.reward_calls
-    assert reasoner.wait_for_metric("steersman_reward_calls_total", wanted, 5, method="align")
+    assert reasoner.wait_for_metric("steersman_reward_calls_total", wanted, SOON, method="align")
     wanted = tokens + compute.compute.reward_tokens
     assert reasoner.metric("steersman_reward_tokens_total", method="align") == wanted
 

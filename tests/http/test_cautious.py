@@ -11,6 +11,7 @@ import pytest
 from steersman.sampling.trials import number_of_trials
 from steersman_client import Cautious, ControlSpec, Receipt, Steersman, receipt_of
 from tests.http.server import API_KEY, Server
+from tests.http.waiting import SOON, impatient
 
 CHAT = "/v1/chat/completions"
 PLAN = "/v1/control/plan"
@@ -355,9 +356,9 @@ def test_at_a_limit_it_ends_with_what_there_is(
         assert answer.choices[0].finish_reason == "length"
         assert answer.usage.completion_tokens == receipt.compute.returned_tokens
     assert receipt.applied.stopped_by == "max_sampled_tokens"
-    assert 0 < receipt.compute.returned_tokens < 400
+    assert 0 < receipt.compute.returned_tokens <= 60
     add_up(receipt)
-    assert reasoner.wait_for_metric(RUNNING, 0, seconds=5)
+    assert reasoner.wait_for_metric(RUNNING, 0, SOON)
 
 
 @pytest.mark.scale
@@ -373,12 +374,12 @@ def test_a_client_that_hangs_up_leaves_nothing_running(reasoner: Server, stream:
                 next(answer.iter_raw())
         else:
             with pytest.raises(httpx.ReadTimeout):
-                http.post(CHAT, json=body, timeout=0.5)
+                http.post(CHAT, json=body, timeout=impatient(0.5))
     assert reasoner.wait_for_metric(
-        "steersman_requests_total", before + 1, seconds=10, outcome="disconnected"
+        "steersman_requests_total", before + 1, SOON, outcome="disconnected"
     )
-    assert reasoner.wait_for_metric(RUNNING, 0, seconds=5)
-    assert reasoner.wait_for_metric(WAITING, 0, seconds=5)
+    assert reasoner.wait_for_metric(RUNNING, 0, SOON)
+    assert reasoner.wait_for_metric(WAITING, 0, SOON)
 
 
 def test_the_metrics_and_the_plan(reasoner: Server) -> None:

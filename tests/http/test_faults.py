@@ -13,7 +13,7 @@ from steersman_client import Steersman
 from tests.http.conftest import MAX_QUEUED
 from tests.http.server import Server
 from tests.http.test_vectors import HIDDEN, LAYERS, uploaded, vector
-from tests.http.waiting import suspended
+from tests.http.waiting import SOON, suspended
 
 CHAT = "/v1/chat/completions"
 BODY: dict[str, Any] = {
@@ -75,7 +75,7 @@ def test_what_overflows_ends_with_an_error_and_changes_no_other_answer(
     assert done == "[DONE]"
     assert "NaN" not in stream.replace("(NaN)", "")
     assert answers(reasoner) == before
-    assert reasoner.wait_for_metric("steersman_faults_total", faults + 4, 10)
+    assert reasoner.wait_for_metric("steersman_faults_total", faults + 4, SOON)
     assert reasoner.metric("steersman_steering_rows_in_use") == 0
 
 
@@ -138,7 +138,7 @@ def test_a_full_queue_refuses_all_branches_of_a_request_together(reasoner: Serve
         assert answer.status_code == 503
         assert "cannot accept new requests" in answer.json()["error"]["message"]
     assert rejected == before + len(refused)
-    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, 30)
+    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, SOON)
     with reasoner.client() as http:
         assert http.post(path, json=race).status_code == 200
 
@@ -168,4 +168,4 @@ def test_a_reward_that_blocks_its_thread_holds_up_nobody_else(reasoner: Server) 
     assert len(answers) == 5
     assert other.json()["control"]["compute"]["reward_calls"] > 0
     assert plain.status_code == 200
-    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, 30)
+    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, SOON)

@@ -10,6 +10,7 @@ import pytest
 from steersman_client import ControlSpec, Leader, Receipt, Steersman
 from tests.http.conftest import race
 from tests.http.server import Server
+from tests.http.waiting import SOON, impatient
 
 MODEL = "smollm2"
 STORY: list[Any] = [{"role": "user", "content": "Tell me a short story about a fox."}]
@@ -27,12 +28,12 @@ def receipt_of(result: Any) -> Receipt:
 
 
 def test_losers_are_stopped_and_counted_exactly(client: Steersman, server: Server) -> None:
-    assert server.wait_for_metric(RUNNING, 0, seconds=30)
+    assert server.wait_for_metric(RUNNING, 0, SOON)
     before = server.metric(GENERATED)
     answer = client.chat.completions.create(
         model=MODEL, **SAMPLED, messages=HELLO, seed=5, max_tokens=300, control=race(8)
     )
-    assert server.wait_for_metric(RUNNING, 0, seconds=1)
+    assert server.wait_for_metric(RUNNING, 0, SOON)
     receipt = receipt_of(answer)
     search, compute = receipt.applied.search, receipt.compute
     assert search is not None
@@ -225,13 +226,13 @@ def test_a_client_that_hangs_up_stops_all_branches(server: Server, stream: bool)
     with (
         server.client() as http,
         pytest.raises(httpx.ReadTimeout),
-        http.stream("POST", "/v1/chat/completions", json=body, timeout=0.9) as response,
+        http.stream("POST", "/v1/chat/completions", json=body, timeout=impatient(0.9)) as response,
     ):
         response.read()
     assert server.wait_for_metric(
-        "steersman_requests_total", disconnected + 1, seconds=10, outcome="disconnected"
+        "steersman_requests_total", disconnected + 1, SOON, outcome="disconnected"
     )
-    assert server.wait_for_metric(RUNNING, 0, seconds=5)
+    assert server.wait_for_metric(RUNNING, 0, SOON)
 
 
 def test_one_client_can_use_one_request_id_twice(server: Server) -> None:

@@ -14,7 +14,7 @@ import pytest
 from steersman.api import access
 from steersman_client import ControlSpec, Steersman
 from tests.http.server import ADMIN_KEY, API_KEY, Server
-from tests.http.waiting import suspended, wait_until
+from tests.http.waiting import SOON, suspended, wait_until
 
 QUESTION: list[Any] = [{"role": "user", "content": "8*7-4+11=?"}]
 ASKED: dict[str, Any] = {"model": "reasoner", "messages": QUESTION, "temperature": 1.0}
@@ -194,7 +194,7 @@ def test_who_hangs_up_pays_for_what_was_sampled(reasoner: Server) -> None:
     with socket.create_connection(("127.0.0.1", reasoner.port)) as connection:
         connection.sendall(head.encode() + content)
         wait_until(lambda: reasoner.metric("vllm:generation_tokens_total") >= before + 200)
-    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, seconds=30)
+    assert reasoner.wait_for_metric("vllm:num_requests_running", 0, SOON)
     with holder(reasoner, "sk-carol") as http:
         refused = http.post(COMPLETIONS, json={**body, "max_tokens": 1})
     assert refused.status_code == 429

@@ -1,5 +1,6 @@
 """Replicas behind a router: a prompt stays where it is cached, and a lost replica is no silence."""
 
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,9 +9,13 @@ import httpx
 import psutil
 import pytest
 
+from steersman.edits import file as edit_file
+from steersman_client import ControlSpec, Steer, Steersman, receipt_of
+from tests.engine.edits import random_edit
 from tests.http.replicas import Replicas
-from tests.http.server import Server
-from tests.http.waiting import wait_until
+from tests.http.server import ADMIN_KEY, API_KEY, Server
+from tests.http.test_following import ask, changed, digests, noise
+from tests.http.waiting import SOON, wait_until
 
 pytestmark = pytest.mark.replicas
 
@@ -41,6 +46,33 @@ def test_a_prompt_goes_to_the_replica_that_has_it_cached(replicas: Replicas) -> 
         one.metric(REQUESTS) - was for one, was in zip(replicas.each, before, strict=True)
     )
     assert grown == [0, 6]
+
+
+def test_what_is_changed_on_one_replica_comes_to_the_other(replicas: Replicas) -> None:
+    urls = [f"{one.url}/v1" for one in replicas.each]
+    with contextlib.ExitStack() as stack:
+        first, second = (
+            stack.enter_context(Steersman(base_url=url, api_key=API_KEY, max_retries=0))
+            for url in urls
+        )
+        before = digests(first)
+        assert before == digests(second)
+
+        first.control.vectors.upload("ours", noise(), admin_key=ADMIN_KEY)
+        assert changed(before, digests(first)) == {"all", "vectors"}
+        wait_until(lambda: digests(second) == digests(first))
+        steered = ask(second, control=ControlSpec(steer=(Steer(vector="ours"),)))
+        assert receipt_of(steered).applied.steer[0].tokens
+
+        edit = edit_file.write(random_edit({0: (1, 4)}, weight=14.0, seed=3))
+        first.control.edits.upload("ours", edit, apply=True, admin_key=ADMIN_KEY)
+        assert "live_edits" in changed(before, digests(first))
+        wait_until(lambda: digests(second) == digests(first))
+        assert [one.edit for one in receipt_of(ask(second, control={})).applied.edits] == ["ours"]
+
+        second.control.edits.delete("ours", admin_key=ADMIN_KEY)
+        second.control.vectors.delete("ours", admin_key=ADMIN_KEY)
+        wait_until(lambda: digests(first) == digests(second) == before)
 
 
 def test_a_lost_replica_is_an_error_or_another_answer_but_never_silence(replicas: Replicas) -> None:
@@ -77,7 +109,7 @@ def test_a_lost_replica_is_an_error_or_another_answer_but_never_silence(replicas
             assert answer.status_code == 200
             assert answer.json()["control"]["applied"]["search"]["launched"] == 4
     assert left.metric(REQUESTS, outcome="ok") > before + 8
-    assert left.wait_for_metric(RUNNING, 0, seconds=10)
+    assert left.wait_for_metric(RUNNING, 0, SOON)
 
 
 def kill(server: Server) -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.http.server import ForkedServer, Server
+from tests.http.waiting import SOON
 
 ASKED = {"model": "reasoner", "prompt": "6+9*3-8=?", "max_tokens": 64, "seed": 3}
 RACE = {"search": {"method": "first_finish", "n": 2}}
@@ -70,7 +71,7 @@ def test_first_tokens_of_streams_are_timed(reasoner: Server) -> None:
         with http.stream("POST", "/v1/chat/completions", json={**chat, "stream": True}) as answer:
             answer.read()
     name = "steersman_first_token_seconds_count"
-    assert reasoner.wait_for_metric(name, before[0] + 1, 10, **labels)
+    assert reasoner.wait_for_metric(name, before[0] + 1, SOON, **labels)
     assert counts(**labels) == [count + 1 for count in before]
     first, answered = (after - earlier for after, earlier in zip(sums(), spent, strict=True))
     assert 0 < first < answered
@@ -91,7 +92,7 @@ def test_a_controlled_request_is_one_json_line(logging_server: tuple[Server, Pat
         receipt = http.post("/v1/completions", json={**ASKED, "control": RACE}).json()["control"]
         http.post("/v1/completions", json=ASKED)
         http.post("/v1/completions", json={**ASKED, "control": {"search": {"method": "no"}}})
-        assert server.wait_for_metric("steersman_refused_total", 1, 10)
+        assert server.wait_for_metric("steersman_refused_total", 1, SOON)
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     ended, refused = (line for line in lines if line.get("request_id") == "logged")
     assert (ended["method"], ended["profile"], ended["outcome"]) == ("first_finish", "none", "ok")

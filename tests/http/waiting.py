@@ -4,12 +4,15 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
+import httpx
 import psutil
 
 from tests.http.server import Server
 
-SECONDS = 120.0
+SECONDS = 300.0
 """Longer than anything takes on a busy machine."""
+SOON = 30.0
+"""Long enough, on a busy machine, for what ends at once."""
 _POLL_SECONDS = 0.1
 _RESTING_SECONDS = 0.5
 
@@ -20,6 +23,11 @@ def wait_until(holds: Callable[[], object], seconds: float = SECONDS) -> None:
     while not holds():
         assert time.monotonic() < deadline, f"not in {seconds:g} s"
         time.sleep(_POLL_SECONDS)
+
+
+def impatient(seconds: float) -> httpx.Timeout:
+    """A client that hangs up if it hears nothing for so many seconds, once its request is sent."""
+    return httpx.Timeout(SECONDS, read=seconds)
 
 
 @contextlib.contextmanager

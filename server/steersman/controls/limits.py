@@ -12,7 +12,7 @@ from steersman.ledger import Ledger
 from steersman_client import Limits
 
 _POLL_SECONDS = 0.02
-"""How often the sampled tokens are counted: a few engine steps."""
+"""How often the time is looked at, and the sampled tokens are counted: a few engine steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,11 @@ class LimitsPart(Part):
 
     limits: Limits
     _watched: "_Watched" = field(default_factory=lambda: _Watched(), repr=False, compare=False)
+
+    def left(self, ledger: Ledger) -> int | None:
+        """Tokens that the request may still sample; None without a limit."""
+        tokens = self.limits.max_sampled_tokens
+        return None if tokens is None else max(1, tokens - ledger.sampled_tokens)
 
     def applied(self, ledger: Ledger) -> Mapping[str, Any]:
         return {"stopped_by": ledger.stopped_by}
@@ -49,6 +54,8 @@ class LimitsPart(Part):
             watched.task = asyncio.create_task(self._watch(ledger))
         try:
             yield
+            if ledger.stopped_by is None and any(one.cut_off for one in ledger.generations):
+                ledger.stopped_by = "max_sampled_tokens"
         finally:
             watched.stops.remove(stop)
             if not watched.stops:

@@ -146,8 +146,12 @@ class ControlledEngine:
         generation.stops = frozenset(carrier.stops_of(sampling_params))
         generation.prompt_tokens = len(call.prompt_token_ids)
         params = sampling_params.clone()
-        limit = _share(control, params)
-        params.max_tokens = generation.branch_max_tokens = limit
+        params.max_tokens = generation.branch_max_tokens = _share(control, params)
+        limits = control.plan.part(LimitsPart)
+        left = limits.left(control.ledger) if limits is not None else None
+        if left is not None and left < params.max_tokens:
+            params.max_tokens = generation.tokens_left = left
+        params.min_tokens = min(params.min_tokens, params.max_tokens)  # the engine would refuse it
         span = control.span.child("generate")
         call = replace(call, params=params)
         outputs = self._controlled(control, generation, call, carrier, span)

@@ -74,6 +74,26 @@ async def test_a_request_that_ends_before_is_stopped_by_nothing() -> None:
     assert part.applied(ledger) == {"stopped_by": None}
 
 
+@pytest.mark.parametrize(
+    ("tokens", "end", "stopped_by"),
+    [(5, "length", "max_sampled_tokens"), (5, "stop", None), (4, "length", None)],
+)
+async def test_a_response_that_is_left_no_token_more_was_stopped(
+    tokens: int, end: str, stopped_by: str | None
+) -> None:
+    ledger = Ledger(lambda: 0.0)
+
+    async def stop() -> None:
+        raise AssertionError
+
+    async with LimitsPart(Limits(max_sampled_tokens=5)).watching(ledger, stop):
+        generation = ledger.open()
+        generation.tokens_left = 5
+        generation.branches.append(Trajectory(Start(0)))
+        generation.branches[0].advance(tokens, end)
+    assert ledger.stopped_by == stopped_by
+
+
 async def test_whatever_a_search_starts_after_the_limit_is_stopped_too() -> None:
     source = ToySource(longest=10**9)
     source.draws = lambda seed, position: (1, False)  # type: ignore[method-assign]

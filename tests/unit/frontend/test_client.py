@@ -121,6 +121,22 @@ async def test_a_search_is_one_request_to_the_caller(race: ControlScope) -> None
     assert receipt.compute.prefill_tokens == 6
 
 
+@pytest.mark.parametrize(
+    ("most", "asked", "given"),
+    [(3, (50, 10), (3, 3)), (3, (2, 1), (2, 1)), (40, (50, 45), (33, 33))],
+)
+async def test_no_branch_samples_more_than_the_limit_of_its_request(
+    most: int, asked: tuple[int, int], given: tuple[int, int]
+) -> None:
+    client = ScriptedClient()
+    limits = LimitsPart(Limits(max_sampled_tokens=most))
+    sampling = params(max_tokens=asked[0], min_tokens=asked[1])
+    with scope(controlled(plan(RACE, limits))):
+        await collect(ControlledEngine(client, NO_PHASE, Reports()), sampling)
+    passed = {(request.max_tokens, request.min_tokens) for _, request, _ in client.requests}
+    assert passed == {given}
+
+
 class Handing(ScriptedClient):
     """An engine of a pair: one that leaves its blocks for the other, or fetches the other's."""
 
