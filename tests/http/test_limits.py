@@ -11,7 +11,8 @@ from tests.http.waiting import SOON
 
 QUESTION: list[Any] = [{"role": "user", "content": "8*7-4+11=?"}]
 ASKED: dict[str, Any] = {"model": "reasoner", "messages": QUESTION, "temperature": 1.0, "seed": 3}
-LONG: dict[str, Any] = {**ASKED, "extra_body": {"ignore_eos": True}, "max_tokens": 400}
+ENDLESS = {"ignore_eos": True, "min_tokens": 300}
+LONG: dict[str, Any] = {**ASKED, "extra_body": ENDLESS, "max_tokens": 400}
 
 SHORTLY: dict[str, Any] = {"extra_headers": {"X-Steersman-Timeout": "0.05"}}
 
