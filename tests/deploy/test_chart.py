@@ -264,6 +264,14 @@ def test_a_file_of_keys_comes_from_a_secret_of_the_operators() -> None:
     (monitor,) = (one for one in made if one["kind"] == "ServiceMonitor")
     sent = monitor["spec"]["endpoints"][0]["authorization"]["credentials"]
     assert sent == {"name": "ours", "key": "metrics-key"}
+    routed = {"kind": "production-stack", "secretKey": "router-key"}
+    (router,) = (
+        pod
+        for pod in pods(render(values("default", keys=keys, router=routed)))
+        if component(pod) == "router"
+    )
+    (asking,) = container(router)["env"]
+    assert asking["valueFrom"]["secretKeyRef"] == {"name": "ours", "key": "router-key"}
     with pytest.raises(helm.HelmError, match=r"keys\.existingSecret"):
         render(values("default", keys={"file": True}))
 

@@ -19,8 +19,9 @@ async def beside(coroutine: Coroutine[None, None, None]) -> AsyncGenerator[None]
         yield
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
 
 
 @contextlib.asynccontextmanager

@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from steersman.api import access, body, deadline, facts, request_id, traced
@@ -40,6 +41,9 @@ from steersman.steering.desk import Desk
 from steersman.tracing import NO_SPAN, NO_TRACING, Span, Tracing
 
 logger = logging.getLogger(__name__)
+
+_HUNG_UP = 499
+"""Status of a request whose client has gone, for whoever counts answers."""
 
 
 class ControlMiddleware:
@@ -73,8 +77,12 @@ class ControlMiddleware:
         if not _has_body(scope):
             await self._app(scope, receive, send)
             return
+        if _is_form(scope):
+            # Its parts, those of a long recording, begin one by one: each is admitted by itself.
+            await self._form(scope, receive, send)
+            return
         with places():
-            await (self._form if _is_form(scope) else self._json)(scope, receive, send)
+            await self._json(scope, receive, send)
 
     async def _json(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Plan a request that has a control, and run it; hand on any other."""
@@ -114,10 +122,7 @@ class ControlMiddleware:
                 scope, own = request_id.identified(_sized(scope, rest))
                 control = self._opened(plan, own.value, span)
                 with span.within("hold"):
-                    await self._hold(control, taken, receive)
-            except HungUpError:
-                self._end(control, "disconnected", 0)
-                return
+                    waits = await self._hold(control, taken, receive)
             except ControlError as error:
                 own = request_id.identified(scope)[1]
                 self._metrics.refused()
@@ -125,26 +130,36 @@ class ControlMiddleware:
                 traced.refuse(span, own.value, error)
                 await Refusal(error)(scope, receive, send)
                 return
+            if not waits:
+                self._end(control, "disconnected", 0)
+                await Response(status_code=_HUNG_UP)(scope, receive, send)  # nobody gets it
+                return
             head = self._chunk_head(plan, controlled.rest, own.value)
             await self._run(control, head, scope, body.replay(rest, receive), send)
 
     async def _hold(
         self, control: ControlScope, taken: contextlib.AsyncExitStack, receive: Receive
-    ) -> None:
+    ) -> bool:
         """Take the rows and edits of a request, for as long as the stack is not unwound.
+
+        Returns:
+            Whether the client has waited for them.
 
         Raises:
             ControlError: They were not free in time.
-            HungUpError: The client has not waited for them.
 
         """
         if self._desk is None:
-            return
+            return True
         limits = control.plan.part(LimitsPart)
         within = limits.limits.max_seconds if limits is not None else None
-        async with while_connected(receive):
-            for part in control.plan.parts:
-                await taken.enter_async_context(part.held(self._desk, within))
+        try:
+            async with while_connected(receive):
+                for part in control.plan.parts:
+                    await taken.enter_async_context(part.held(self._desk, within))
+        except HungUpError:
+            return False
+        return True
 
     def _opened(self, plan: Plan, own_id: str, span: Span) -> ControlScope:
         edits = self._desk.applied_edits if self._desk is not None else tuple

@@ -49,7 +49,7 @@ class Planned(BaseModel):
         whole = plan.max_tokens if asked is None else min(asked, plan.max_tokens)
         forks = any(part.forks() for part in plan.parts)
         named = longest if request.max_tokens is None else request.max_tokens
-        each = min(named, longest, max(1, plan.max_tokens // branches))
+        each = min(named, longest, whole, max(1, plan.max_tokens // branches))
         return cls(
             endpoint=request.endpoint,
             method=plan.method,

@@ -18,12 +18,10 @@ from tests.unit.api.application import CHAT, FIRST, Server
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize(
-    "content", [b'{"model": "tiny"}', b'{"model": "tiny", "control": {}}', None]
-)
+@pytest.mark.parametrize("content", [b'{"model": "tiny"}', b'{"model": "tiny", "control": {}}'])
 @pytest.mark.parametrize("fails", [False, True])
 async def test_places_in_the_queue_are_kept_until_the_request_ends(
-    content: bytes | None, fails: bool
+    content: bytes, fails: bool
 ) -> None:
     seen: list[Places] = []
 
@@ -40,12 +38,22 @@ async def test_places_in_the_queue_are_kept_until_the_request_ends(
     server = Server()
     server.app._app = app
     with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
-        if content is None:  # a form
-            await server.post(b"", headers={"content-type": "multipart/form-data; boundary=x"})
-        else:
-            await server.post(content)
+        await server.post(content)
     assert [(one.kept, one.over) for one in seen] == [(0, True)]
     assert PLACES.get() is None
+
+
+async def test_the_parts_of_a_form_are_admitted_one_by_one() -> None:
+    seen: list[Places | None] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(PLACES.get())
+        await JSONResponse({})(scope, receive, send)
+
+    server = Server()
+    server.app._app = app
+    await server.post(b"", headers={"content-type": "multipart/form-data; boundary=x"})
+    assert seen == [None]
 
 
 @contextlib.contextmanager

@@ -106,14 +106,17 @@ async def test_a_client_that_hangs_up_gives_its_place_in_the_queue_back(
             await asyncio.sleep(0)
         return {"type": "http.disconnect"}
 
+    sent: list[Message] = []
+
     async def send(message: Message) -> None:
-        raise AssertionError(message)
+        sent.append(message)
 
     async with admission.admitted(["other"]):
         scope = {"type": "http", "method": "POST", "path": CHAT, "headers": []}
         await server.app(scope, receive, send)
         assert admission.waiting == 0
     assert ends == ["left"]
+    assert sent[0]["status"] == 499
     assert admission.rows_in_use == 0
     assert await server.metric("steersman_requests_total", outcome="disconnected") == 1
 
