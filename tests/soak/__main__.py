@@ -20,7 +20,7 @@ from tests.fuzz.surface import Surface
 from tests.fuzz.target import Target
 from tests.prometheus import PROGRAM, Prometheus
 from tests.soak import board, picture, verdict
-from tests.soak.mix import MODEL
+from tests.soak.mix import CONTROLS, MODEL
 from tests.soak.report import result
 from tests.soak.run import Options, watch
 
@@ -36,7 +36,7 @@ _ENVIRONMENT = {
 def main() -> int:
     """The exit code: 1 unless every criterion holds."""
     arguments = _arguments()
-    options = Options(arguments.seconds, arguments.seed)
+    options = Options(arguments.seconds, arguments.seed, tuple(arguments.kinds))
     log = ROOT / "build/soak/server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     _say(f"seed {options.seed}, {options.seconds:g} s")
@@ -97,6 +97,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--result", type=Path, default=benchmark.RESULTS / "soak.json")
     parser.add_argument("--picture", type=Path, default=ROOT / "docs/pictures/soak.png")
     parser.add_argument("--board", type=Path, default=ROOT / "docs/pictures/dashboard.png")
+    parser.add_argument("--kinds", nargs="+", choices=CONTROLS, default=tuple(CONTROLS))
     parser.add_argument("--server", nargs="*", default=(), help="further server arguments")
     return parser.parse_args()
 

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -68,9 +68,9 @@ def _asked() -> tuple[Problem, ...]:
     return tuple(found)
 
 
-def drawn(source: random.Random) -> tuple[str, Case]:
-    """The kind of a request, and the request."""
-    kind = source.choice(list(CONTROLS))
+def drawn(source: random.Random, kinds: Sequence[str] = tuple(CONTROLS)) -> tuple[str, Case]:
+    """The kind of a request, one of these, and the request."""
+    kind = source.choice(kinds)
     endpoint, problem = source.choice(_ENDPOINTS), source.choice(_asked())
     body: dict[str, Any] = {
         "model": MODEL,

@@ -5,7 +5,7 @@ import functools
 import multiprocessing
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -55,6 +55,7 @@ class Clients:
         surface: What it offers.
         seed: Requests depend on it alone.
         count: Clients, each with one request after another.
+        kinds: Kinds of their requests.
 
     """
 
@@ -62,6 +63,7 @@ class Clients:
     surface: Surface
     seed: int
     count: int
+    kinds: tuple[str, ...] = tuple(mix.CONTROLS)
 
 
 class Pool:
@@ -126,15 +128,20 @@ async def _ask_all(clients: Clients, reports: Connection) -> None:
     ):
         for number in range(clients.count):
             source = random.Random(f"{clients.seed}/{number}")
-            group.start_soon(functools.partial(_ask, http, invariants, source, reports))
+            draw = functools.partial(mix.drawn, source, clients.kinds)
+            group.start_soon(_ask, http, invariants, source, draw, reports)
 
 
 async def _ask(
-    http: httpx.AsyncClient, invariants: Invariants, source: random.Random, reports: Connection
+    http: httpx.AsyncClient,
+    invariants: Invariants,
+    source: random.Random,
+    draw: Callable[[], tuple[str, Case]],
+    reports: Connection,
 ) -> None:
     """One request after another, for ever."""
     while True:
-        kind, case = mix.drawn(source)
+        kind, case = draw()
         began = time.monotonic()
         answer = await ask(http, case, Cut.drawn(source, STAYS))
         ended = time.monotonic()

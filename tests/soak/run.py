@@ -12,6 +12,7 @@ import psutil
 
 from steersman.local import LocalServer
 from tests.fuzz.surface import Surface
+from tests.soak.mix import CONTROLS
 from tests.soak.pool import Asked, Clients, Pool
 
 STAYING, KILLED = 12, 4
@@ -28,11 +29,13 @@ class Options:
     Attributes:
         seconds: Its length.
         seed: Of the requests, and of the times at which a pool is killed.
+        kinds: Kinds of requests.
 
     """
 
     seconds: float
     seed: int
+    kinds: tuple[str, ...] = tuple(CONTROLS)
 
 
 @dataclass(slots=True)
@@ -45,6 +48,7 @@ class Seen:
         memory: Resident bytes of each process of the server, by its name, and when.
         kills: When a pool was killed.
         died: When the server did; None if it lives.
+        kinds: Kinds of requests that were asked.
 
     """
 
@@ -53,6 +57,7 @@ class Seen:
     memory: dict[str, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
     kills: list[float] = field(default_factory=list)
     died: float | None = None
+    kinds: tuple[str, ...] = tuple(CONTROLS)
 
 
 def watch(
@@ -70,12 +75,12 @@ def watch(
         log: Takes a line a minute.
 
     """
-    seen, began = Seen(), time.monotonic()
+    seen, began = Seen(kinds=options.kinds), time.monotonic()
     seeds = itertools.count(options.seed * 1_000_003)
     drawing = random.Random(options.seed)
 
     def pool(count: int) -> Pool:
-        return Pool(Clients(server.url, surface, next(seeds), count))
+        return Pool(Clients(server.url, surface, next(seeds), count, options.kinds))
 
     staying, other = pool(STAYING), pool(KILLED)
     sampled, killed, logged = 0.0, drawing.uniform(*_KILL_SECONDS), _LINE_SECONDS

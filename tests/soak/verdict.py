@@ -10,7 +10,6 @@ from typing import Literal
 import numpy as np
 
 from tests.fuzz.invariants import Violation
-from tests.soak.mix import CONTROLS
 from tests.soak.pool import Asked
 from tests.soak.run import Seen
 from tests.soak.trend import BLOCKS, Trend, trend
@@ -136,7 +135,7 @@ def _lives(seen: Seen) -> Iterator[Finding]:
     dead = f"it died after {seen.died:.0f} s" if seen.died is not None else "it does"
     yield Finding("the server lives", "holds" if seen.died is None else "broken", dead)
     whole = Counter(one.kind for one in seen.asked if not one.cut)
-    missing = [kind for kind in CONTROLS if not whole[kind]]
+    missing = [kind for kind in seen.kinds if not whole[kind]]
     cut = sum(one.cut for one in seen.asked)
     met = cut and seen.kills and not missing
     detail = (

@@ -8,6 +8,7 @@ import pytest
 
 from tests.fuzz.invariants import Violation
 from tests.soak import picture, verdict
+from tests.soak.mix import CONTROLS
 from tests.soak.report import result
 from tests.soak.run import Options, Seen
 from tests.unit.soak import made_up
@@ -65,7 +66,7 @@ def test_latencies_that_rise_are_found() -> None:
 def test_a_change_of_the_mix_is_no_change_of_the_latency() -> None:
     """Each kind is slower than the one before it; in the second half only slow ones come."""
     run = made_up.seen()
-    slow = [*verdict.CONTROLS][-4:]
+    slow = [*CONTROLS][-4:]
     run.asked[:] = [
         one for one in run.asked if one.ended < 1200 or one.kind in slow or one.ended % 7 < 1
     ]
