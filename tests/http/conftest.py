@@ -114,10 +114,10 @@ def _chosen(item: pytest.Item, on: str | None) -> bool:
     """True for a test that is run on a server of this kind."""
     if item.get_closest_marker("replicas"):
         return on == "replicas"
-    mark = item.get_closest_marker("scale")
-    if on is None or mark is None:
+    marks = [*item.iter_markers("scale")]
+    if on is None or not marks:
         return on is None
-    return on != "replicas" or bool(mark.kwargs.get("routed", True))
+    return all(on not in mark.kwargs.get("not_on", ()) for mark in marks)
 
 
 def _order(item: pytest.Item) -> tuple[int, bool]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, cast
 
 import httpx
+import pytest
 
 from steersman.local import LocalServer
 from tests.forked import Template, fork_workers
@@ -17,6 +18,8 @@ from tests.forked import Template, fork_workers
 API_KEY = "sk-test"
 ADMIN_KEY = "sk-admin"
 TEMPLATE = Template("tests.http.imported")
+RESPONSES = pytest.param("responses", marks=pytest.mark.scale(not_on={"replicas"}))
+"""The endpoint as a test's parameter: vLLM's router sends no key on to it."""
 
 
 class Server(LocalServer):

@@ -10,7 +10,7 @@ import pytest
 
 from steersman.sampling.trials import number_of_trials
 from steersman_client import Cautious, ControlSpec, Receipt, Steersman, receipt_of
-from tests.http.server import API_KEY, Server
+from tests.http.server import API_KEY, RESPONSES, Server
 from tests.http.waiting import SOON, impatient
 
 CHAT = "/v1/chat/completions"
@@ -202,7 +202,7 @@ def test_its_decisions_follow_from_what_was_measured(
 
 
 @pytest.mark.scale
-@pytest.mark.parametrize("endpoint", ["completions", "responses"])
+@pytest.mark.parametrize("endpoint", ["completions", RESPONSES])
 def test_it_works_on_every_endpoint(thinker: Steersman, reasoner: Server, endpoint: str) -> None:
     control: dict[str, Any] = {"sampler": {"method": "cautious"}}
     options = {"model": "reasoner", "temperature": 1.0}

@@ -63,7 +63,8 @@ def text(answer: Any) -> str:
     return ((message.model_extra or {}).get("reasoning") or "") + (message.content or "")
 
 
-@pytest.mark.scale(routed=False)  # a router passes no upload on
+# A router passes no upload on; stages on a CPU are compiled.
+@pytest.mark.scale(not_on={"replicas", "pipeline"})
 def test_a_live_edit_changes_every_answer_until_it_is_deleted(thinker: Steersman) -> None:
     before = text(ask(thinker))
     with uploaded(thinker, "live", apply=True) as name:
@@ -116,7 +117,7 @@ def test_at_strength_0_nothing_changes(thinker: Steersman, offered: str) -> None
     assert text(answer) == text(ask(thinker))
 
 
-@pytest.mark.scale(routed=False)  # a router passes no upload on
+@pytest.mark.scale(not_on={"replicas"})  # a router passes no upload on
 def test_streams_and_searches_are_edited_too(thinker: Steersman, offered: str) -> None:
     whole = ask(thinker, offered)
     chunks = list(ask(thinker, offered, stream=True))
@@ -145,7 +146,7 @@ def test_streams_and_searches_are_edited_too(thinker: Steersman, offered: str) -
     assert applied.thinkedit.tokens > searched.usage.prompt_tokens
 
 
-@pytest.mark.scale(routed=False)  # a router passes no upload on
+@pytest.mark.scale(not_on={"replicas"})  # a router passes no upload on
 def test_every_endpoint_is_edited(thinker: Steersman, offered: str) -> None:
     control = ControlSpec(thinkedit=ThinkEdit(edit=offered))
     completion = thinker.completions.create(

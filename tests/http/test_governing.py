@@ -19,7 +19,7 @@ from steersman_client import (
     Thinking,
     receipt_of,
 )
-from tests.http.server import API_KEY, Server
+from tests.http.server import API_KEY, RESPONSES, Server
 
 MODEL = "reasoner"
 ASK: list[Any] = [{"role": "user", "content": "6+9*3-8=?"}]
@@ -185,7 +185,7 @@ def test_the_monitor_sees_what_vllm_sees(thinker: Steersman) -> None:
 
 
 @pytest.mark.scale
-@pytest.mark.parametrize("endpoint", ["chat", "completions", "responses"])
+@pytest.mark.parametrize("endpoint", ["chat", "completions", RESPONSES])
 def test_streams_carry_the_values_of_their_tokens(thinker: Steersman, endpoint: str) -> None:
     control = {"monitor": {"tokens": True}}
     options: dict[str, Any] = {"model": MODEL, "stream": True, "extra_body": {"control": control}}

@@ -89,7 +89,7 @@ def test_the_server_says_how_it_steers(thinker: Steersman) -> None:
     assert capabilities["steering"]["bytes"] > 0
 
 
-@pytest.mark.scale(routed=False)  # a router passes no upload on
+@pytest.mark.scale(not_on={"replicas"})  # a router passes no upload on
 def test_a_direction_takes_over_with_strength(thinker: Steersman, threes: str) -> None:
     def threes_at(strength: float) -> int:
         answer = complete(thinker, steer(threes, strength=strength, prompt=True))
@@ -129,7 +129,7 @@ def test_the_receipt_says_what_was_applied(thinker: Steersman, noise: str) -> No
     assert applied.tokens == thought + 1
 
 
-@pytest.mark.scale(routed=False)  # a router passes no upload on
+@pytest.mark.scale(not_on={"replicas"})  # a router passes no upload on
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("choices", [1, 3])
 def test_every_choice_is_steered_and_counted(
@@ -159,7 +159,7 @@ def test_a_stop_string_does_not_lose_the_count(thinker: Steersman, threes: str) 
     assert applied.tokens >= answer.usage.prompt_tokens + 3
 
 
-@pytest.mark.scale(routed=False)  # a router passes no upload on
+@pytest.mark.scale(not_on={"replicas"})  # a router passes no upload on
 def test_branches_of_a_search_are_steered(thinker: Steersman, noise: str) -> None:
     search = FirstFinish(method="first_finish", n=4)
     control = steer(noise, strength=0.1).model_copy(update={"search": search})

@@ -157,6 +157,8 @@ def _live_edits(outputs: Outputs, config: VllmConfig) -> LiveEdits:
     fixed = None
     if compiled and current_platform.is_cpu():
         fixed = "on a CPU, weights are compiled in: start it with --enforce-eager to edit them"
+        if config.parallel_config.pipeline_parallel_size > 1:
+            fixed = "on a CPU, the weights of pipeline stages are compiled in"
     weights = {index: LiveWeight(output, fixed) for index, output in outputs.items()}
     return LiveEdits(weights, config.model_config.get_total_num_hidden_layers())
 
