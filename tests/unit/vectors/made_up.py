@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,3 +70,8 @@ def all_vectors(draw: st.DrawFn, *, first_layer: int = 0) -> Vector:
     values = arrays.arrays(np.float32, size, elements=floats)
     layers = draw(st.dictionaries(st.integers(first_layer, 200), values, min_size=1, max_size=4))
     return Vector(layers, draw(all_metadata()))
+
+
+def files(directory: Path) -> list[str]:
+    """Names of the files in a directory."""
+    return sorted(path.name for path in directory.iterdir())

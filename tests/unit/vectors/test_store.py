@@ -1,8 +1,6 @@
-"""The store: names, what the engine has, and the directory."""
+"""The store: names, what the engine has, and changes that are cut short."""
 
 import asyncio
-import resource
-import shutil
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,13 @@ from typing import Any
 import pytest
 
 from steersman.artifacts.artifact import ArtifactError, UnknownArtifactError
-from steersman.artifacts.directory import DirectoryError
 from steersman.artifacts.store import Store
 from steersman.vectors import file, gguf
 from steersman.vectors.store import VECTORS
 from steersman.vectors.vector import Vector
 from tests.unit.servers import MODEL
 
-from .made_up import content, vector
+from .made_up import content, files, vector
 from .scripted import EngineError, ScriptedHost
 
 pytestmark = pytest.mark.anyio
@@ -41,10 +38,6 @@ async def host() -> ScriptedHost:
 @pytest.fixture
 async def store(host: ScriptedHost) -> Store[Vector]:
     return Store(VECTORS, MODEL, host)
-
-
-def files(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
 
 
 async def test_put_and_get(store: Store[Vector], host: ScriptedHost) -> None:
@@ -313,100 +306,3 @@ async def test_a_cancelled_change_that_fails_changes_nothing(
     assert (store.names, files(tmp_path), host.digests) == ((), [], set())
     host.refuses = False
     await store.put("calm", FILE_A)
-
-
-async def test_the_directory_keeps_the_vectors(host: ScriptedHost, tmp_path: Path) -> None:
-    store = Store(VECTORS, MODEL, host, tmp_path)
-    await store.put("calm", FILE_A)
-    await store.put("two", FILE_B)
-    await store.put("two", FILE_A)
-    await store.put("gone", FILE_B)
-    await store.delete("gone")
-    assert files(tmp_path) == ["calm.safetensors", "two.safetensors"]
-    again_host = ScriptedHost()
-    again = Store(VECTORS, MODEL, again_host, tmp_path)
-    await again.load_directories()
-    assert {entry.name: entry.artifact for entry in again} == {"calm": A, "two": A}
-    assert again_host.calls == [LOAD_A]
-
-
-async def test_a_gguf_file_in_the_directory_is_replaced(host: ScriptedHost, tmp_path: Path) -> None:
-    (tmp_path / "calm.gguf").write_bytes(gguf.write(vector(layers=(1,))))
-    (tmp_path / "other.gguf").write_bytes(gguf.write(vector(layers=(1,))))
-    (tmp_path / "README.md").write_text("not a vector")
-    store = Store(VECTORS, MODEL, host, tmp_path)
-    await store.load_directories()
-    assert store.names == ("calm", "other")
-    await store.put("calm", FILE_A)
-    await store.delete("other")
-    assert files(tmp_path) == ["README.md", "calm.safetensors"]
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "message"),
-    [
-        ("bad.safetensors", b"x", "bad.safetensors: not a safetensors file"),
-        ("bad.gguf", b"GGUF", "bad.gguf: the GGUF file ends early"),
-        ("bad.safetensors", content(layers=(5,)), "bad.safetensors: the vector has a layer 5"),
-        ("bad name.safetensors", FILE_A, "bad name.safetensors: 'bad name' cannot be the name"),
-        ("good.gguf", FILE_A, "good.safetensors: good.gguf has the same name"),
-        ("large.gguf", FILE_A + b"\0", "large.gguf: the file is over this server's limit"),
-        ("second.gguf", FILE_A, "there are 2 vectors, this server keeps 1 at most"),
-    ],
-)
-async def test_a_bad_file_in_the_directory(
-    host: ScriptedHost, tmp_path: Path, name: str, data: bytes, message: str
-) -> None:
-    (tmp_path / "good.safetensors").write_bytes(FILE_A)
-    (tmp_path / name).write_bytes(data)
-    limit = 1 if name.startswith("second") else 2
-    store = Store(VECTORS, MODEL, host, tmp_path, max_bytes=len(FILE_A), max_entries=limit)
-    with pytest.raises(ArtifactError, match=message):
-        await store.load_directories()
-    assert host.calls == []
-
-
-async def test_a_directory_that_is_not_there(host: ScriptedHost, tmp_path: Path) -> None:
-    store = Store(VECTORS, MODEL, host, tmp_path / "none")
-    with pytest.raises(DirectoryError, match="none: No such file"):
-        await store.load_directories()
-    await Store(VECTORS, MODEL, host).load_directories()
-
-
-async def test_a_directory_that_cannot_be_written(host: ScriptedHost, tmp_path: Path) -> None:
-    directory = tmp_path / "vectors"
-    directory.mkdir()
-    store = Store(VECTORS, MODEL, host, directory)
-    await store.put("calm", FILE_A)
-    shutil.rmtree(directory)
-    with pytest.raises(DirectoryError, match="cannot use the directory"):
-        await store.put("calm", FILE_B)
-    assert store.get("calm") == A
-    assert host.calls == [LOAD_A]
-
-
-async def test_a_file_for_which_there_is_no_space(host: ScriptedHost, tmp_path: Path) -> None:
-    store = Store(VECTORS, MODEL, host, tmp_path)
-    await store.put("calm", FILE_A)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(FILE_B) // 2, limits[1]))
-    try:
-        with pytest.raises(DirectoryError) as caught:
-            await store.put("calm", FILE_B)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "\n" not in str(caught.value)
-    await store.settle()
-    assert (tmp_path / "calm.safetensors").read_bytes() == FILE_A
-    assert files(tmp_path) == ["calm.safetensors"]
-    assert store.names == ("calm",)
-
-
-async def test_a_file_that_cannot_get_to_its_place(host: ScriptedHost, tmp_path: Path) -> None:
-    (tmp_path / "calm.safetensors").mkdir()
-    store = Store(VECTORS, MODEL, host, tmp_path)
-    with pytest.raises(DirectoryError):
-        await store.put("calm", FILE_A)
-    await store.settle()
-    assert (store.names, host.digests) == ((), set())
-    assert files(tmp_path) == ["calm.safetensors"]
