@@ -5,6 +5,11 @@ from typing import Any, Literal
 
 JOB = 'job=~".*steersman.*"'
 """Scrape jobs of Steersman: in compose its name, in a cluster the name of the chart's Service."""
+_RELEASE = "namespace, job"
+"""Labels of one installation: in compose there is no namespace."""
+_REPLICA = f"{_RELEASE}, instance"
+_ASKED = f'{JOB}, handler!~"/ready|none"'
+"""Requests of clients: probes of readiness are none, and neither is what no route knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +63,29 @@ ALERTS = (
     ),
     Alert(
         "Errors",
-        'sum by (job) (rate(steersman_requests_total{outcome="error"}[5m]))'
-        " / sum by (job) (rate(steersman_requests_total[5m])) > 0.05",
+        f'sum by ({_RELEASE}) (rate(steersman_requests_total{{{JOB}, outcome="error"}}[5m]))'
+        f" / sum by ({_RELEASE}) (rate(steersman_requests_total{{{JOB}}}[5m])) > 0.05",
         "5m",
         "page",
         "{{ $value | humanizePercentage }} of controlled requests end with an error.",
         "The log has each error with its request. Rewards that fail count here too.",
     ),
     Alert(
+        "ServerErrors",
+        f'(sum by ({_RELEASE}) (rate(http_requests_total{{{_ASKED}, status="5xx"}}[5m]))'
+        f" - sum by ({_RELEASE}) (rate(vllm:admission_rejections_total{{{JOB}}}[5m])))"
+        f" / sum by ({_RELEASE}) (rate(http_requests_total{{{_ASKED}}}[5m])) > 0.05",
+        "5m",
+        "page",
+        "{{ $value | humanizePercentage }} of all requests are answered with a 5xx.",
+        "The log has each. A full queue's 503 does not count: SteersmanRejecting tells of it.",
+    ),
+    Alert(
         "Faults",
-        "sum by (job, instance, method) (increase(steersman_faults_total[15m])) > 0",
+        # A series begins with its first fault, which is no increase.
+        f"sum by ({_REPLICA}, method) (increase(steersman_faults_total{{{JOB}}}[15m])) > 0"
+        f" or sum by ({_REPLICA}, method) (steersman_faults_total{{{JOB}}}"
+        f" unless steersman_faults_total{{{JOB}}} offset 15m) > 0",
         "0m",
         "ticket",
         "The engine ended requests of {{ $labels.method }} because of a fault of their own.",
@@ -75,7 +93,7 @@ ALERTS = (
     ),
     Alert(
         "Queue",
-        "sum by (job, instance) (vllm:num_requests_waiting) > 32",
+        f"sum by ({_REPLICA}) (vllm:num_requests_waiting{{{JOB}}}) > 32",
         "10m",
         "ticket",
         "{{ $value }} requests wait on {{ $labels.instance }}.",
@@ -83,7 +101,7 @@ ALERTS = (
     ),
     Alert(
         "Rejecting",
-        "sum by (job, instance, reason) (increase(vllm:admission_rejections_total[5m])) > 0",
+        f"sum by ({_REPLICA}, reason) (increase(vllm:admission_rejections_total{{{JOB}}}[5m])) > 0",
         "5m",
         "page",
         "{{ $labels.instance }} answers requests with 503: {{ $labels.reason }}.",
@@ -91,8 +109,8 @@ ALERTS = (
     ),
     Alert(
         "FirstToken",
-        "histogram_quantile(0.95, sum by (job, le)"
-        " (rate(vllm:time_to_first_token_seconds_bucket[5m]))) > 10",
+        f"histogram_quantile(0.95, sum by ({_RELEASE}, le)"
+        f" (rate(vllm:time_to_first_token_seconds_bucket{{{JOB}}}[5m]))) > 10",
         "10m",
         "ticket",
         "The 95th percentile of the time to first token is {{ $value | humanizeDuration }}.",
@@ -100,9 +118,9 @@ ALERTS = (
     ),
     Alert(
         "CacheFull",
-        "max by (job, instance) (vllm:kv_cache_usage_perc) > 0.95"
-        " and on (job, instance)"
-        " sum by (job, instance) (rate(vllm:num_preemptions_total[5m])) > 0.1",
+        f"max by ({_REPLICA}) (vllm:kv_cache_usage_perc{{{JOB}}}) > 0.95"
+        f" and on ({_REPLICA})"
+        f" sum by ({_REPLICA}) (rate(vllm:num_preemptions_total{{{JOB}}}[5m])) > 0.1",
         "10m",
         "ticket",
         "{{ $labels.instance }} computes requests anew, because its KV cache is full.",
@@ -110,7 +128,7 @@ ALERTS = (
     ),
     Alert(
         "RowsTaken",
-        "max by (job, instance) (steersman_steering_waiting) > 0",
+        f"max by ({_REPLICA}) (steersman_steering_waiting{{{JOB}}}) > 0",
         "5m",
         "ticket",
         "Requests wait for a steering row on {{ $labels.instance }}.",
@@ -118,7 +136,8 @@ ALERTS = (
     ),
     Alert(
         "ReplicasDiffer",
-        "max by (job, kind) (steersman_digest) != min by (job, kind) (steersman_digest)",
+        f"max by ({_RELEASE}, kind) (steersman_digest{{{JOB}}})"
+        f" != min by ({_RELEASE}, kind) (steersman_digest{{{JOB}}})",
         "15m",
         "ticket",
         "Replicas of {{ $labels.job }} have different {{ $labels.kind }}.",
@@ -126,7 +145,7 @@ ALERTS = (
     ),
     Alert(
         "UnusableFiles",
-        "max by (job, kind) (steersman_unusable_files) > 0",
+        f"max by ({_RELEASE}, kind) (steersman_unusable_files{{{JOB}}}) > 0",
         "5m",
         "ticket",
         "{{ $value }} files of {{ $labels.kind }} cannot be used by {{ $labels.job }}.",
@@ -134,7 +153,7 @@ ALERTS = (
     ),
     Alert(
         "FollowsNoFiles",
-        "max by (job, instance) (steersman_follow_age_seconds) > 900",
+        f"max by ({_REPLICA}) (steersman_follow_age_seconds{{{JOB}}}) > 900",
         "5m",
         "ticket",
         "{{ $labels.instance }} does not see changes of its files.",

@@ -46,11 +46,11 @@ ROWS = (
             ),
             Panel(
                 "Controlled requests by outcome",
-                "ok, error, or disconnected: the client hung up. Refused: a 4xx before anything "
-                "ran.",
+                "ok, error, disconnected (the client hung up), or refused by vLLM: a 4xx, or the "
+                "503 of a full queue. Refused by the control: a 4xx before anything ran.",
                 (
                     Query(rate("steersman_requests_total", "outcome"), "{{outcome}}"),
-                    Query(rate("steersman_refused_total"), "refused"),
+                    Query(rate("steersman_refused_total"), "refused by the control"),
                 ),
                 "reqps",
             ),
@@ -58,6 +58,12 @@ ROWS = (
                 "Over a key's limit",
                 "Requests answered with 429, by the limit and the name of the key.",
                 (Query(rate("steersman_limited_total", "key", "limit"), "{{key}}: {{limit}}"),),
+                "reqps",
+            ),
+            Panel(
+                "Without a key that opens the route",
+                "Requests answered with 401 or 403.",
+                (Query(rate("steersman_unauthorized_total", "status"), "{{status}}"),),
                 "reqps",
             ),
             Panel(
@@ -81,7 +87,7 @@ ROWS = (
         (
             Panel(
                 "Duration of controlled requests, p95",
-                "From the first byte of the request to the last of the response.",
+                "From the end of planning, a wait for steering rows included, to the last byte.",
                 (Query(quantile(0.95, "steersman_request_seconds", "method"), "{{method}}"),),
                 "s",
             ),

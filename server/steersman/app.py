@@ -28,7 +28,7 @@ from steersman.api.middleware import ControlMiddleware
 from steersman.api.request_id import RequestIdMiddleware
 from steersman.arguments import ArgumentError, keys_of
 from steersman.digests import digests
-from steersman.ending import TELLING_SECONDS, Ending
+from steersman.ending import TELLING_SECONDS, Ending, Starting
 from steersman.engine.compat.models import list_more
 from steersman.following import Follower
 from steersman.frontend import parsers
@@ -56,12 +56,13 @@ _POLL_SECONDS = 0.2
 logger = logging.getLogger(__name__)
 
 
-async def serve(args: Namespace, options: Options) -> bool:
+async def serve(args: Namespace, options: Options, starting: Starting) -> bool:
     """Serve until told to stop.
 
     Args:
         args: vLLM's serve arguments.
         options: Steersman's own.
+        starting: Ends the process while it starts.
 
     Returns:
         Whether the engine was alive to the end. A supervisor should restart the process if not.
@@ -87,9 +88,11 @@ async def serve(args: Namespace, options: Options) -> bool:
     except OSError as error:
         raise ArgumentError(f"cannot listen on port {args.port}: {error.strerror}") from error
     try:
+        starting.check()
         async with build_async_engine_client(args) as engine:
             ending = Ending(args.shutdown_timeout)
             app = await assemble(engine, args, presets, rewards, options, keys, ending, follower)
+            starting.check()
             watch = asyncio.create_task(_watch(app, engine, rewards, address, ending))
             try:
                 async with follower.following():
@@ -161,6 +164,7 @@ async def assemble(
     else:
         check(presets)
     loaded = functools.partial(digests, desk, presets)
+    metrics = Metrics(registry, desk, rewards, loaded, follower)
     # vLLM's own guard, which leaves many routes open, is not put up: no key means no guard.
     args.api_key = [""]
     args.enable_request_id_headers = False  # ours are on every answer: there would be two
@@ -171,14 +175,13 @@ async def assemble(
     app.include_router(ready.router(engine, ending))
     app.include_router(root.router(planner, keys))
     if desk is not None and options.steering is not None:
-        admin = Admin(keys, options.steering.max_bytes)
+        admin = Admin(keys, options.steering.max_bytes, metrics.unauthorized)
         app.include_router(vectors.router(desk.store, admin))
         app.include_router(edits.router(desk.live, desk.edits, admin))
     else:
         app.include_router(closed("vector"))
         app.include_router(closed("edit"))
     openapi.describe_control(app)
-    metrics = Metrics(registry, desk, rewards, loaded, follower)
     tracing = Tracing.of_server(args.otlp_traces_endpoint)
     controlled = ControlledEngine(Meter(Queue(engine)), reasoning, reports)
     await init_app_state(controlled, app.state, args, tasks)
@@ -194,6 +197,7 @@ async def assemble(
             keys=keys,
             open_metrics=options.open_metrics,
             limited=metrics.limited,
+            unauthorized=metrics.unauthorized,
         )
     # Around everything: errors that no route has answered have an id too.
     app.middleware_stack = RequestIdMiddleware(app.build_middleware_stack())
@@ -233,6 +237,9 @@ async def _watch(
     if ending.begun:
         return
     logger.error("The engine has died; this server exits in %g s", DEAD_ENGINE_SECONDS)
+    rewards.refuse("the engine has died")
+    # All that needs the engine gets its error; nothing else is waited for, such as half a body.
+    app.state.server.config.timeout_graceful_shutdown = 0
     await asyncio.sleep(DEAD_ENGINE_SECONDS)
     app.state.server.should_exit = True
 

@@ -17,6 +17,7 @@ from steersman.capabilities import Limits
 from steersman.chains import cli as chains_cli
 from steersman.console import errors, fail, output
 from steersman.directions import cli as directions_cli
+from steersman.ending import Starting
 from steersman.engine.compat import version as version_of_vllm
 from steersman.observe.logs import LogFormat, configure
 from steersman.preflight import Check, machine_checks
@@ -77,6 +78,8 @@ def serve(
     MODEL is a built-in model (see `steersman models`), a Hugging Face id or a directory;
     smollm2 if left out.
     """
+    starting = Starting()
+    starting.listen()
     supported_vllm()
     ahead = context.with_resource(Ahead(context.args))
     _set_environment()
@@ -132,7 +135,7 @@ def serve(
         if profiles:
             presets.append(profiles)
         own = options.Options(tuple(presets), limits, steered, rewards, keys, open_metrics, follow)
-        alive = uvloop.run(run(args, own))
+        alive = uvloop.run(run(args, own, starting))
     except (
         ArgumentError,
         ArtifactError,

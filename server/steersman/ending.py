@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import signal
+import sys
 from typing import Protocol
 
 logger = logging.getLogger(__name__)
@@ -15,6 +17,33 @@ _SAID_SECONDS = 5.0
 """How often it says that as many are still in flight."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _MESSAGE = "the server is shutting down; try again, or another one"
+
+
+class Starting:
+    """Ends the process on SIGTERM while its server starts, with exit code 0.
+
+    As a container's first process, one without a handler would not be ended by it at all. Raises
+    `SystemExit`: nothing on the way takes it for a fault, and the event loop lets it pass.
+    """
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def listen(self) -> None:
+        """Handle the signal from now on; vLLM's server and `Ending` replace that."""
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def check(self) -> None:
+        """Raise it once more: what is raised in a finalizer, or at an import's end, gets lost."""
+        if self._told:
+            raise SystemExit(0)
+
+    def _stop(self, *_: object) -> None:
+        if self._told:
+            return  # what the first signal has begun is under way
+        self._told = True
+        os.write(sys.stderr.fileno(), b"steersman: told to stop before the server was ready\n")
+        raise SystemExit(0)
 
 
 class Server(Protocol):

@@ -80,7 +80,7 @@ class LocalServer:
             ServerError: It ended before, or took longer than `START_SECONDS`.
 
         """
-        self._process = self._launch()
+        self.launch()
         deadline = time.monotonic() + START_SECONDS
         while not self._healthy():
             if not self.running or time.monotonic() > deadline:
@@ -88,6 +88,10 @@ class LocalServer:
                 lines = self._log.read_text(errors="replace").splitlines()[-20:]
                 raise ServerError("the server did not start:\n" + "\n".join(lines))
             time.sleep(_POLL_SECONDS)
+
+    def launch(self) -> None:
+        """Start, and wait for nothing."""
+        self._process = self._launch()
 
     def _launch(self) -> subprocess.Popen[bytes]:
         """Start the process."""

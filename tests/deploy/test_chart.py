@@ -50,7 +50,8 @@ def test_services_and_budgets_select_the_servers(setup: str) -> None:
         wanted = "router" if service["metadata"]["name"].endswith("-router") else "server"
         assert selected(labels, setup) == {wanted}
     (budget,) = of_kind(setup, "PodDisruptionBudget")
-    assert selected(budget["spec"]["selector"], setup) == {"server"}
+    nodes = {"server", "worker"} if setup == "multi-node" else {"server"}
+    assert selected(budget["spec"]["selector"], setup) == nodes
 
 
 @every_setup
@@ -124,7 +125,11 @@ def test_a_pod_is_left_the_time_to_drain(setup: str) -> None:
 def test_a_slow_start_is_not_killed(setup: str) -> None:
     (pod,) = servers(manifests(setup))
     startup = container(pod)["startupProbe"]
-    assert startup["periodSeconds"] * startup["failureThreshold"] >= 900
+    longest = startup["periodSeconds"] * startup["failureThreshold"]
+    assert longest >= 900
+    for workload in of_kind(setup, "Deployment"):
+        if "router" not in name(workload):
+            assert workload["spec"]["progressDeadlineSeconds"] > longest
     for probe, path in PROBES.items():
         assert container(pod)[probe]["httpGet"] == {"path": path, "port": "http"}
 
@@ -189,6 +194,26 @@ def ingress(setup: str, labels: dict[str, str]) -> bool:
     return any(
         "namespaceSelector" not in peer and selects(peer["podSelector"], labels) for peer in peers
     )
+
+
+def test_the_queue_has_an_end_and_may_have_none() -> None:
+    def limits(**given: Any) -> list[str]:
+        (pod,) = servers(render(values("default", **given)))
+        return [one for one in container(pod)["args"] if "queued" in one]
+
+    assert limits() == ["--max-num-queued-reqs=4096"]
+    assert limits(queue={"maxRequests": 1_000_000}) == ["--max-num-queued-reqs=1000000"]
+    assert limits(queue={"maxRequests": None}) == []
+
+
+@pytest.mark.parametrize("path", ["", "/v1/traces"])
+def test_spans_are_let_out_to_the_collector(path: str) -> None:
+    endpoint = f"http://collector.observability:4318{path}"
+    made = render(values("default", tracing={"endpoint": endpoint}))
+    (pod,) = servers(made)
+    assert f"--otlp-traces-endpoint={endpoint}" in container(pod)["args"]
+    (policy,) = (one for one in made if one["kind"] == "NetworkPolicy")
+    assert {"ports": [{"protocol": "TCP", "port": 4318}]} in policy["spec"]["egress"]
 
 
 def test_nodes_of_a_replica_talk_freely() -> None:

@@ -152,6 +152,12 @@ def _servers(
 
 
 @pytest.fixture
+def no_server(_servers: Servers) -> None:
+    """None of these servers runs: the test starts one of its own."""
+    _servers.stop()
+
+
+@pytest.fixture
 def server(_servers: Servers) -> Server:
     """The default model, with everything that chat clients use switched on."""
     return _servers.get(SMOLLM2)

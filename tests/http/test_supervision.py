@@ -1,8 +1,11 @@
 """Ends of a server: its engine dies, or it is told to stop while requests are in flight."""
 
+import contextlib
 import json
 import os
+import re
 import signal
+import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.http.server import Server
+from tests.http.server import API_KEY, Server
 from tests.http.waiting import SECONDS, suspended, wait_for_rest, wait_until
 
 CHAT = "/v1/chat/completions"
@@ -67,6 +70,57 @@ def _engine(server: Server) -> dict[str, int]:
     (core,) = (one for one in psutil.Process(server.process_id).children() if one.children())
     (worker,) = core.children()
     return {"core": core.pid, "worker": worker.pid}
+
+
+def test_a_dead_engine_is_the_end_whatever_is_still_open(reasoner: Server, tmp_path: Path) -> None:
+    """Neither a reward that hangs nor half a body holds up the exit, whatever a drain may take."""
+    waiting, answers = _judging(reasoner, tmp_path)
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {API_KEY}\r\n"
+    with socket.create_connection(("127.0.0.1", reasoner.port)) as half:
+        half.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+        os.kill(_engine(reasoner)["core"], signal.SIGKILL)
+        assert reasoner.wait(SECONDS) == 1
+    waiting.join(SECONDS)
+    assert answers[0].status_code == 503
+    assert "the engine has died" in answers[0].json()["error"]["message"]
+    wait_until(lambda: not reasoner.children())
+
+
+def _catches_the_signal(process_id: int) -> bool:
+    status = Path(f"/proc/{process_id}/status").read_text()
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.usefixtures("no_server")
+@pytest.mark.parametrize("engine", [False, True])
+def test_a_server_can_be_stopped_while_it_starts(tmp_path: Path, engine: bool) -> None:
+    """It ends with all that it has started, be it still importing or with its engine there."""
+    server = Server.steersman(("reasoner",), tmp_path / "log")
+
+    def far_enough() -> bool:
+        if engine:
+            return any(_name(one).startswith("VLLM") for one in server.children())
+        return _catches_the_signal(server.process_id)
+
+    server.launch()
+    try:
+        wait_until(far_enough)
+        os.kill(server.process_id, signal.SIGTERM)
+        code = server.wait(SECONDS)
+        wait_until(lambda: not server.children())
+    finally:
+        server.stop()
+    assert code == 0
+    assert "told to stop before the server was ready" in (tmp_path / "log").read_text()
+
+
+def _name(process_id: int) -> str:
+    """Name of a process; empty if it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        name: str = psutil.Process(process_id).name()
+        return name
+    return ""
 
 
 ASKED: dict[str, Any] = {
@@ -149,18 +203,7 @@ def test_a_server_that_is_told_to_stop_finishes_what_it_has_begun(reasoner: Serv
 
 def test_a_hung_reward_does_not_hold_up_the_end(reasoner: Server, tmp_path: Path) -> None:
     """It has 600 seconds; whoever waits for it gets an error at the second signal."""
-    begun = tmp_path / "begun"
-    reward = {"name": "hung", "data": {"begun": str(begun)}}
-    search = {"method": "align", "target": {"reward": reward}, "steps": 4}
-    answers: list[httpx.Response] = []
-
-    def ask() -> None:
-        with reasoner.client() as http:
-            answers.append(http.post(CHAT, json=JUDGED | {"control": {"search": search}}))
-
-    waiting = threading.Thread(target=ask)
-    waiting.start()
-    wait_until(begun.exists)
+    waiting, answers = _judging(reasoner, tmp_path)
     os.kill(reasoner.process_id, signal.SIGTERM)
     wait_until(lambda: not _listens(reasoner))
     told_before = bool(answers)
@@ -181,6 +224,23 @@ JUDGED: dict[str, Any] = {
     "max_tokens": 400,
 }
 """Ends by itself: only a response whose thinking is closed is given to a reward."""
+
+
+def _judging(server: Server, directory: Path) -> tuple[threading.Thread, list[httpx.Response]]:
+    """A request whose reward hangs by now, and its answer, once there is one."""
+    begun = directory / "begun"
+    reward = {"name": "hung", "data": {"begun": str(begun)}}
+    search = {"method": "align", "target": {"reward": reward}, "steps": 4}
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        with server.client() as http:
+            answers.append(http.post(CHAT, json=JUDGED | {"control": {"search": search}}))
+
+    waiting = threading.Thread(target=ask)
+    waiting.start()
+    wait_until(begun.exists)
+    return waiting, answers
 
 
 def _listens(server: Server) -> bool:

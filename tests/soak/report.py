@@ -28,7 +28,7 @@ def result(
     begins = seen.seconds * verdict.WARM_UP
     found = verdict.latency(seen.asked, begins, seen.seconds)
     return {
-        "what": "sound requests with every control, from clients that come and go",
+        "what": "sound requests of these kinds, from clients that come and go",
         "passed": verdict.passed(findings),
         "findings": [asdict(one) for one in findings],
         "seconds": round(seen.seconds, 1),

@@ -10,6 +10,7 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from steersman.app import serve
 from steersman.arguments import ArgumentError
+from steersman.ending import Starting
 from steersman.options import Limits, Options
 
 
@@ -22,7 +23,7 @@ def test_a_port_that_is_taken_is_one_clear_line() -> None:
         parser = make_arg_parser(FlexibleArgumentParser())
         args = parser.parse_args(["--host", "127.0.0.1", "--port", str(port)])
         with pytest.raises(ArgumentError) as caught:
-            asyncio.run(serve(args, Options((), Limits(), None)))
+            asyncio.run(serve(args, Options((), Limits(), None), Starting()))
     told = str(caught.value)
     del caught
     gc.collect()

@@ -1,15 +1,18 @@
 """The end of a server: what is under way finishes, or is told at the deadline."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
 from steersman import ending as module
-from steersman.ending import Ending
+from steersman.ending import Ending, Starting
 
 
 @dataclass
@@ -28,6 +31,45 @@ class Engine:
         self.reasons.append(reason)
         self.told.set()
         return self.in_flight.pop(0) if len(self.in_flight) > 1 else sum(self.in_flight)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The process's own handler is back afterwards."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_start_is_ended_once(capfd: pytest.CaptureFixture[str]) -> None:
+    starting = Starting()
+    starting.listen()
+    starting.check()
+    with pytest.raises(SystemExit) as ended:
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == 0
+    signal.raise_signal(signal.SIGTERM)  # cleaning up is not disturbed
+    assert capfd.readouterr().err == "steersman: told to stop before the server was ready\n"
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_signal_that_gets_lost_is_heard_later() -> None:
+    """Python prints what a finalizer raises, and goes on."""
+    starting, lost = Starting(), []
+
+    class Dying:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    starting.listen()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", lost.append)
+        Dying()
+        gc.collect()
+    assert [one.exc_type for one in lost] == [SystemExit]
+    with pytest.raises(SystemExit):
+        starting.check()
 
 
 def test_at_the_first_signal_requests_may_finish() -> None:

@@ -1,5 +1,7 @@
 """Access to routes: the scopes of keys that open each of them."""
 
+import re
+
 from starlette.types import Scope as Connection
 
 from steersman.keys.key import Scope
@@ -8,6 +10,11 @@ OPEN = frozenset({"/", "/health", "/ping", "/ready"})
 """Paths that need no key: liveness, readiness, and the page that tells a stranger nothing."""
 METRICS = "/metrics"
 CONTROL = "/v1/control/"
+_FILES = (f"{CONTROL}vectors/", f"{CONTROL}edits/")
+"""Beginnings of the paths that may answer with a whole file."""
+_BODIES = frozenset({"POST", "PUT", "PATCH"})
+"""Methods of requests with a body."""
+_CANCEL = re.compile(r"/v1/responses/[^/]+/cancel")
 
 OPERATORS = frozenset(
     {
@@ -81,10 +88,22 @@ def opening(path: str, *, operators: bool) -> frozenset[Scope]:
     return _USE
 
 
-def limited(connection: Connection) -> bool:
-    """Tell whether a key's limits hold for a request: it may make the engine work."""
+def cancels(path: str) -> bool:
+    """Tell whether a path ends a response in the background."""
+    return _CANCEL.fullmatch(path) is not None
+
+
+def held(connection: Connection) -> bool:
+    """Tell whether a request counts for its key's concurrency: it may work, or hold memory."""
     if connection["type"] == "websocket":
         return True
     path = path_of(connection)
-    free = path.startswith(CONTROL) or path.endswith("/cancel") or path in OPERATORS
-    return connection["method"] == "POST" and not free
+    if connection["method"] in _BODIES:
+        return not cancels(path)
+    return path.startswith(_FILES)
+
+
+def samples(connection: Connection) -> bool:
+    """Tell whether a request, of those, may make the engine sample tokens."""
+    path = path_of(connection)
+    return held(connection) and not path.startswith(CONTROL) and path not in OPERATORS

@@ -1,20 +1,24 @@
 """Changes to a running server: permission, the upload's size, and the answers to refusals."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
-from steersman.api import body, keys
+from steersman.api import body, keys, request_id
 from steersman.api.refusal import Refusal
 from steersman.artifacts.artifact import ArtifactError, HostError, UnknownArtifactError
 from steersman.artifacts.directory import DirectoryError
 from steersman.errors import ControlError
-from steersman.keys.key import Scope
+from steersman.keys.key import Key, Scope
 from steersman.keys.ring import Keys
+from steersman.observe.requests import log_refusal
+
+_PIECE_BYTES = 2**16
 
 
 class ArtifactRoute(APIRoute):
@@ -35,6 +39,29 @@ class ArtifactRoute(APIRoute):
             return Refusal(refusal)
 
         return answer
+
+
+def attachment(content: bytes, name: str) -> Response:
+    """A file as an answer.
+
+    It goes out in pieces, each as the client takes the one before: until the last of them the
+    request counts for its key.
+
+    Args:
+        content: The file.
+        name: Its name.
+
+    """
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), _PIECE_BYTES):
+            yield content[start : start + _PIECE_BYTES]
+
+    headers = {
+        "content-disposition": f'attachment; filename="{name}"',
+        "content-length": str(len(content)),
+    }
+    return StreamingResponse(pieces(), 200, headers, "application/octet-stream")
 
 
 def closed(noun: str) -> APIRouter:
@@ -84,11 +111,13 @@ class Admin:
     Attributes:
         keys: The server's keys; without one for admins no client may change anything.
         max_bytes: Size of an upload.
+        unauthorized: Called with the status of a request whose key opens no change.
 
     """
 
     keys: Keys
     max_bytes: int
+    unauthorized: Callable[[int], None] = lambda status: None
 
     def authorize(self, request: Request, noun: str) -> None:
         """Let a request through that has an admin key.
@@ -101,6 +130,17 @@ class Admin:
             ControlError: It has not: HTTP 401, or 403.
 
         """
+        key: Key | None = None
+        try:
+            key = self._key(request, noun)
+            self._let(key, noun)
+        except ControlError as error:
+            self.unauthorized(error.status)
+            own = request_id.identified(request.scope)[1]
+            log_refusal(own.value, error, key.name if key is not None else None)
+            raise
+
+    def _key(self, request: Request, noun: str) -> Key:
         if not self.keys.has_admin:
             raise ControlError(
                 f"the {noun}s of this server are read-only: start it with --admin-api-key to "
@@ -114,6 +154,9 @@ class Admin:
         key = self.keys.find(given)
         if key is None:
             raise keys.unknown("the admin key is wrong")
+        return key
+
+    def _let(self, key: Key, noun: str) -> None:
         if Scope.ADMIN not in key.scopes:
             raise ControlError(
                 f"this is an ordinary API key: changing {noun}s needs the admin key",

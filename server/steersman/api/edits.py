@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from steersman.api.admin import Admin, ArtifactRoute
+from steersman.api.admin import Admin, ArtifactRoute, attachment
 from steersman.artifacts.artifact import UnknownArtifactError
 from steersman.artifacts.files import Entry, check_name
 from steersman.artifacts.store import Store
@@ -66,10 +66,7 @@ class _Edits:
         if format != _FORMAT:
             raise ControlError(f"unknown format {format[:80]!r}; known: {_FORMAT}", param="format")
         content = await asyncio.to_thread(file.write, entry.artifact)
-        disposition = f'attachment; filename="{name}.{_FORMAT}"'
-        return Response(
-            content, 200, {"content-disposition": disposition}, "application/octet-stream"
-        )
+        return attachment(content, f"{name}.{_FORMAT}")
 
     async def put_edit(
         self,

@@ -9,12 +9,13 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from steersman.api import access, keys
+from steersman.api import access, keys, request_id
 from steersman.api.refusal import Refusal
 from steersman.errors import ControlError
 from steersman.keys.key import Key
 from steersman.keys.ring import Keys
 from steersman.keys.usage import PASS, Pass, Usage
+from steersman.observe.requests import log_refusal
 
 
 class Guard:
@@ -25,6 +26,7 @@ class Guard:
         keys: The server's keys.
         open_metrics: Whether `/metrics` needs no key.
         limited: Called with the name of a limit that refused a request, and that of its key.
+        unauthorized: Called with the status of a request without a key that opens its route.
 
     """
 
@@ -35,22 +37,30 @@ class Guard:
         keys: Keys,
         open_metrics: bool = False,
         limited: Callable[[str, str], None] = lambda limit, key: None,
+        unauthorized: Callable[[int], None] = lambda status: None,
     ) -> None:
         self._app = app
         self._keys = keys
         self._open = access.OPEN | ({access.METRICS} if open_metrics else frozenset())
+        self._unauthorized = unauthorized
         self._usages = {key.name: _usage(key, limited) for key in keys}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or access.path_of(scope) in self._open:
             await self._app(scope, receive, send)
             return
+        key, counted = None, access.held(scope)
         try:
-            admitted = Pass(self._usages[self._key(scope).name])
-            counted = access.limited(scope)
+            key = self._key(scope)
+            self._open_to(key, scope)
+            admitted = Pass(self._usages[key.name])
             if counted:
-                admitted.usage.check()
+                admitted.usage.check(samples=access.samples(scope))
         except ControlError as error:
+            if error.status in (401, 403):
+                self._unauthorized(error.status)
+            own = request_id.identified(scope)[1]
+            log_refusal(own.value, error, key.name if key is not None else None)
             await _refuse(error, scope, receive, send)
             return
         token = PASS.set(admitted)
@@ -69,7 +79,7 @@ class Guard:
         """The key of a request.
 
         Raises:
-            ControlError: It has none, or one that does not open the route.
+            ControlError: It has none that is known.
 
         """
         given = keys.bearer(Headers(scope=scope))
@@ -78,6 +88,15 @@ class Guard:
         key = self._keys.find(given)
         if key is None:
             raise keys.unknown("the API key is wrong")
+        return key
+
+    def _open_to(self, key: Key, scope: Scope) -> None:
+        """Let a key in.
+
+        Raises:
+            ControlError: It does not open the route.
+
+        """
         needed = access.opening(access.path_of(scope), operators=self._keys.scoped)
         if needed.isdisjoint(key.scopes):
             raise ControlError(
@@ -86,7 +105,6 @@ class Guard:
                 param=None,
                 status=403,
             )
-        return key
 
 
 def install(app: FastAPI, outside: Collection[Any], **options: Any) -> None:

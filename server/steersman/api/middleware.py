@@ -23,7 +23,7 @@ from steersman.api.chunks import ChunkHead
 from steersman.api.live import LiveValues
 from steersman.api.planned import PATH as PLAN
 from steersman.api.progress import Reporter
-from steersman.api.refusal import Refusal
+from steersman.api.refusal import Refusal, refuses
 from steersman.capabilities import Capabilities
 from steersman.controls.events import EventsPart
 from steersman.controls.limits import LimitsPart
@@ -42,6 +42,8 @@ from steersman.tracing import NO_SPAN, NO_TRACING, Span, Tracing
 
 logger = logging.getLogger(__name__)
 
+_CANCEL_BYTES = 2**16
+"""The longest body of a cancellation, which needs none."""
 _HUNG_UP = 499
 """Status of a request whose client has gone, for whoever counts answers."""
 
@@ -89,7 +91,7 @@ class ControlMiddleware:
         capabilities, span = self._planner.capabilities, NO_SPAN
         async with contextlib.AsyncExitStack() as taken:
             try:
-                content = await body.read(receive, capabilities.limits.max_body_bytes)
+                content = await body.read(receive, _longest(scope, capabilities))
                 if content is None:
                     return
                 controlled = body.take_control(
@@ -177,6 +179,7 @@ class ControlMiddleware:
             error = _not_here(access.path_of(scope), deadline.HEADER, None)
         if error is not None:
             self._metrics.refused()
+            log_refusal(request_id.identified(scope)[1].value, error)
             await Refusal(error)(scope, receive, send)
             return
         await self._app(scope, body.bounded(receive, limit), send)
@@ -257,6 +260,13 @@ def _has_body(scope: Scope) -> bool:
     return path != PLAN and path not in access.OPEN
 
 
+def _longest(scope: Scope, capabilities: Capabilities) -> int:
+    """The most bytes that a body may have."""
+    limit = capabilities.limits.max_body_bytes
+    # One that a key's limits do not hold for is not there to be large.
+    return min(limit, _CANCEL_BYTES) if access.cancels(access.path_of(scope)) else limit
+
+
 def _is_form(scope: Scope) -> bool:
     """Tell whether a body is a form: any other is JSON, whatever its headers call it."""
     return Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
@@ -315,4 +325,6 @@ def _outcome(answer: Answer, *, failed: bool) -> str:
         return "error"
     if not answer.complete:
         return "disconnected"
-    return "ok" if answer.answered else "error"
+    if answer.answered:
+        return "ok"
+    return "refused" if refuses(answer.status) else "error"

@@ -7,6 +7,15 @@ from starlette.responses import JSONResponse
 
 from steersman.errors import ControlError
 
+_BUSY = 503
+"""Status of a full queue, and of a server that ends."""
+
+
+def refuses(status: int) -> bool:
+    """Tell whether an answer says that the request cannot be served, or not now; else, or if it is
+    none, it is a success or a fault of the server."""
+    return 400 <= status < 500 or status == _BUSY
+
 
 class Refusal(JSONResponse):
     """The answer to a request that cannot be served as asked: OpenAI's error object.

@@ -84,7 +84,7 @@ def refuse(span: Span, request_id: str, error: ControlError) -> None:
             "steersman.outcome": "refused",
         }
     )
-    span.fail(str(error.status))
+    _blame(span, error.status)
     span.close()
 
 
@@ -93,16 +93,26 @@ def end(control: ControlScope, outcome: str, status: int) -> None:
 
     Args:
         control: The request.
-        outcome: ok, error or disconnected.
+        outcome: ok, refused, error or disconnected.
         status: HTTP status of its answer; 0 if there was none.
 
     """
     span = control.span
     if span.recorded:
         span.set(_ended(control, outcome, status))
-    if outcome == "error":
-        span.fail(str(status) if status != 200 else "stream")
+    if outcome == "error" and status == 200:
+        span.fail("stream")
+    elif outcome in ("error", "refused"):
+        _blame(span, status)
     span.close()
+
+
+def _blame(span: Span, status: int) -> None:
+    """Name the error; by the conventions a client's is no failure of a server's span."""
+    if status < 500:
+        span.set({"error.type": str(status)})
+    else:
+        span.fail(str(status))
 
 
 def _ended(control: ControlScope, outcome: str, status: int) -> Attributes:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from steersman.api.admin import Admin, ArtifactRoute
+from steersman.api.admin import Admin, ArtifactRoute, attachment
 from steersman.artifacts.files import Entry, check_name
 from steersman.artifacts.store import Store
 from steersman.errors import ControlError
@@ -48,10 +48,7 @@ def router(store: Store[Vector], admin: Admin) -> APIRouter:
                 f"unknown format {format[:80]!r}; known: {', '.join(FORMATS)}", param="format"
             )
         content = await asyncio.to_thread(FORMATS[format], entry.artifact)
-        disposition = f'attachment; filename="{name}.{format}"'
-        return Response(
-            content, 200, {"content-disposition": disposition}, "application/octet-stream"
-        )
+        return attachment(content, f"{name}.{format}")
 
     @routes.put(_ONE)
     async def put_vector(name: str, request: Request) -> Response:

@@ -65,8 +65,11 @@ class Usage:
         self._bucket = Bucket(rate, clock) if rate is not None else None
         self._refused = refused
 
-    def check(self) -> None:
+    def check(self, *, samples: bool = True) -> None:
         """Let a further request in.
+
+        Args:
+            samples: Whether it may make the engine sample tokens.
 
         Raises:
             LimitError: The key has as many requests in flight as it may, or no tokens left.
@@ -76,7 +79,7 @@ class Usage:
         if most is not None and self.running >= most:
             reason = f"it has {self.running} requests in flight"
             raise self.over("concurrency", reason, RETRY_SECONDS)
-        if self._bucket is not None and (wait := self._bucket.wait()):
+        if samples and self._bucket is not None and (wait := self._bucket.wait()):
             raise self.over("tokens_per_minute", f"it may go on in {wait:.1f} s", wait)
 
     def over(

@@ -62,12 +62,19 @@ class Metrics:
     def _register_outcomes(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "steersman_requests",
-            "Controlled requests by outcome: ok, error or disconnected.",
+            "Controlled requests by outcome: ok, refused (vLLM has answered with a 4xx, or with "
+            "the 503 of a full queue or of a server that ends), error or disconnected.",
             [*LABELS, "outcome"],
             registry=registry,
         )
         self._refused = Counter(
             "steersman_refused", "Requests refused before anything ran.", registry=registry
+        )
+        self._unauthorized = Counter(
+            "steersman_unauthorized",
+            "Requests without a key that opens what they ask for, by HTTP status (401 or 403).",
+            ["status"],
+            registry=registry,
         )
         self._limited = Counter(
             "steersman_limited",
@@ -141,6 +148,10 @@ class Metrics:
     def limited(self, limit: str, key: str) -> None:
         """Count a request that is over a limit of its key."""
         self._child(self._limited, limit, key).inc()
+
+    def unauthorized(self, status: int) -> None:
+        """Count a request whose key does not open what it asks for."""
+        self._child(self._unauthorized, str(status)).inc()
 
     def closed(self, plan: Plan, ledger: Ledger, outcome: str) -> None:
         """Count a request that has ended, from its books."""

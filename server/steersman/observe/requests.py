@@ -17,7 +17,7 @@ def log_end(control: ControlScope, outcome: str, status: int) -> None:
 
     Args:
         control: The request.
-        outcome: ok, error or disconnected.
+        outcome: ok, refused, error or disconnected.
         status: HTTP status of its answer; 0 if there was none.
 
     """
@@ -25,9 +25,18 @@ def log_end(control: ControlScope, outcome: str, status: int) -> None:
         logger.info("request ended", extra={"fields": _fields(control, outcome, status)})
 
 
-def log_refusal(request_id: str, error: ControlError) -> None:
-    """Log a request that was refused before anything ran."""
+def log_refusal(request_id: str, error: ControlError, key: str | None = None) -> None:
+    """Log a request that was refused before anything ran.
+
+    Args:
+        request_id: Its id.
+        error: The reason.
+        key: Name of its key, if it is refused for that.
+
+    """
     fields = {"request_id": request_id, "outcome": "refused", "status": error.status}
+    if key is not None:
+        fields["key"] = key
     if error.param is not None:
         fields["param"] = error.param[:_LONGEST_FIELD]
     logger.info("request refused", extra={"fields": fields})

@@ -45,6 +45,8 @@ class Candidate:
         prompt: The text of the prompt as the model has it.
         messages: The messages that the prompt was made from; empty if it came as text.
         data: Facts about the request that it is judged by, as the reward's `data` has them.
+        trace_headers: W3C trace context of its request, for a reward that asks another service;
+            empty on a server without traces.
 
     """
 
@@ -57,6 +59,7 @@ class Candidate:
     prompt: str = ""
     messages: Sequence[Mapping[str, Any]] = ()
     data: Any = None
+    trace_headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(
@@ -66,6 +69,7 @@ class Candidate:
         *,
         prompt: str = "",
         messages: Sequence[Mapping[str, Any]] = (),
+        trace_headers: Mapping[str, str] | None = None,
     ) -> "Candidate":
         """A trajectory as a candidate of which all may be seen.
 
@@ -74,6 +78,7 @@ class Candidate:
             reading: Where its phases begin and end.
             prompt: The text of its prompt.
             messages: The messages that the prompt was made from.
+            trace_headers: W3C trace context of its request.
 
         """
         text, tokens = trajectory.text, len(trajectory.token_ids)
@@ -99,6 +104,7 @@ class Candidate:
             track if track is not None and len(track) == tokens else None,
             prompt,
             messages,
+            trace_headers=trace_headers or {},
         )
 
     @property

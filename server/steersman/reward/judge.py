@@ -42,16 +42,26 @@ class Judge(Generic[OutputT]):
             RewardError: A reward gave no usable scores.
 
         """
-        candidates = [
-            Candidate.of(one, self.reading, prompt=self.prompt, messages=self.messages)
-            for one in trajectories
-        ]
-        self.waiting += len(candidates)
+        self.waiting += len(trajectories)
         try:
             with self.span.within("rewards") as span:
                 if span.recorded:
                     names = [term.reward.name for term in self.asked.terms]
-                    span.set({"steersman.rewards": names, "steersman.responses": len(candidates)})
-                return await self.asked.score(candidates, self.spent)
+                    span.set({"steersman.rewards": names, "steersman.responses": len(trajectories)})
+                return await self.asked.score(self._candidates(trajectories, span), self.spent)
         finally:
-            self.waiting -= len(candidates)
+            self.waiting -= len(trajectories)
+
+    def _candidates(
+        self, trajectories: Sequence[Trajectory[OutputT]], span: Span
+    ) -> Sequence[Candidate]:
+        return [
+            Candidate.of(
+                one,
+                self.reading,
+                prompt=self.prompt,
+                messages=self.messages,
+                trace_headers=span.headers,
+            )
+            for one in trajectories
+        ]

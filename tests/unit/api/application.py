@@ -40,8 +40,8 @@ async def endpoint(request: Request) -> Response:
             generation.started.append(trajectory)
         if control.plan.branches(1) > 1:
             generation.outcome = Outcome((generation.branches[0],), "first")
-    if body.get("fail"):
-        return JSONResponse({"error": {"message": "no"}}, 500)
+    if status := body.get("fail"):
+        return JSONResponse({"error": {"message": "no"}}, 500 if status is True else status)
     if body.get("stream"):
         return StreamingResponse(_events(body), media_type="text/event-stream")
     headers = request.headers

@@ -90,17 +90,27 @@ def test_a_path_is_seen_as_routes_see_it(root: str, path: str, seen: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "limited"),
+    ("method", "path", "held", "samples"),
     [
-        ("POST", "/v1/chat/completions", True),
-        ("POST", "/invocations", True),
-        ("POST", "/tokenize", True),
-        ("GET", "/v1/models", False),
-        ("POST", "/v1/control/plan", False),
-        ("POST", "/v1/responses/resp_1/cancel", False),
-        ("POST", "/sleep", False),
+        ("POST", "/v1/chat/completions", True, True),
+        ("POST", "/invocations", True, True),
+        ("POST", "/tokenize", True, True),
+        ("POST", "/nothing/here/cancel", True, True),
+        ("POST", "/v1/responses/a/b/cancel", True, True),
+        ("GET", "/v1/models", False, False),
+        ("GET", "/v1/control/capabilities", False, False),
+        ("GET", "/v1/control/vectors/one", True, False),
+        ("GET", "/v1/control/edits/one", True, False),
+        ("PUT", "/v1/control/vectors/one", True, False),
+        ("POST", "/v1/control/plan", True, False),
+        ("POST", "/v1/responses/resp_1/cancel", False, False),
+        ("POST", "/sleep", True, False),
     ],
 )
-def test_limits_hold_where_the_engine_works(method: str, path: str, limited: bool) -> None:
-    assert access.limited({"type": "http", "method": method, "path": path}) is limited
-    assert access.limited({"type": "websocket", "path": path})
+def test_limits_hold_where_the_engine_works_or_memory_is_held(
+    method: str, path: str, held: bool, samples: bool
+) -> None:
+    request = {"type": "http", "method": method, "path": path}
+    assert access.held(request) is held
+    assert access.samples(request) is samples
+    assert access.samples({"type": "websocket", "path": "/v1/realtime"})

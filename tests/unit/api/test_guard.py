@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from typing import Any
 
 import httpx
@@ -15,12 +16,14 @@ from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddlew
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from steersman.api import access, guard, planned, status
+from steersman.api.admin import attachment
 from steersman.api.guard import Guard
 from steersman.digests import digests
 from steersman.keys import key as keys
 from steersman.keys.key import Key, KeyLimits, digest
 from steersman.keys.ring import Keys
 from steersman.keys.usage import PASS, LimitError, Pass
+from steersman.observe.logs import fields_of
 from tests.unit.servers import planner
 
 pytestmark = pytest.mark.anyio
@@ -269,6 +272,55 @@ async def test_requests_at_once() -> None:
     assert counted == [("concurrency", "alice")]
 
 
+async def test_memory_counts_as_well_as_work_does() -> None:
+    """Bodies are kept while they come, and files while they are sent."""
+    endpoint, counted = Endpoint(), list[tuple[str, str]]()
+    async with alice(endpoint, counted) as http, asyncio.TaskGroup() as group:
+        first = group.create_task(http.post("/wait"))
+        await endpoint.entered.wait()
+        over(await http.post("/v1/control/plan"), "concurrency")
+        over(await http.get("/v1/control/vectors/one"), "concurrency")
+        for method, path in (
+            ("GET", "/v1/control/capabilities"),
+            ("POST", "/v1/responses/resp_1/cancel"),
+        ):
+            assert (await http.request(method, path)).status_code == 200
+        endpoint.go_on.set()
+        assert (await first).status_code == 200
+    assert counted == [("concurrency", "alice")] * 2
+
+
+async def test_a_key_without_tokens_may_still_plan() -> None:
+    async with alice(Endpoint(), []) as http:
+        assert (await http.post("/charge")).status_code == 200
+        assert (await http.post("/ok")).status_code == 429
+        assert (await http.post("/v1/control/plan")).status_code == 200
+
+
+async def test_refusals_are_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    counted: list[int] = []
+    app = Guard(Endpoint(), keys=KEYS, unauthorized=counted.append)
+    caplog.set_level(logging.INFO, "steersman.observe.requests")
+    for key, path in (
+        (None, "/ok"),
+        ("sk-wrong", "/ok"),
+        ("sk-prometheus", "/ok"),
+        ("sk-alice", "/charge"),
+        ("sk-alice", "/ok"),
+    ):
+        async with client(app, key) as http:
+            await http.post(path, headers={"x-request-id": "mine"})
+    assert counted == [401, 401, 403]
+    refused = {"request_id": "mine", "outcome": "refused"}
+    assert [dict(fields_of(one)) for one in caplog.records] == [
+        {**refused, "status": 401},
+        {**refused, "status": 401},
+        {**refused, "status": 403, "key": "prometheus"},
+        {**refused, "status": 429, "key": "alice"},
+    ]
+    assert "sk-" not in caplog.text
+
+
 async def test_a_client_that_hangs_up_or_a_route_that_fails_leaves_nothing_behind() -> None:
     endpoint, counted = Endpoint(), list[tuple[str, str]]()
     async with alice(endpoint, counted) as http:
@@ -326,6 +378,39 @@ async def test_a_request_is_over_before_its_client_knows(path: str, running: lis
     }
     await Guard(app, keys=KEYS)(scope, receive, send)
     assert seen == running
+    assert passes[0].usage.running == 0
+
+
+async def test_a_file_counts_while_its_client_takes_it() -> None:
+    sizes: list[int] = []
+    passes: list[Pass] = []
+    running: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        admitted = PASS.get()
+        assert admitted is not None
+        passes.append(admitted)
+        await attachment(b"x" * 200_000, "one.gguf")(scope, receive, send)
+
+    async def send(message: Message) -> None:
+        if body := message.get("body"):
+            sizes.append(len(body))
+            running.append(passes[0].usage.running)
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    path, bearer = "/v1/control/vectors/one", b"Bearer sk-alice"
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "headers": [(b"authorization", bearer)],
+    }
+    await Guard(app, keys=KEYS)(scope, receive, send)
+    assert sizes == [65_536] * 3 + [3_392]
+    assert running == [1] * 4
     assert passes[0].usage.running == 0
 
 

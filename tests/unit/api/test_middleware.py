@@ -51,6 +51,21 @@ async def test_what_happened_is_counted() -> None:
     assert await server.metric("steersman_request_seconds_count", **label) == 2
 
 
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(400, "refused"), (404, "refused"), (503, "refused"), (500, "error"), (507, "error")],
+)
+async def test_what_vllm_refuses_is_no_error_of_the_server(status: int, outcome: str) -> None:
+    server = Server()
+    answer = await server.post({"model": "tiny", "control": FIRST, "fail": status})
+    assert answer.status_code == status
+    counted = {
+        name: await server.metric("steersman_requests_total", outcome=name, method="first_finish")
+        for name in ("ok", "refused", "error", "disconnected")
+    }
+    assert counted == {"ok": 0, "refused": 0, "error": 0, "disconnected": 0} | {outcome: 1}
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("path", "fields", "param"),

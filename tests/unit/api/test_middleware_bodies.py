@@ -143,6 +143,14 @@ async def test_a_lone_surrogate_passes_as_it_came() -> None:
         assert response.json()["got"] == {"model": "tiny", "user": "\ud800"}
 
 
+async def test_a_cancellation_has_no_room_for_a_large_body() -> None:
+    """A key's limits do not hold for it, so nobody can fill the memory by it."""
+    path, server = "/v1/responses/resp_1/cancel", Server()
+    assert (await server.post({"x": "a" * 60_000}, path)).status_code == 404
+    assert (await server.post({"x": "a" * 70_000}, path)).status_code == 413
+    assert (await server.post({"model": "tiny", "x": "a" * 70_000})).status_code == 200
+
+
 async def test_a_body_over_the_limit_is_refused() -> None:
     server = Server(Limits(max_body_bytes=64))
     assert (await server.post({"model": "tiny", "x": "a" * 64})).status_code == 413

@@ -183,6 +183,7 @@ async def test_a_refusal_ends_at_the_plan() -> None:
     told = attributes(server.root)
     assert (told["steersman.outcome"], told["http.response.status_code"]) == ("refused", 400)
     assert (told["steersman.request_id"], told["error.type"]) == ("mine", "400")
+    assert server.root.status.status_code is StatusCode.UNSET, "the fault is the client's"
     assert attributes(server.kept.named("plan")[0])["error.type"] == "ControlError"
 
 

@@ -32,15 +32,20 @@ class Server:
 
     Attributes:
         sent: What the application answered to `upload`.
+        unauthorized: Statuses of the refusals that were counted.
 
     """
 
     def __init__(self, *, admin_key: str | None = ADMIN, directory: Path | None = None) -> None:
         self.host = ScriptedHost()
+        self.unauthorized: list[int] = []
         self.store = Store(VECTORS, MODEL, self.host, directory)
         self.app = FastAPI()
         self.app.include_router(
-            vectors.router(self.store, Admin(Keys([ORDINARY, "other"], admin_key), LIMIT))
+            vectors.router(
+                self.store,
+                Admin(Keys([ORDINARY, "other"], admin_key), LIMIT, self.unauthorized.append),
+            )
         )
         self.sent: list[Message] = []
 
@@ -211,6 +216,7 @@ async def test_the_admin_key_is_needed(
     assert refused(response)[:2] == (status, None)
     assert refused(response)[2].startswith(message)
     assert response.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+    assert server.unauthorized == [status]
     assert server.store.get("calm") == vector()
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
+from prometheus_fastapi_instrumentator import Instrumentator, metrics
 
 from steersman.digests import digests
 from steersman.following import Follower
@@ -27,10 +28,11 @@ ENDINGS = {
     "counter": ("_total",),
     "gauge": ("",),
     "histogram": ("_bucket", "_sum", "_count"),
+    "summary": ("_sum", "_count"),
 }
 """Endings of the names of a metric's series, by type."""
-EVERY = frozenset(("job", "instance"))
-"""Labels that Prometheus gives to every series."""
+EVERY = frozenset(("job", "instance", "namespace"))
+"""Labels that Prometheus gives to every series, the last one in a cluster."""
 
 Series = dict[str, frozenset[str]]
 """Names of series, each with its labels."""
@@ -38,7 +40,7 @@ Series = dict[str, frozenset[str]]
 
 def series() -> Series:
     """All series of a server with steering, scraped by Prometheus."""
-    return {"up": EVERY, **ours(), **vllm()}
+    return {"up": EVERY, **ours(), **vllm(), **http()}
 
 
 def ours() -> Series:
@@ -78,6 +80,13 @@ class _Recording(CollectorRegistry):
                     metric.observe(("x",) * 3, np.ones(1))  # without any it shows no labels
                 samples = (sample for family in metric.collect() for sample in family.samples)
                 yield from ((sample.name, EVERY | set(sample.labels)) for sample in samples)
+
+
+def http() -> Series:
+    """Series of vLLM's instrumented routes."""
+    registry = _Recording()
+    Instrumentator(registry=registry).add(metrics.default(registry=registry))
+    return dict(registry.found())
 
 
 def _declared(tree: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:

@@ -24,11 +24,21 @@ def test_everyone_has_the_same_user() -> None:
     assert set(re.findall(r"(?:runAsUser|runAsGroup|fsGroup): (\d+)", POD)) == {user}
     compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
     (home,) = (one for one in compose["services"]["steersman"]["tmpfs"] if "home" in one)
-    assert home == f"/home/steersman:uid={user},gid={user}"
+    assert home == f"/home/steersman:exec,uid={user},gid={user}"
+
+
+def test_compiled_code_can_be_loaded() -> None:
+    """Docker mounts a tmpfs `noexec` unless it is told otherwise."""
+    compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())
+    mounts = compose["services"]["steersman"]["tmpfs"]
+    assert mounts
+    assert all("exec" in mount.partition(":")[2].split(",") for mount in mounts)
 
 
 def test_the_cache_is_where_the_image_looks() -> None:
-    caches = re.findall(r"(?:HF_HOME|STEERSMAN_CACHE|VLLM_CACHE_ROOT)=(\S+)", DOCKERFILE)
-    assert len(caches) == 3
+    (variables,) = re.findall(r"^ENV ((?:.+\\\n)*.+)$", DOCKERFILE, re.MULTILINE)
+    given = dict(re.findall(r"(\w+)=(\S+)", variables))
+    caches = [path for name, path in given.items() if name != "PATH"]
+    assert len(caches) == 5
     assert all(path.split("/")[1] == "cache" for path in caches)
     assert "mountPath: /cache" in POD

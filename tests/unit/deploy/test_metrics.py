@@ -28,7 +28,7 @@ EXPRESSIONS = {
     **{title: query.expression for title, query in QUERIES.items()},
     **{alert.name: alert.expression for alert in ALERTS},
 }
-NAME = re.compile(r"\b(?:steersman_\w+|vllm:\w+|up\b)")
+NAME = re.compile(r"\b(?:steersman_\w+|vllm:\w+|http_\w+|up\b)")
 LABELS = (re.compile(r"\b(?:by|on) \(([\w, ]+)\)"), re.compile(r"(\w+)(?:=~|!~|!=|=)\""))
 
 

@@ -55,6 +55,10 @@ def test_every_value_has_a_schema() -> None:
         {"drain": {"announceSeconds": 10, "seconds": 0}},
         {"multiNode": {"enabled": True}},
         {"replicaCount": 2, "cache": {"persistent": True, "accessModes": ["ReadWriteOnce"]}},
+        {"autoscaling": {"enabled": True}, "cache": {"persistent": True}},
+        {"replicaCount": 2, "controls": {"enabled": True, "accessModes": ["ReadWriteOnce"]}},
+        {"queue": {"maxRequests": 0}},
+        {"tracing": {"endpoint": "http://collector"}},
     ],
     ids=str,
 )
@@ -63,6 +67,12 @@ def test_the_schema_refuses_wrong_values(wrong: dict[str, Any]) -> None:
     merge(given, wrong)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(given, SCHEMA)
+
+
+def test_a_claim_of_ones_own_is_not_looked_into() -> None:
+    given = values()
+    merge(given, {"replicaCount": 2, "cache": {"persistent": True, "existingClaim": "mine"}})
+    jsonschema.validate(given, SCHEMA)
 
 
 def options(text: str) -> set[str]:

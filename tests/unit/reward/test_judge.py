@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from opentelemetry.trace import StatusCode
 
+from steersman.reward.candidate import Candidate
 from steersman.reward.error import RewardError
 from steersman.reward.judge import Judge
 from steersman.reward.rewards import Rewards
@@ -23,7 +24,14 @@ def ended(text: str) -> Trajectory[Any]:
 
 
 async def test_each_scoring_is_a_span() -> None:
-    kept, rewards = Kept(), Rewards({"length": MadeUp(), "broken": MadeUp(lambda _: None)})
+    sent = list[str]()
+
+    def length(candidate: Candidate) -> int:
+        sent.append(candidate.trace_headers["traceparent"])
+        return len(candidate.text)
+
+    made = {"length": MadeUp(length), "broken": MadeUp(lambda _: None)}
+    kept, rewards = Kept(), Rewards(made)
     search = kept.tracing.request("chat", {}, {})
 
     def judge(name: str) -> Judge[Any]:
@@ -39,5 +47,7 @@ async def test_each_scoring_is_a_span() -> None:
         "steersman.responses": 2,
     }
     assert good.status.status_code is StatusCode.UNSET
+    assert good.context is not None
+    assert {header.split("-")[2] for header in sent} == {f"{good.context.span_id:016x}"}
     assert broken.status.status_code is StatusCode.ERROR
     assert dict(broken.attributes or {})["error.type"] == "RewardError"

@@ -3,6 +3,12 @@
 - {{ .Values.model | quote }}
 - --port=8000
 - --shutdown-timeout={{ .Values.drain.seconds }}
+{{- with (.Values.queue).maxRequests }}
+- --max-num-queued-reqs={{ int64 . }}
+{{- end }}
+{{- with (.Values.tracing).endpoint }}
+- {{ printf "--otlp-traces-endpoint=%s" . | quote }}
+{{- end }}
 {{- if .Values.controls.enabled }}
 - --vectors=/controls/vectors
 {{- if .Values.controls.edits }}
@@ -110,6 +116,11 @@ lifecycle:
       command: [sleep, {{ .Values.drain.announceSeconds | quote }}]
 {{- end }}
 
+{{/* Seconds in which a pod ends. */}}
+{{- define "steersman.endSeconds" -}}
+{{ add .Values.drain.announceSeconds .Values.drain.seconds 30 }}
+{{- end }}
+
 {{/* What pods of Steersman have in common: all but their containers. */}}
 {{- define "steersman.pod" -}}
 serviceAccountName: {{ include "steersman.serviceAccount" . }}
@@ -117,7 +128,7 @@ automountServiceAccountToken: false
 # A Service's variables such as VLLM_PORT would be read as settings.
 enableServiceLinks: false
 # The announcement, the drain, and half a minute for the process to end.
-terminationGracePeriodSeconds: {{ add .Values.drain.announceSeconds .Values.drain.seconds 30 }}
+terminationGracePeriodSeconds: {{ include "steersman.endSeconds" . }}
 securityContext:
   runAsNonRoot: true
   runAsUser: 10001
