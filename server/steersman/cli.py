@@ -151,6 +151,9 @@ def serve(
 
 
 def _set_environment() -> None:
+    from steersman.engine.settings import TAKE
+
+    os.environ.setdefault(TAKE, "1")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     # The server itself decides when to exit after the engine's death, and with which code.
     os.environ["VLLM_KEEP_ALIVE_ON_ENGINE_DEATH"] = "1"

@@ -1,12 +1,11 @@
 """Changes to a running server: permission, the upload's size, and the answers to refusals."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 from fastapi.routing import APIRoute
 
 from steersman.api import body, keys, request_id
@@ -17,8 +16,6 @@ from steersman.errors import ControlError
 from steersman.keys.key import Key, Scope
 from steersman.keys.ring import Keys
 from steersman.observe.requests import log_refusal
-
-_PIECE_BYTES = 2**16
 
 
 class ArtifactRoute(APIRoute):
@@ -39,29 +36,6 @@ class ArtifactRoute(APIRoute):
             return Refusal(refusal)
 
         return answer
-
-
-def attachment(content: bytes, name: str) -> Response:
-    """A file as an answer.
-
-    It goes out in pieces, each as the client takes the one before: until the last of them the
-    request counts for its key.
-
-    Args:
-        content: The file.
-        name: Its name.
-
-    """
-
-    async def pieces() -> AsyncIterator[bytes]:
-        for start in range(0, len(content), _PIECE_BYTES):
-            yield content[start : start + _PIECE_BYTES]
-
-    headers = {
-        "content-disposition": f'attachment; filename="{name}"',
-        "content-length": str(len(content)),
-    }
-    return StreamingResponse(pieces(), 200, headers, "application/octet-stream")
 
 
 def closed(noun: str) -> APIRouter:

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from steersman.api.admin import Admin, ArtifactRoute, attachment
+from steersman.api.admin import Admin, ArtifactRoute
+from steersman.api.download import attachment
 from steersman.artifacts.artifact import UnknownArtifactError
 from steersman.artifacts.files import Entry, check_name
 from steersman.artifacts.store import Store

@@ -16,7 +16,7 @@ from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddlew
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from steersman.api import access, guard, planned, status
-from steersman.api.admin import attachment
+from steersman.api.download import attachment
 from steersman.api.guard import Guard
 from steersman.digests import digests
 from steersman.keys import key as keys

@@ -1,21 +1,25 @@
 """Waiting for messages of vLLM's other processes, on its own queue."""
 
+import ctypes
 import threading
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import zmq
 from vllm.distributed.device_communicators import shm_broadcast
-from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
+from vllm.distributed.device_communicators.shm_broadcast import MessageQueue, SpinCondition
 
 from steersman.engine.compat import waiting
-from steersman.engine.settings import NAP
+from steersman.engine.settings import NAP, TAKE
 
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    before = shm_broadcast.sched_yield
+    before, record_read = shm_broadcast.sched_yield, SpinCondition.record_read
     yield
-    shm_broadcast.sched_yield = before
+    shm_broadcast.sched_yield, SpinCondition.record_read = before, record_read
 
 
 def queue() -> tuple[MessageQueue, MessageQueue]:
@@ -75,3 +79,50 @@ def test_unasked_it_looks_again_at_once(monkeypatch: pytest.MonkeyPatch, asked: 
     before = shm_broadcast.sched_yield
     waiting.patch()
     assert shm_broadcast.sched_yield is before
+
+
+def in_use(directory: Path) -> int:
+    """Bytes that are allocated in this process, by all threads, and not freed."""
+    libc, path = ctypes.CDLL(None), directory / "malloc.xml"
+    libc.fopen.restype = ctypes.c_void_p
+    stream = ctypes.c_void_p(libc.fopen(str(path).encode(), b"w"))
+    libc.malloc_info(0, stream)
+    libc.fclose(stream)
+    root = ET.fromstring(path.read_text())
+    (system,) = (int(one.attrib["size"]) for one in root.findall("system[@type='current']"))
+    return system - sum(int(one.attrib["size"]) for one in root.findall("total"))
+
+
+def growth(directory: Path, messages: int) -> int:
+    """Bytes that a reader is larger by after so many notifications, none of which it waits for."""
+    address = f"ipc://{directory / 'notify'}"
+    with zmq.Context() as context:
+        ends = [SpinCondition(is_reader, context, address) for is_reader in (False, True)]
+        writer, reader = ends
+        try:
+            for number in range(2 * messages):
+                if number == messages:
+                    before = in_use(directory)
+                writer.notify()
+                threading.Event().wait(2e-4)  # it has come
+                reader.record_read()
+            after = in_use(directory)
+            reader.last_read = 0.0
+            reader.wait(timeout_ms=0)  # the last one is still there for a reader that is idle
+        finally:
+            sockets = ("local_notify_socket", "read_cancel_socket", "write_cancel_socket")
+            for one in (getattr(end, name) for end in ends for name in sockets):
+                if one is not None:
+                    one.close(0)
+    return after - before
+
+
+@pytest.mark.usefixtures("restored")
+def test_notifications_do_not_pile_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Each leaves some bytes in the mailbox of a reader that does nothing with its socket."""
+    monkeypatch.delenv(NAP, raising=False)
+    monkeypatch.setenv(TAKE, "1")
+    messages, few = 4000, 16_000
+    assert growth(tmp_path, messages) > few
+    waiting.patch()
+    assert growth(tmp_path, messages) < few
