@@ -41,7 +41,6 @@ WORKDIR /home/steersman
 ENV PATH=/opt/steersman/.venv/bin:$PATH \
     HF_HOME=/cache/huggingface \
     STEERSMAN_CACHE=/cache \
-    TORCHINDUCTOR_CACHE_DIR=/cache/inductor \
     TRITON_CACHE_DIR=/cache/triton \
     VLLM_CACHE_ROOT=/cache/vllm
 VOLUME /cache

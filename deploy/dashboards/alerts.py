@@ -10,6 +10,8 @@ _RELEASE = "namespace, job"
 _REPLICA = f"{_RELEASE}, instance"
 _ASKED = f'{JOB}, handler!~"/ready|none"'
 """Requests of clients: probes of readiness are none, and neither is what no route knows."""
+_FAILED = f'sum by ({_REPLICA}) (rate(http_requests_total{{{_ASKED}, status="5xx"}}[5m]))'
+_REJECTED = f"sum by ({_REPLICA}) (rate(vllm:admission_rejections_total{{{JOB}}}[5m]))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,7 @@ ALERTS = (
     ),
     Alert(
         "ServerErrors",
-        f'(sum by ({_RELEASE}) (rate(http_requests_total{{{_ASKED}, status="5xx"}}[5m]))'
-        f" - sum by ({_RELEASE}) (rate(vllm:admission_rejections_total{{{JOB}}}[5m])))"
+        f"sum by ({_RELEASE}) (clamp_min({_FAILED} - ({_REJECTED} or 0 * {_FAILED}), 0))"
         f" / sum by ({_RELEASE}) (rate(http_requests_total{{{_ASKED}}}[5m])) > 0.05",
         "5m",
         "page",

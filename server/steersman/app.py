@@ -234,14 +234,13 @@ async def _watch(
     logger.info("Steersman is ready: %s/v1, model %s", address, app.state.args.served_model_name[0])
     while not engine.errored:
         await asyncio.sleep(_POLL_SECONDS)
-    if ending.begun:
-        return
     logger.error("The engine has died; this server exits in %g s", DEAD_ENGINE_SECONDS)
     rewards.refuse("the engine has died")
-    # All that needs the engine gets its error; nothing else is waited for, such as half a body.
-    app.state.server.config.timeout_graceful_shutdown = 0
     await asyncio.sleep(DEAD_ENGINE_SECONDS)
+    # All that needs the engine has its error; nothing else is waited for, such as half a body.
+    app.state.server.config.timeout_graceful_shutdown = 0
     app.state.server.should_exit = True
+    app.state.server.force_exit = ending.begun  # that is waiting already
 
 
 def _uvicorn_options(args: Namespace) -> dict[str, Any]:

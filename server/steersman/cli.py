@@ -2,6 +2,7 @@
 and `health`."""
 
 import os
+from collections.abc import MutableMapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="An OpenAI-compatible server that controls how a language model reasons.",
 )
+
+
+_COPIED = "VLLM_RAY_EXTRA_ENV_VARS_TO_COPY"
 
 
 def _version(wanted: bool) -> None:
@@ -78,9 +82,9 @@ def serve(
     MODEL is a built-in model (see `steersman models`), a Hugging Face id or a directory;
     smollm2 if left out.
     """
+    supported_vllm()
     starting = Starting()
     starting.listen()
-    supported_vllm()
     ahead = context.with_resource(Ahead(context.args))
     _set_environment()
     import uvloop
@@ -150,13 +154,15 @@ def serve(
         raise typer.Exit(1)
 
 
-def _set_environment() -> None:
-    from steersman.engine.settings import TAKE
+def _set_environment(environment: MutableMapping[str, str] = os.environ) -> None:
+    from steersman.engine.settings import NAP, TAKE
 
-    os.environ.setdefault(TAKE, "1")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    environment.setdefault("VLLM_NO_USAGE_STATS", "1")
     # The server itself decides when to exit after the engine's death, and with which code.
-    os.environ["VLLM_KEEP_ALIVE_ON_ENGINE_DEATH"] = "1"
+    environment["VLLM_KEEP_ALIVE_ON_ENGINE_DEATH"] = "1"
+    environment.setdefault(TAKE, "1")
+    # Ray hands on no other variables to its workers than those that it is told of.
+    environment[_COPIED] = ",".join([*filter(None, [environment.get(_COPIED)]), NAP, TAKE])
 
 
 def _refuse_without_steering(*wanted: object) -> None:

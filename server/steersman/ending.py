@@ -1,10 +1,10 @@
 """The end of a server: what is under way may finish until a deadline, then it is told."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
-import sys
 from typing import Protocol
 
 logger = logging.getLogger(__name__)
@@ -16,6 +16,7 @@ _AGAIN_SECONDS = 0.5
 _SAID_SECONDS = 5.0
 """How often it says that as many are still in flight."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STDERR = 2
 _MESSAGE = "the server is shutting down; try again, or another one"
 
 
@@ -42,7 +43,8 @@ class Starting:
         if self._told:
             return  # what the first signal has begun is under way
         self._told = True
-        os.write(sys.stderr.fileno(), b"steersman: told to stop before the server was ready\n")
+        with contextlib.suppress(OSError):
+            os.write(_STDERR, b"steersman: told to stop before the server was ready\n")
         raise SystemExit(0)
 
 

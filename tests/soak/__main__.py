@@ -82,7 +82,8 @@ def _server(arguments: argparse.Namespace) -> LocalServer:
     with models.ConsoleProgress() as progress:
         command.append(str(models.prepare(MODEL, progress=progress)))
     flags = (f"--served-model-name={MODEL}", *ARGUMENTS[1:], *arguments.server)
-    return LocalServer([*command, *flags], log, _ENVIRONMENT)
+    # No plugin, so no hook of ours either.
+    return LocalServer([*command, *flags], log, {**_ENVIRONMENT, "VLLM_PLUGINS": ""})
 
 
 def _surface_of_vllm(http: httpx.Client) -> Surface:

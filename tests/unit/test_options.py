@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import click
+import pytest
 import typer
 
-from steersman import options
+from steersman import cli, options
 from steersman.cli import app
+from steersman.engine.settings import NAP, TAKE
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SWITCHES = {"--steering": "--no-steering", "--model-controls": "--no-model-controls"}
@@ -59,3 +61,12 @@ def test_defaults_in_running_text() -> None:
 
 def test_each_option_has_help() -> None:
     assert all(parameter.help for parameter in parameters().values())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("copied", ["", "MINE"])
+def test_rays_workers_get_our_variables(copied: str) -> None:
+    environment = {"VLLM_RAY_EXTRA_ENV_VARS_TO_COPY": copied} if copied else {}
+    cli._set_environment(environment)
+    assert environment[TAKE] == "1"
+    names = environment["VLLM_RAY_EXTRA_ENV_VARS_TO_COPY"].split(",")
+    assert names == [*filter(None, [copied]), NAP, TAKE]

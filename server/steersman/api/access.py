@@ -100,7 +100,7 @@ def held(connection: Connection) -> bool:
     path = path_of(connection)
     if connection["method"] in _BODIES:
         return not cancels(path)
-    return path.startswith(_FILES)
+    return connection["method"] in ("GET", "HEAD") and path.startswith(_FILES)
 
 
 def samples(connection: Connection) -> bool:

@@ -160,6 +160,8 @@ def _answering(
         if message["type"] == "http.response.start" and admitted.refused is not None:
             replaced = True
             close()
+            own = request_id.identified(scope)[1]
+            log_refusal(own.value, admitted.refused, admitted.key.name)
             await _refuse(admitted.refused, scope, receive, send)
         elif not replaced:
             if message["type"] == "http.response.body" and not message.get("more_body"):

@@ -31,7 +31,7 @@ from steersman.controls.monitor import MonitorPart
 from steersman.controls.search import SearchPart
 from steersman.errors import ControlError
 from steersman.frontend.queue import places
-from steersman.keys.usage import PASS
+from steersman.keys.usage import PASS, LimitError
 from steersman.observe.metrics import Metrics
 from steersman.observe.requests import log_end, log_refusal
 from steersman.plan import Plan, Planner
@@ -128,7 +128,8 @@ class ControlMiddleware:
             except ControlError as error:
                 own = request_id.identified(scope)[1]
                 self._metrics.refused()
-                log_refusal(own.value, error)
+                if not isinstance(error, LimitError):  # the guard logs those, with their key
+                    log_refusal(own.value, error)
                 traced.refuse(span, own.value, error)
                 await Refusal(error)(scope, receive, send)
                 return

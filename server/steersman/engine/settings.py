@@ -7,7 +7,7 @@ KEY = "steersman"
 NAP = "STEERSMAN_NAP_WHILE_WAITING"
 """Environment variable; `1` has the engine's processes pause while they wait for one another."""
 TAKE = "STEERSMAN_TAKE_NOTIFICATIONS"
-"""Environment variable; `1` has them take the notifications that vLLM sends with messages."""
+"""Environment variable; `1` has them take in the notifications that vLLM sends with messages."""
 _GENERATION = 1
 """Part of vLLM's key of compiled graphs: to be raised when the op or where it stands changes."""
 

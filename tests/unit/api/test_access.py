@@ -102,6 +102,7 @@ def test_a_path_is_seen_as_routes_see_it(root: str, path: str, seen: str) -> Non
         ("GET", "/v1/control/vectors/one", True, False),
         ("GET", "/v1/control/edits/one", True, False),
         ("PUT", "/v1/control/vectors/one", True, False),
+        ("DELETE", "/v1/control/vectors/one", False, False),
         ("POST", "/v1/control/plan", True, False),
         ("POST", "/v1/responses/resp_1/cancel", False, False),
         ("POST", "/sleep", True, False),

@@ -343,10 +343,15 @@ async def test_tokens_of_a_minute() -> None:
     assert counted == [("tokens_per_minute", "alice")]
 
 
-async def test_a_fan_out_that_is_refused_inside_its_route() -> None:
+async def test_a_fan_out_that_is_refused_inside_its_route(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     counted: list[tuple[str, str]] = []
+    caplog.set_level(logging.INFO, "steersman.observe.requests")
     async with alice(Endpoint(), counted) as http:
         refused = await http.post("/many")
+    (logged,) = (fields_of(one) for one in caplog.records)
+    assert (logged["status"], logged["key"]) == (429, "alice")
     over(refused, "fan_out")
     assert refused.headers["x-should-retry"] == "false"
     assert counted == [("fan_out", "alice")]

@@ -39,6 +39,6 @@ def test_the_cache_is_where_the_image_looks() -> None:
     (variables,) = re.findall(r"^ENV ((?:.+\\\n)*.+)$", DOCKERFILE, re.MULTILINE)
     given = dict(re.findall(r"(\w+)=(\S+)", variables))
     caches = [path for name, path in given.items() if name != "PATH"]
-    assert len(caches) == 5
+    assert len(caches) == 4
     assert all(path.split("/")[1] == "cache" for path in caches)
     assert "mountPath: /cache" in POD
