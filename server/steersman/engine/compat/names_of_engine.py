@@ -18,6 +18,7 @@ _OUTPUT = "vllm.v1.engine:"
 _LINEAR = "vllm.model_executor.layers.linear:"
 _GROUP = "vllm.distributed.parallel_state:"
 _CONFIG = "vllm.config:"
+_BROADCAST = "vllm.distributed.device_communicators.shm_broadcast:"
 _LATEST = (0, 32)
 
 _PROCESSES = (
@@ -35,10 +36,12 @@ _PROCESSES = (
 
 _WAITING = (
     Name(
-        "vllm.distributed.device_communicators.shm_broadcast:sched_yield",
+        _BROADCAST + "sched_yield",
         Use.WRAPPED,
         since=_LATEST,
     ),
+    Name(_BROADCAST + "SpinCondition.record_read", Use.WRAPPED, since=_LATEST),
+    Name(_BROADCAST + "SpinCondition.local_notify_socket", since=_LATEST),
 )
 
 _RUNNERS = (
