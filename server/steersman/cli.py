@@ -12,7 +12,7 @@ import typer
 from rich.filesize import decimal
 from rich.table import Table
 
-from steersman import __version__, models, options
+from steersman import __version__, compiled, models, options
 from steersman.ahead import Ahead
 from steersman.capabilities import Limits
 from steersman.chains import cli as chains_cli
@@ -85,6 +85,10 @@ def serve(
     supported_vllm()
     starting = Starting()
     starting.listen()
+    try:
+        compiled.place()  # before PyTorch is imported, which names the usual directory by itself
+    except compiled.NoPlaceError as error:
+        fail(str(error))
     ahead = context.with_resource(Ahead(context.args))
     _set_environment()
     import uvloop
